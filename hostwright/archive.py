@@ -1,0 +1,158 @@
+"""A Debian archive's signed indexes, and the lock made from them.
+
+    InRelease --gpgv--> index digests --> Packages, Sources --> closure of the seeds --> buildroot/lock
+
+Formats: deb-control(5), and the archive's repository format (InRelease, Packages, Sources).
+"""
+
+import hashlib
+import lzma
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from hostwright.errors import UserError
+
+SUITE = "trixie"
+PACKAGES = "main/binary-amd64/Packages.xz"
+SOURCES = "main/source/Sources.xz"
+
+Stanza = dict[str, str]
+
+
+@dataclass(frozen=True, order=True)
+class Pin:
+    """One locked `.deb`: pool path, size in bytes and sha256."""
+
+    name: str
+    version: str
+    path: str
+    size: int
+    sha256: str
+
+
+def parse_stanzas(text: str) -> Iterator[Stanza]:
+    """The paragraphs of a control file; continuation lines keep their newlines."""
+    for block in re.split(r"\n\n+", text.strip("\n")):
+        stanza: Stanza = {}
+        key = ""
+        for line in block.split("\n"):
+            if line[:1] in (" ", "\t"):
+                stanza[key] += "\n" + line.strip()
+            else:
+                key, _, value = line.partition(":")
+                stanza[key] = value.strip()
+        if stanza:
+            yield stanza
+
+
+def index_digest(release: str, path: str) -> str:
+    """The sha256 that a verified Release text gives for an index file."""
+    for line in next(parse_stanzas(release)).get("SHA256", "").split("\n"):
+        digest, _, rest = line.partition(" ")
+        if rest.split()[1:] == [path]:
+            return digest
+    raise UserError(f"the archive's Release file does not list {path}")
+
+
+def read_index(data: bytes, release: str, path: str) -> list[Stanza]:
+    """The paragraphs of a compressed index, its digest checked against the Release text before it is opened."""
+    if hashlib.sha256(data).hexdigest() != index_digest(release, path):
+        raise UserError(f"{path}: its sha256 is not the one in the signed Release file", "try again: the mirror may be mid-update")
+    return list(parse_stanzas(lzma.decompress(data).decode()))
+
+
+def parse_seeds(text: str) -> tuple[list[str], frozenset[str]]:
+    """Wanted and excluded package names of a seeds file."""
+    words = [line.split("#")[0].strip() for line in text.splitlines()]
+    wanted = [word for word in words if word and not word.startswith("-")]
+    return wanted, frozenset(word[1:] for word in words if word.startswith("-"))
+
+
+def lock(stanzas: Iterable[Stanza], seeds: Iterable[str], excluded: frozenset[str]) -> list[Pin]:
+    """The closure of `seeds` under Depends and Pre-Depends, sorted by name; a missing package is a UserError."""
+    index = _Index(stanzas)
+    chosen: dict[str, Stanza] = {}
+    queue = list(seeds)
+    while queue:
+        name = queue.pop(0)
+        if name in chosen or name in excluded:
+            continue
+        chosen[name] = index.find(name)
+        queue += list(_needs(chosen[name], index, set(chosen) | excluded))
+    return sorted(_pin(stanza) for stanza in chosen.values())
+
+
+class _Index:
+    """Packages by name and by what they provide."""
+
+    def __init__(self, stanzas: Iterable[Stanza]) -> None:
+        self.real: dict[str, Stanza] = {}
+        self.virtual: dict[str, list[str]] = {}
+        for stanza in stanzas:
+            self.real[stanza["Package"]] = stanza
+            for name in _names(stanza.get("Provides", "")):
+                self.virtual.setdefault(name[0], []).append(stanza["Package"])
+
+    def find(self, name: str) -> Stanza:
+        try:
+            return self.real[name]
+        except KeyError:
+            raise UserError(f"buildroot/seeds: the archive has no package {name}") from None
+
+    def resolve(self, alternatives: list[str], settled: set[str]) -> str:
+        """The package that satisfies one dependency; '' if one that is settled already does."""
+        offers = [o for name in alternatives for o in ([name] if name in self.real else sorted(self.virtual.get(name, [])))]
+        if any(name in settled for name in [*alternatives, *offers]) or not offers:
+            return ""
+        return offers[0]
+
+
+def _needs(stanza: Stanza, index: _Index, settled: set[str]) -> Iterator[str]:
+    for field in ("Pre-Depends", "Depends"):
+        for alternatives in _names(stanza.get(field, "")):
+            if name := index.resolve(alternatives, settled):
+                yield name
+
+
+def _names(field: str) -> list[list[str]]:
+    groups = [group for group in field.replace("\n", " ").split(",") if group.strip()]
+    return [[re.split(r"[\s(:\[]", word.strip(), maxsplit=1)[0] for word in group.split("|")] for group in groups]
+
+
+def _pin(stanza: Stanza) -> Pin:
+    return Pin(stanza["Package"], stanza["Version"], stanza["Filename"], int(stanza["Size"]), stanza["SHA256"])
+
+
+def render_lock(pins: Iterable[Pin]) -> str:
+    """The text of buildroot/lock: one pin a line, fields separated by blanks."""
+    head = "# name version pool-path size sha256; written by ./doit lock, not by hand\n"
+    return head + "".join(f"{p.name} {p.version} {p.path} {p.size} {p.sha256}\n" for p in pins)
+
+
+def parse_lock(text: str) -> list[Pin]:
+    """The pins of a lock file; a line of another form is a UserError with its number."""
+    pins = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("#") or not line.strip():
+            continue
+        words = line.split()
+        if len(words) != 5 or not words[3].isdigit() or not re.fullmatch(r"[0-9a-f]{64}", words[4]):
+            raise UserError(f"buildroot/lock:{number}: not a pin: {line[:60]!r}", "write it anew with ./doit lock")
+        pins.append(Pin(words[0], words[1], words[2], int(words[3]), words[4]))
+    return pins
+
+
+def source_files(stanzas: Iterable[Stanza]) -> dict[str, str]:
+    """Pool path to sha256 of every source file that the archive has."""
+    found = {}
+    for stanza in stanzas:
+        for line in stanza.get("Checksums-Sha256", "").split("\n"):
+            if len(words := line.split()) == 3:
+                found[f"{stanza['Directory']}/{words[2]}"] = words[0]
+    return found
+
+
+def release_text(inrelease: bytes, verify: Callable[[bytes], bytes]) -> str:
+    """The text of an InRelease file once `verify` (gpgv) has accepted its signature."""
+    return verify(inrelease).decode()

@@ -1,0 +1,192 @@
+"""How each kind of package is built: a recipe becomes the text of one shell script, and nothing else happens here.
+
+    unpack -> patch -> (the kind's own steps) -> strip and tidy $OUT
+
+The script runs in the sandbox with the source archives in /sources, patches in /patches, the needs in /sysroot and
+the staged tree in /out. Fixed paths make the output independent of where it is built.
+"""
+
+from collections.abc import Callable
+from shlex import quote
+from typing import Any
+
+from hostwright.recipe import (
+    Build,
+    Configure,
+    Edk2,
+    Files,
+    Glibc,
+    Grub,
+    Kernel,
+    KernelHeaders,
+    Make,
+    Meson,
+    Recipe,
+)
+
+CFLAGS = "-O2 -pipe -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=3 -fPIE"
+LDFLAGS = "-Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed -pie"
+
+# The compilers find headers, start files and libraries in /sysroot alone.
+WRAPPERS = ("gcc", "cc", "c99", "cpp", "g++", "c++", "x86_64-linux-gnu-gcc")
+
+PROLOGUE = """\
+set -eu
+export OUT=/out MAKEFLAGS="${MAKEFLAGS:-}" FORCE_UNSAFE_CONFIGURE=1
+umask 022
+cd /build
+mkdir -p src obj bin
+"""
+
+UNPACK = "tar -xf /sources/{name} -C {folder} --strip-components=1 --no-same-owner --no-same-permissions"
+
+# A time stamp from the archive is kept so that make does not regenerate what is already there.
+PATCH = 'for one in /patches/*.patch; do [ -f "$one" ] || continue; patch -d src -p1 --fuzz=0 --no-backup-if-mismatch < "$one"; done'
+
+SYSROOT = """\
+for one in {names}; do printf '#!/bin/sh\\nexec /usr/bin/%s --sysroot=/sysroot "$@"\\n' "$one" > "bin/$one"; chmod 755 "bin/$one"; done
+export PATH=/build/bin:$PATH
+export PKG_CONFIG_SYSROOT_DIR=/sysroot PKG_CONFIG_LIBDIR=/sysroot/usr/lib/pkgconfig:/sysroot/usr/share/pkgconfig
+"""
+
+EPILOGUE = """\
+find "$OUT" -name '*.la' -delete
+rm -f "$OUT/usr/share/info/dir"
+find "$OUT" -type f \\( -perm /111 -o -name '*.so*' \\) -print0 | xargs -0r file -N -F '::' \\
+    | sed -n 's/:: *ELF.*\\(executable\\|shared object\\).*//p' | tr '\\n' '\\0' | xargs -0r strip --strip-unneeded
+"""
+
+
+def script(recipe: Recipe) -> str:
+    """The shell script that builds `recipe` into /out."""
+    steps = [PROLOGUE, *_unpack(recipe), PATCH, *_compilers(recipe), *_steps(recipe.build), EPILOGUE]
+    return "\n".join(step.rstrip("\n") for step in steps) + "\n"
+
+
+def source_name(index: int) -> str:
+    """The name of a recipe's source archive below /sources."""
+    return f"source-{index}"
+
+
+def _unpack(recipe: Recipe) -> list[str]:
+    lines = [UNPACK.format(name=source_name(0), folder="src")]
+    for index, extra in enumerate(recipe.extra, 1):
+        folder = quote(f"src/{extra.into}")
+        lines += [f"mkdir -p {folder}", UNPACK.format(name=source_name(index), folder=folder)]
+    return [*lines, "chmod -R u+rwX src"]
+
+
+def _compilers(recipe: Recipe) -> list[str]:
+    return [SYSROOT.format(names=" ".join(WRAPPERS))] if recipe.view == "target" else []
+
+
+def _steps(build: Build) -> list[str]:
+    steps: Callable[[Any], list[str]] = _KINDS[type(build)]
+    return steps(build)
+
+
+def _configure(build: Configure) -> list[str]:
+    options = ("--prefix=/usr", "--sysconfdir=/etc", "--localstatedir=/var", *build.options)
+    flags = (f"CFLAGS={CFLAGS}", f"CXXFLAGS={CFLAGS}", f"LDFLAGS={LDFLAGS}")
+    return [
+        "cd src",
+        *build.before,
+        _line("./configure", *options, *_override(flags, build.variables)),
+        _line("make", *build.make, *build.targets),
+        *(_line("make", *build.make, "DESTDIR=/out", target) for target in build.install),
+        *build.after,
+    ]
+
+
+def _override(defaults: tuple[str, ...], given: tuple[str, ...]) -> list[str]:
+    """Assignments, those of the recipe in the place of the default of the same name."""
+    values = dict(word.split("=", 1) for word in (*defaults, *given))
+    return [f"{name}={value}" for name, value in values.items()]
+
+
+def _make(build: Make) -> list[str]:
+    export = f"export CFLAGS={quote(CFLAGS)} LDFLAGS={quote(LDFLAGS)}"
+    return [
+        "cd src",
+        export,
+        *build.before,
+        _line("make", *build.variables, *build.targets),
+        *(_line("make", *build.variables, "DESTDIR=/out", target) for target in build.install),
+        *build.after,
+    ]
+
+
+def _meson(build: Meson) -> list[str]:
+    fixed = ("--prefix=/usr", "--libdir=lib", "--sysconfdir=/etc", "--localstatedir=/var", "--buildtype=plain", "--wrap-mode=nodownload")
+    return [
+        f"export CFLAGS={quote(CFLAGS)} CXXFLAGS={quote(CFLAGS)} LDFLAGS={quote(LDFLAGS)}",
+        "cd src",
+        *build.before,
+        _line("meson", "setup", "../obj", *fixed, *build.options),
+        'ninja -C ../obj -j "${JOBS:-1}"',
+        "DESTDIR=/out meson install -C ../obj --no-rebuild",
+        *build.after,
+    ]
+
+
+def _files(build: Files) -> list[str]:
+    return ["cd src", *build.lines]
+
+
+def _kernel_headers(_build: KernelHeaders) -> list[str]:
+    return [
+        "cd src",
+        "make ARCH=x86 headers",
+        "mkdir -p /out/usr",
+        "find usr/include -type f ! -name '*.h' -delete",
+        "cp -r usr/include /out/usr/",
+    ]
+
+
+def _glibc(build: Glibc) -> list[str]:
+    options = (
+        "--prefix=/usr",
+        "--sysconfdir=/etc",
+        "--localstatedir=/var",
+        "--disable-werror",
+        "--with-headers=/sysroot/usr/include",
+        "--enable-kernel=6.1",
+        "--enable-stack-protector=strong",
+        "--enable-bind-now",
+        "--disable-nscd",
+        "libc_cv_slibdir=/usr/lib",
+        *build.options,
+    )
+    return [
+        # The archive's tarball lacks manual/, which only documents.
+        "sed -i 's/ manual / /; s/ manual$//' src/Makeconfig",
+        "cd obj",
+        "echo rootsbindir=/usr/sbin > configparms",
+        _line("../src/configure", *options, "CFLAGS=-O2 -pipe", "CXXFLAGS=-O2 -pipe"),
+        "make",
+        "make DESTDIR=/out install",
+        "mkdir -p /out/lib64",
+        "ln -sf ../usr/lib/ld-linux-x86-64.so.2 /out/lib64/ld-linux-x86-64.so.2",
+        "sed -i 's|RTLDLIST=.*|RTLDLIST=/usr/lib/ld-linux-x86-64.so.2|' /out/usr/bin/ldd",
+    ]
+
+
+def _line(*words: str) -> str:
+    return " ".join(quote(word) for word in words)
+
+
+def _unsupported(build: Build) -> list[str]:
+    raise TypeError(f"{type(build).__name__} is not built by a package script")
+
+
+_KINDS: dict[type, Callable[[Any], list[str]]] = {
+    Configure: _configure,
+    Make: _make,
+    Meson: _meson,
+    Files: _files,
+    KernelHeaders: _kernel_headers,
+    Glibc: _glibc,
+    Grub: _unsupported,
+    Edk2: _unsupported,
+    Kernel: _unsupported,
+}

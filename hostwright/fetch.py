@@ -1,0 +1,141 @@
+"""Downloads, each checked against its sha256 before anything opens it.
+
+    pool path + mirrors --> places --> <sha256>.part (resumed by Range) --> digest --> downloads/<sha256>
+
+The only room that imports requests.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hostwright import paths
+from hostwright.errors import UserError
+from hostwright.files import digest, locked
+
+if TYPE_CHECKING:
+    import requests
+
+TRIES = 3
+CONNECTIONS = 4
+TIMEOUT_S = (10, 60)
+_BLOCK = 1 << 18
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file by its sha256, and the addresses where it may be found."""
+
+    name: str
+    sha256: str
+    places: tuple[str, ...]
+
+
+def places(path: str, mirrors: Sequence[str], upstream: Iterable[str] = ()) -> tuple[str, ...]:
+    """The addresses of a pool path: every mirror, then upstream."""
+    return (*(f"{mirror}/{path}" for mirror in mirrors), *upstream)
+
+
+def local(sha256: str) -> Path:
+    """Where a file lies once it is fetched and checked."""
+    return paths.downloads() / sha256
+
+
+def is_here(sha256: str) -> bool:
+    """Whether the checked file is in the cache."""
+    return local(sha256).exists()
+
+
+def fetch_all(wanted: Sequence[Wanted], progress: Progress) -> None:
+    """Fetch what is not in the cache, several at a time; `progress` gets the bytes as they come."""
+    missing = [one for one in wanted if not is_here(one.sha256)]
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        for _ in pool.map(lambda one: fetch(one, progress), missing):
+            pass
+
+
+def fetch(wanted: Wanted, progress: Progress) -> Path:
+    """Fetch one file; raises UserError naming the file, each place tried and why it failed."""
+    target = local(wanted.sha256)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(target.with_name(f"{wanted.sha256}.lock")):
+        if target.exists():
+            return target
+        reasons = []
+        for place in wanted.places:
+            reason = _try_place(place, wanted.sha256, target, progress)
+            if not reason:
+                return target
+            reasons.append(f"    {place}: {reason}")
+    raise UserError(
+        f"cannot fetch {wanted.name} (sha256 {wanted.sha256}):\n" + "\n".join(reasons),
+        "check the network, name an archive in HOSTWRIGHT_MIRROR, or renew the pins with ./doit lock",
+    )
+
+
+def fetch_bytes(path: str, mirrors: Sequence[str]) -> bytes:
+    """A file whose digest is not known beforehand (an index); the caller checks its signature or digest."""
+    reasons = []
+    for place in places(path, mirrors):
+        try:
+            answer = _session().get(place, timeout=TIMEOUT_S)
+            answer.raise_for_status()
+            return answer.content
+        except OSError as error:
+            reasons.append(f"    {place}: {_reason(error)}")
+    raise UserError(f"cannot fetch {path}:\n" + "\n".join(reasons), "check the network or name an archive in HOSTWRIGHT_MIRROR")
+
+
+def _session() -> "requests.Session":
+    import requests
+
+    return requests.Session()
+
+
+def _try_place(place: str, sha256: str, target: Path, progress: Progress) -> str:
+    """Why the file could not be had from this place; '' when it is there."""
+    part = target.with_name(f"{sha256}.part")
+    reason = ""
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(attempt)
+        try:
+            _download(place, part, progress)
+        except OSError as error:
+            reason = _reason(error)
+            if "404" in reason:
+                return reason
+            continue
+        if (found := digest(part)) == sha256:
+            part.rename(target)
+            return ""
+        part.unlink()
+        reason = f"its sha256 is {found}"
+    return reason
+
+
+def _download(place: str, part: Path, progress: Progress) -> None:
+    """Append to `part` what it lacks; a server without ranges starts it anew."""
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+    with _session().get(place, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
+        if have and answer.status_code == 416:
+            return
+        answer.raise_for_status()
+        with part.open("ab" if answer.status_code == 206 else "wb") as sink:
+            for block in answer.iter_content(_BLOCK):
+                sink.write(block)
+                progress(len(block))
+
+
+def _reason(error: OSError) -> str:
+    """An exception of requests in a few words: the status line, or the innermost cause."""
+    answer = getattr(error, "response", None)
+    if answer is not None:
+        return f"{answer.status_code} {answer.reason}"
+    return str(error).rsplit(": ", 1)[-1].strip("')>\"") or type(error).__name__

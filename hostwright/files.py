@@ -1,0 +1,78 @@
+"""Files written so that no reader ever sees half of one, and locks between runs."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold an exclusive lock; it ends with the process, however that ends."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def replaced(target: Path) -> Iterator[Path]:
+    """A temporary name beside `target` to write to; it takes the target's place when the block ends well."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.new")
+    temporary.unlink(missing_ok=True)
+    yield temporary
+    with temporary.open("rb") as handle:
+        os.fsync(handle.fileno())
+    temporary.replace(target)
+
+
+def write(target: Path, content: str | bytes) -> None:
+    """Write a whole file at once; an equal one keeps its time stamp."""
+    data = content.encode() if isinstance(content, str) else content
+    if target.is_file() and target.read_bytes() == data:
+        return
+    with replaced(target) as new:
+        new.write_bytes(data)
+
+
+@contextmanager
+def folder_replaced(target: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `target` when the block ends well, and vanishes otherwise."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    new.chmod(0o755)
+    try:
+        yield new
+        remove(target)
+        new.rename(target)
+    finally:
+        remove(new)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder, even one with folders closed to their owner; nothing there is fine."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path, onerror=_open_and_retry)
+
+
+def _open_and_retry(function: object, path: str, _info: object) -> None:
+    parent = Path(path).parent
+    parent.chmod(0o755)
+    if Path(path).is_dir() and not Path(path).is_symlink():
+        Path(path).chmod(0o755)
+        shutil.rmtree(path)
+    else:
+        Path(path).unlink()
+
+
+def digest(file: Path) -> str:
+    """The sha256 of a file, as hex digits."""
+    with file.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()

@@ -1,0 +1,141 @@
+"""Building one package: from its recipe and the packages it needs to a tree in the store."""
+
+import functools
+import importlib
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from hostwright import build, buildroot, fetch, files, paths, sandbox, stage, store
+from hostwright.errors import UserError
+from hostwright.recipe import Recipe, Source
+
+OnLine = Callable[[str], None]
+
+
+@functools.cache
+def load_recipe(name: str) -> Recipe:
+    """The RECIPE of recipes/<name>.py; '-' in a package name is '_' in the module's."""
+    try:
+        module = importlib.import_module(f"recipes.{name.replace('-', '_')}")
+    except ModuleNotFoundError as error:
+        raise UserError(f"there is no recipe {name}", f"add recipes/{name.replace('-', '_')}.py") from error
+    recipe: Recipe = module.RECIPE
+    return recipe
+
+
+def recipe_names() -> list[str]:
+    """The names of all recipes, sorted."""
+    return sorted(file.stem.replace("_", "-") for file in paths.RECIPES.glob("*.py") if file.stem != "__init__")
+
+
+def closure(names: Iterable[str]) -> list[str]:
+    """The named packages and all that they need, needs first; a circle is a UserError."""
+    done: dict[str, None] = {}
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        if name in trail:
+            raise UserError(f"recipes need each other in a circle: {' -> '.join([*trail, name])}")
+        if name in done:
+            return
+        for need in load_recipe(name).needs:
+            visit(need, (*trail, name))
+        done[name] = None
+
+    for name in names:
+        visit(name, ())
+    return list(done)
+
+
+def sources(recipe: Recipe) -> tuple[Source, ...]:
+    """All source archives of a recipe, the main one first."""
+    return (recipe.source, *recipe.extra)
+
+
+def patches(recipe: Recipe) -> list[Path]:
+    """The patches of a recipe in their order: patches/<name>/<series>/, the series being the longest that fits."""
+    folder = paths.PATCHES / recipe.name
+    fitting = [one.name for one in folder.glob("*") if recipe.version == one.name or recipe.version.startswith(f"{one.name}.")]
+    return sorted((folder / max(fitting, key=len)).glob("*.patch")) if fitting else []
+
+
+def key(recipe: Recipe, script: str, root_key: str, needs: Iterable[store.Built]) -> str:
+    """What the built package depends on; home page, license and smoke test do not change its bytes."""
+    value = repr(asdict(replace(recipe, license="", home="", smoke=())))
+    patch_digests = [files.digest(one) for one in patches(recipe)]
+    need_digests = [f"{one.name} {one.digest}" for one in needs]
+    return store.make_key(value, script, root_key, *patch_digests, *need_digests)
+
+
+def build_package(name: str, pool: Path, log: Path, on_line: OnLine | None = None) -> store.Built:
+    """The package from the store, built first if need be; `pool` is the folder with the job server's FIFO."""
+    recipe = load_recipe(name)
+    pins = buildroot.load_lock()
+    needs = [store.read_stamp(need) for need in closure(recipe.needs)]
+    text = build.script(recipe)
+    package_key = key(recipe, text, buildroot.key(pins), needs)
+    found = store.find(name, recipe.version, package_key)
+    if found is None:
+        with store.being_built(name, package_key) as folder:
+            found = store.find(name, recipe.version, package_key)
+            if found is None:
+                found = _build(recipe, text, package_key, folder, needs, pool, log, on_line)
+    store.write_stamp(found)
+    return found
+
+
+def _build(
+    recipe: Recipe, text: str, package_key: str, folder: Path, needs: list[store.Built], pool: Path, log: Path, on_line: OnLine | None
+) -> store.Built:
+    root = buildroot.root(buildroot.load_lock())
+    for name in ("sources", "patches", "sysroot", "build", "out"):
+        (folder / name).mkdir()
+    _inputs(recipe, folder)
+    make_sysroot(folder / "sysroot", needs)
+    (folder / "build" / "script").write_text(text)
+    job = sandbox.Job(
+        root / recipe.view, ("sh", "-x", "/build/script"), _binds(folder, pool), env=job_environment()
+    )
+    log.unlink(missing_ok=True)
+    sandbox.execute(f"building {recipe.name}", job, root / "tools", log, on_line)
+    return store.keep(recipe.name, recipe.version, package_key, folder / "out", recipe.setuid)
+
+
+def _inputs(recipe: Recipe, folder: Path) -> None:
+    """Place a recipe's archives and patches in the work folder, where the sandbox finds them."""
+    for number, one in enumerate(sources(recipe)):
+        os.link(fetch.local(one.sha256), folder / "sources" / build.source_name(number))
+    for patch in patches(recipe):
+        shutil.copy(patch, folder / "patches")
+
+
+def _binds(folder: Path, pool: Path) -> tuple[sandbox.Bind, ...]:
+    read_only = tuple(sandbox.Bind(folder / name, f"/{name}") for name in ("sources", "patches", "sysroot"))
+    writable = tuple(sandbox.Bind(folder / name, f"/{name}", writable=True) for name in ("build", "out"))
+    return (*read_only, *writable, sandbox.Bind(pool, "/jobs", writable=True))
+
+
+def job_environment() -> tuple[tuple[str, str], ...]:
+    """make takes its further jobs from the FIFO; ninja, which cannot, gets a number."""
+    jobs = str(len(os.sched_getaffinity(0)))
+    return (("MAKEFLAGS", f" -j{jobs} --jobserver-auth=fifo:/jobs/pool"), ("JOBS", jobs))
+
+
+def make_sysroot(folder: Path, needs: Iterable[store.Built]) -> None:
+    """Lay the trees of `needs` over each other as hard links; two packages with one file are a UserError."""
+    owner: dict[str, str] = {}
+    for built in needs:
+        for entry in built.entries():
+            _place(built, entry, folder / entry.path, owner)
+
+
+def _place(built: store.Built, entry: stage.Entry, target: Path, owner: dict[str, str]) -> None:
+    if entry.kind == "folder":
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    if entry.path in owner:
+        raise UserError(f"{entry.path} is staged by two packages: {owner[entry.path]} and {built.name}", "remove it from one")
+    owner[entry.path] = built.name
+    os.link(built.tree / entry.path, target, follow_symlinks=False)

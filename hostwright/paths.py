@@ -1,0 +1,55 @@
+"""Every place on disk, named once."""
+
+import os
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parent.parent
+RECIPES = TREE / "recipes"
+KCONFIG = TREE / "kconfig"
+PATCHES = TREE / "patches"
+ROOTFS = TREE / "rootfs"
+LOCK = TREE / "buildroot" / "lock"
+SEEDS = TREE / "buildroot" / "seeds"
+GOLDEN = TREE / "tests" / "golden"
+RESOLVED_CONFIG = GOLDEN / "kernel.config"
+
+DIST = TREE / "dist"
+LOGS = DIST / "log"
+STATE = DIST / ".state.json"
+PACKAGES = DIST / "packages"
+KERNEL = DIST / "kernel"
+OVMF = DIST / "ovmf"
+PROOF = DIST / "proof"
+HOST_IMAGE = DIST / "host.img"
+MANIFEST = DIST / "MANIFEST"
+
+
+def cache() -> Path:
+    """The cache shared by all clones: `$XDG_CACHE_HOME/hostwright`, by default `~/.cache/hostwright`."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "hostwright"
+
+
+def downloads() -> Path:
+    """Fetched files, named by their sha256."""
+    return cache() / "downloads"
+
+
+def store() -> Path:
+    """Built packages, one folder per key."""
+    return cache() / "store"
+
+
+def work() -> Path:
+    """Build folders; what a build leaves here only saves time and may be deleted."""
+    return cache() / "work"
+
+
+def package_stamp(name: str) -> Path:
+    """The manifest of a built package as this tree last used it."""
+    return PACKAGES / f"{name}.json"
+
+
+def log_file(task: str) -> Path:
+    """Where a task streams its output; `package:bash` becomes `package-bash.log`."""
+    return LOGS / f"{task.replace(':', '-')}.log"

@@ -1,0 +1,138 @@
+"""The only door to other programs.
+
+    stream()  --> a child in its own process group, its output in a log file
+    capture() --> a short child, its output as text
+    open_pipe() --> a child to talk with
+
+Every child is remembered until it ends; `end_all()` ends what is left, so that neither Ctrl-C nor an error leaves
+a compiler or a virtual machine behind.
+"""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from hostwright.errors import UserError
+
+TAIL_LINES = 30
+
+_live: set[int] = set()
+_lock = threading.Lock()
+
+
+class Failed(UserError):
+    """A program ended with another status than 0; `log` has all it printed."""
+
+    def __init__(self, what: str, status: int, log: Path, tail: str) -> None:
+        super().__init__(f"{what} ended with status {status}; its last lines:\n{tail}", f"the whole log is {log}")
+
+
+def stream(
+    argv: Sequence[str],
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> int:
+    """Run `argv`, append its standard output and error to `log`, return its exit status."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as sink:
+        child = _start(argv, env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            _pump(child, sink, on_line)
+            return child.wait()
+        finally:
+            _forget(child)
+
+
+def check(
+    what: str,
+    argv: Sequence[str],
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> None:
+    """`stream`, with a status other than 0 raised as `Failed`."""
+    status = stream(argv, log, env, on_line)
+    if status != 0:
+        raise Failed(what, status, log, tail(log))
+
+
+def capture(argv: Sequence[str], env: Mapping[str, str] | None = None, stdin: bytes = b"") -> tuple[int, bytes, str]:
+    """Run a short program; its status, standard output and standard error."""
+    child = _start(argv, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        out, err = child.communicate(stdin)
+        return child.returncode, out, err.decode(errors="replace")
+    finally:
+        _forget(child)
+
+
+def open_pipe(argv: Sequence[str], env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+    """Start a program to be talked to over its standard input and output; end it with `close_pipe`."""
+    return _start(argv, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def close_pipe(child: "subprocess.Popen[bytes]") -> int:
+    """End a child of `open_pipe`, by force if it still runs; its exit status."""
+    if child.poll() is None:
+        _kill(child.pid)
+    for pipe in (child.stdin, child.stdout):
+        if pipe:
+            pipe.close()
+    status = child.wait()
+    _forget(child)
+    return status
+
+
+def tail(log: Path, lines: int = TAIL_LINES) -> str:
+    """The last lines of a log, indented for display."""
+    text = log.read_text(errors="replace").splitlines()[-lines:]
+    return "\n".join(f"    {line}" for line in text)
+
+
+def end_all() -> None:
+    """End every child that still runs, with all of its process group."""
+    with _lock:
+        left = list(_live)
+    for pid in left:
+        _kill(pid)
+
+
+def _start(argv: Sequence[str], env: Mapping[str, str] | None, **pipes: int) -> "subprocess.Popen[bytes]":
+    try:
+        child = subprocess.Popen(  # noqa: S603
+            list(argv), env=None if env is None else dict(env), process_group=0, close_fds=True, **pipes
+        )
+    except FileNotFoundError as error:
+        raise UserError(f"cannot start {argv[0]}: no such program") from error
+    with _lock:
+        _live.add(child.pid)
+    return child
+
+
+def _pump(child: "subprocess.Popen[bytes]", sink: IO[bytes], on_line: Callable[[str], None] | None) -> None:
+    assert child.stdout is not None
+    for line in child.stdout:
+        sink.write(line)
+        sink.flush()
+        if on_line:
+            on_line(line.decode(errors="replace").rstrip())
+
+
+def _forget(child: "subprocess.Popen[bytes]") -> None:
+    if child.poll() is None:
+        _kill(child.pid)
+        child.wait()
+    with _lock:
+        _live.discard(child.pid)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

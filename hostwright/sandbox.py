@@ -1,0 +1,145 @@
+"""Where every build and every emulated machine runs: no network, fixed paths, a clean environment.
+
+    Job (argv, binds, view) --plan_bwrap()--> argv    user namespaces, or root with mounts
+                            --plan_chroot()-> argv    root where neither is allowed (a plain container)
+
+bubblewrap comes out of the build root too and is started through that root's own loader, so that the
+machine it runs on needs no package. bwrap(1), chroot(1), setpriv(1).
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hostwright import chroot, run
+from hostwright.errors import UserError
+from hostwright.recipe import EPOCH
+
+LOADER = "usr/lib64/ld-linux-x86-64.so.2"
+LIBRARIES = "usr/lib/x86_64-linux-gnu"
+
+ENVIRONMENT = {
+    "PATH": "/usr/sbin:/usr/bin",
+    "HOME": "/build",
+    "TMPDIR": "/tmp",
+    "SHELL": "/bin/sh",
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "SOURCE_DATE_EPOCH": str(EPOCH),
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+CLOSED = (
+    "no sandbox can be made here: user namespaces are closed and you are not root",
+    "open them (sysctl kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0) or run as root",
+)
+CHROOT_NOTICE = "notice: namespaces are closed here; builds run in a chroot (network not cut off, build root writable)"
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A file or folder of this machine at a fixed place inside."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """A program to run inside: `root` is a view of the build root, `binds` what it sees besides."""
+
+    root: Path
+    argv: tuple[str, ...]
+    binds: tuple[Bind, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    cwd: str = "/build"
+    devices: tuple[str, ...] = field(default=())
+
+
+def environment(job: Job) -> dict[str, str]:
+    """Everything that a program inside finds in its environment."""
+    return {**ENVIRONMENT, **dict(job.env)}
+
+
+def plan_bwrap(job: Job, tools: Path) -> list[str]:
+    """The argv that runs `job` under bubblewrap; `tools` is the build root that bwrap itself comes from."""
+    return [
+        str(tools / LOADER), "--library-path", str(tools / LIBRARIES), str(tools / "usr/bin/bwrap"),
+        "--unshare-all", "--uid", "0", "--gid", "0",
+        "--hostname", "hostwright",
+        "--die-with-parent", "--new-session", "--clearenv",
+        "--ro-bind", str(job.root), "/",
+        "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run",
+        *_binds(job.binds),
+        *(word for name in job.devices for word in ("--dev-bind", name, name)),
+        *(word for pair in environment(job).items() for word in ("--setenv", *pair)),
+        "--chdir", job.cwd, "--",
+        *job.argv,
+    ]  # fmt: skip
+
+
+def _binds(binds: Sequence[Bind]) -> list[str]:
+    return [word for bind in binds for word in ("--bind" if bind.writable else "--ro-bind", str(bind.source), bind.target)]
+
+
+def plan_chroot(job: Job, tools: Path) -> list[str]:
+    """The argv that runs `job` in a chroot whose binds have been placed by `chroot.placed`."""
+    inside = ["env", "-i", *(f"{name}={value}" for name, value in environment(job).items())]
+    change = ["sh", "-c", 'cd "$1" && shift && umask 022 && exec "$@"', "sh", job.cwd]
+    loader = [str(tools / LOADER), "--library-path", str(tools / LIBRARIES)]
+    return [
+        *loader, str(tools / "usr/bin/setpriv"), "--pdeathsig", "KILL",
+        *loader, str(tools / "usr/sbin/chroot"), str(job.root),
+        *inside, *change, *job.argv,
+    ]  # fmt: skip
+
+
+@functools.cache
+def mode(tools: Path) -> str:
+    """`bwrap` or `chroot`, by trying; HOSTWRIGHT_SANDBOX names one. UserError where neither works."""
+    if forced := os.environ.get("HOSTWRIGHT_SANDBOX"):
+        return _forced(forced)
+    status, _, _ = run.capture(plan_bwrap(Job(tools, ("true",), cwd="/"), tools))
+    if status == 0:
+        return "bwrap"
+    if os.geteuid() != 0:
+        raise UserError(*CLOSED)
+    return "chroot"
+
+
+def _forced(name: str) -> str:
+    if name not in ("bwrap", "chroot"):
+        raise UserError(f"HOSTWRIGHT_SANDBOX={name}: not a kind of sandbox", "use bwrap or chroot, or unset it")
+    if name == "chroot" and os.geteuid() != 0:
+        raise UserError("HOSTWRIGHT_SANDBOX=chroot needs root", "unset it, or run as root")
+    return name
+
+
+@contextmanager
+def entered(job: Job, tools: Path) -> Iterator[list[str]]:
+    """The argv that runs `job` here, with whatever it needs in place while the block runs."""
+    os.umask(0o022)
+    if mode(tools) == "bwrap":
+        yield plan_bwrap(job, tools)
+        return
+    with chroot.placed(job.root, [(b.source, b.target, b.writable) for b in job.binds]) as root:
+        yield plan_chroot(replace(job, root=root), tools)
+
+
+def execute(what: str, job: Job, tools: Path, log: Path, on_line: Callable[[str], None] | None = None) -> None:
+    """Run `job`, its output appended to `log`; a status other than 0 is raised as `run.Failed`."""
+    with entered(job, tools) as argv:
+        run.check(what, argv, log, on_line=on_line)
+
+
+def output(job: Job, tools: Path, stdin: bytes = b"") -> bytes:
+    """Run a short `job` and return its standard output; a status other than 0 is a UserError with its message."""
+    with entered(job, tools) as argv:
+        status, out, err = run.capture(argv, stdin=stdin)
+    if status != 0:
+        raise UserError(f"{job.argv[0]} ended with status {status}: {err.strip()}")
+    return out
