@@ -24,8 +24,9 @@ from hostwright.recipe import (
     Recipe,
 )
 
-CFLAGS = "-O2 -pipe -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=3 -fPIE"
-LDFLAGS = "-Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed -pie"
+# The pinned gcc makes position independent executables by default.
+CFLAGS = "-O2 -pipe -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=3"
+LDFLAGS = "-Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed"
 
 # The compilers find headers, start files and libraries in /sysroot alone.
 WRAPPERS = ("gcc", "cc", "c99", "cpp", "g++", "c++", "x86_64-linux-gnu-gcc")
@@ -91,7 +92,8 @@ def _configure(build: Configure) -> list[str]:
     return [
         "cd src",
         *build.before,
-        _line("./configure", *options, *_override(flags, build.variables)),
+        # As environment: a configure script that is not autoconf's does not take assignments as arguments.
+        _line("env", *_override(flags, build.variables), "./configure", *options),
         _line("make", *build.make, *build.targets),
         *(_line("make", *build.make, "DESTDIR=/out", target) for target in build.install),
         *build.after,
