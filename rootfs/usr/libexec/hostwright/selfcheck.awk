@@ -1,0 +1,338 @@
+# Judges the facts that hostwright-selfcheck gathers and prints them as text or JSON. POSIX awk.
+#
+# A row is one expectation: an id that stays the same from version to version, a result (pass, fail or note; a note
+# never fails), what is expected and what was found. doit prove reads the ids.
+
+BEGIN {
+    FS = "\t"
+    rows = groups = devices = named = modules = logs = ids_failed = 0
+}
+
+# The kernel log stands last, each line as it is.
+in_log {
+    if ($0 ~ /DMAR|AMD-Vi|IOMMU|iommu|ACS|acs_override|vfio|VFIO|microcode|Unknown kernel/)
+        log_line[++logs] = $0
+    next
+}
+
+$1 == "log"                { in_log = 1 }
+$1 == "kernel"             { kernel = $2 }
+$1 == "cmdline"            { cmdline = $2 }
+$1 == "nopassthrough"      { fallback = 1 }
+$1 == "environment"        { environment[$2] = 1 }
+$1 == "microcode"          { microcode = $2 }
+$1 == "remapped_interrupt" { interrupt = $2 }
+$1 == "iommu"              { units = units (units == "" ? "" : " ") $2 }
+$1 == "driver"             { driver[$2] = $3 }
+$1 == "group_type"         { group_type[$2] = $3 }
+$1 == "record"             { record[$2] = $3; recorded_at[$2] = $4 }
+
+$1 == "group" {
+    group[$2] = $3
+    if (!($3 in members))
+        group_name[++groups] = $3
+    members[$3] = members[$3] (members[$3] == "" ? "" : " ") $2
+}
+
+$1 == "device" {
+    device[++devices] = $2
+    id[$2] = $3
+    class[$2] = $4
+    reset[$2] = $5
+}
+
+$1 == "named" {
+    address = tolower($2)
+    if (address !~ /^[^:]*:[^:]*:/)
+        address = "0000:" address
+    named_device[++named] = address
+    is_named[address] = 1
+    wanted_id[address] = tolower($3)
+}
+
+$1 == "module" {
+    module[++modules] = $2
+    module_place[$2] = $3
+    module_present[$2] = $4
+}
+
+END {
+    judge_iommu()
+    judge_remapping()
+    judge_override()
+    for (i = 1; i <= named; i++)
+        judge_named(named_device[i])
+    judge_unnamed()
+    for (i = 1; i <= modules; i++)
+        judge_module(module[i])
+    judge_microcode()
+    if (format == "json")
+        print_json()
+    else
+        print_text()
+    exit ids_failed > 0
+}
+
+# ---- judgement
+
+function row(row_id, result, expected, found) {
+    rows++
+    row_name[rows] = row_id
+    row_result[rows] = result
+    row_expected[rows] = expected
+    row_found[rows] = found
+    if (result == "fail")
+        failed_id[++ids_failed] = row_id
+}
+
+# Without passthrough a missing part is no failure.
+function verdict(good) {
+    return good ? "pass" : fallback ? "note" : "fail"
+}
+
+function judge_iommu() {
+    row("iommu", verdict(units != "" && groups > 0), "an IOMMU is at work and has made groups",
+        (units == "" ? "no unit in /sys/class/iommu" : units) ", " groups " groups")
+}
+
+# Two signs, since the kernel log of a host that has run for long has lost its beginning.
+function judge_remapping(  line) {
+    line = find_log("IRQ remapping in|Interrupt remapping enabled")
+    if (line == "" && interrupt != "")
+        line = "/proc/interrupts: " interrupt
+    row("remapping", verdict(line != ""), "interrupts are remapped: without it a guest can forge those of others",
+        line == "" ? "no sign of it in the kernel log or in /proc/interrupts" : line)
+}
+
+function judge_override(  asked, line) {
+    asked = override_words()
+    if (asked == "") {
+        row("override", "note", "pcie_acs_override= is known when it is given", "not on the kernel command line")
+        return
+    }
+    if (!is_override_known()) {
+        row("override", "fail", "the kernel knows pcie_acs_override=" asked, "this kernel has no ACS override")
+        return
+    }
+    line = find_log("pcie_acs_override: (unknown word|malformed id|no room|no known word)")
+    row("override", line == "" ? "pass" : "fail", "the kernel knows every word of pcie_acs_override=" asked,
+        line == "" ? count_log("ACS overridden by pcie_acs_override") " devices overridden" : line)
+}
+
+# All words asked for; the parameter may be given more than once.
+function override_words(  word, i, count, found) {
+    count = split(cmdline, word, " ")
+    for (i = 1; i <= count; i++)
+        if (index(word[i], "pcie_acs_override=") == 1)
+            found = found (found == "" ? "" : ",") substr(word[i], 19)
+    return found
+}
+
+# The kernel hands a parameter that none of its parts knows to init, as a variable of the environment.
+function is_override_known(  name) {
+    for (name in environment)
+        if (index(name, "pcie_acs_override=") == 1)
+            return 0
+    return find_log("Unknown kernel command line.*pcie_acs_override") == ""
+}
+
+function judge_named(address,  expected, found) {
+    if (fallback)
+        expected = "left to the host: hostwright.nopassthrough is given"
+    else
+        expected = "on vfio-pci" (wanted_id[address] == "" ? "" : ", with id " wanted_id[address])
+    if (!(address in id)) {
+        row("device:" address, "fail", expected, "absent")
+        return
+    }
+    found = id[address] " on " driver_name(address)
+    if (wanted_id[address] != "" && wanted_id[address] != id[address])
+        row("device:" address, "fail", expected, found)
+    else if (fallback)
+        row("device:" address, driver[address] == "vfio-pci" ? "fail" : "pass", expected, found)
+    else
+        row("device:" address, driver[address] == "vfio-pci" ? "pass" : "fail", expected, found)
+    if (!fallback)
+        judge_viable(address)
+}
+
+# A group can be handed out when every member has a vfio driver, none, or one that leaves DMA alone: pcieport on the
+# bridges and pci-stub (driver_managed_dma in the kernel, checked by iommu_group_claim_dma_owner).
+function judge_viable(address,  count, i, member, other, others) {
+    count = split(members[group[address]], member, " ")
+    for (i = 1; i <= count; i++) {
+        other = member[i]
+        if (driver[other] != "" && driver[other] !~ /^vfio/ && driver[other] != "pci-stub" && driver[other] != "pcieport")
+            others = others (others == "" ? "" : ", ") other " (" id[other] ") on " driver[other]
+    }
+    row("viable:" address, !(address in group) || others != "" ? "fail" : "pass",
+        "no other member of its IOMMU group is in use by the host",
+        !(address in group) ? "it has no group" : "group " group[address] ": " \
+            (others == "" ? count (count == 1 ? " member" : " members") : others))
+}
+
+# A twin with the id of a named device is the reason why nothing here goes by id.
+function judge_unnamed(  address, found, i) {
+    for (i = 1; i <= devices; i++) {
+        address = device[i]
+        if (driver[address] == "vfio-pci" && !(address in is_named))
+            found = found (found == "" ? "" : ", ") address " (" id[address] ")"
+    }
+    row("unnamed", found == "" ? "pass" : "fail", "vfio-pci has no device that is not named",
+        found == "" ? "none" : found)
+}
+
+function judge_module(name,  found) {
+    if (module_present[name] == "")
+        found = "not loaded"
+    else if (!(name in record))
+        found = "loaded, but not by the boot scripts"
+    else
+        found = "loaded by " record[name] " " recorded_at[name] " s after the start of the kernel"
+    row("module:" name, module_present[name] != "" && record[name] == "boot" ? "pass" : "fail",
+        "loaded at boot, as " module_place[name] " asks", found)
+}
+
+function judge_microcode(  line) {
+    line = find_log("microcode: (Updated early|updated early)")
+    row("microcode", "note", "", "revision " (microcode == "" ? "unknown" : microcode) \
+        (line == "" ? ", as the firmware left it" : ", updated early at boot"))
+}
+
+function driver_name(address) {
+    return driver[address] == "" ? "no driver" : driver[address]
+}
+
+# ---- the kernel log
+
+function find_log(pattern,  i) {
+    for (i = 1; i <= logs; i++)
+        if (log_line[i] ~ pattern)
+            return log_line[i]
+    return ""
+}
+
+function count_log(pattern,  count, i) {
+    count = 0
+    for (i = 1; i <= logs; i++)
+        count += log_line[i] ~ pattern
+    return count
+}
+
+# ---- text
+
+function print_text(  i) {
+    for (i = 1; i <= rows; i++)
+        if (format != "quiet" || row_result[i] == "fail")
+            printf "%s  %-24s %s%s\n", toupper(row_result[i]), row_name[i], row_found[i],
+                row_result[i] == "fail" ? "; expected: " row_expected[i] : ""
+    if (format != "quiet")
+        print_devices()
+    printf "self-check: %s%s\n", ids_failed ? "fail:" : "pass, " rows " rows", failed_list(" ")
+}
+
+function print_devices(  address, i) {
+    printf "\n%-14s %-10s %-7s %-6s %-16s %s\n", "address", "id", "class", "group", "driver", "reset"
+    for (i = 1; i <= devices; i++) {
+        address = device[i]
+        printf "%-14s %-10s %-7s %-6s %-16s %s\n", address, id[address], class[address],
+            address in group ? group[address] : "-", driver[address] == "" ? "-" : driver[address],
+            reset[address] == "" ? "-" : reset[address]
+    }
+    printf "\n"
+}
+
+function failed_list(separator,  i, text) {
+    for (i = 1; i <= ids_failed; i++)
+        text = text separator failed_id[i]
+    return text
+}
+
+# ---- JSON (RFC 8259)
+
+# Backslashes in the replacement of gsub() mean different things to different awks, so this splits and joins.
+function replace(text, pattern, by,  count, i, out, part) {
+    count = split(text, part, pattern)
+    out = part[1]
+    for (i = 2; i <= count; i++)
+        out = out by part[i]
+    return out
+}
+
+function string(text,  code) {
+    text = replace(text, "[\\\\]", "\\\\")
+    text = replace(text, "[\"]", "\\\"")
+    # A byte outside ASCII may be no UTF-8 at all, as on a mistyped command line.
+    gsub(/[\200-\377]/, "?", text)
+    if (text ~ /[\001-\037]/)
+        for (code = 1; code < 32; code++)
+            text = replace(text, "[" sprintf("%c", code) "]", sprintf("\\u%04x", code))
+    return "\"" text "\""
+}
+
+# The words of `text` as a JSON list.
+function list(text) {
+    return text == "" ? "[]" : "[\"" replace(text, "[ ]", "\", \"") "\"]"
+}
+
+function key(name, value) {
+    return string(name) ": " string(value)
+}
+
+function flag(name, value) {
+    return string(name) ": " (value ? "true" : "false")
+}
+
+# An item of a list: a comma goes before each but the first.
+function item(number, text) {
+    printf "%s\n  %s", number == 1 ? "" : ",", text
+}
+
+function print_json(  address, i, name) {
+    printf "{\"format\": 1,\n%s,\n%s,\n%s,\n", key("kernel", kernel), key("cmdline", cmdline),
+        flag("passthrough", !fallback)
+    printf "\"rows\": ["
+    for (i = 1; i <= rows; i++)
+        item(i, "{" key("id", row_name[i]) ", " key("result", row_result[i]) ", " \
+            key("expected", row_expected[i]) ", " key("found", row_found[i]) "}")
+    printf "],\n\"named\": ["
+    for (i = 1; i <= named; i++) {
+        address = named_device[i]
+        item(i, "{" key("address", address) ", " key("id", id[address]) ", " key("wanted_id", wanted_id[address]) ", " \
+            key("wanted_driver", fallback ? "" : "vfio-pci") ", " key("driver", driver[address]) ", " \
+            key("group", group[address]) "}")
+    }
+    printf "],\n\"modules\": ["
+    for (i = 1; i <= modules; i++) {
+        name = module[i]
+        item(i, "{" key("name", name) ", " key("listed", module_place[name]) ", " \
+            flag("loaded", module_present[name] != "") ", " key("by", record[name]) ", " \
+            key("seconds", recorded_at[name]) "}")
+    }
+    printf "],\n\"override\": {%s: %s, %s},\n", string("asked"), list(replace(override_words(), ",", " ")),
+        flag("known", override_words() != "" && is_override_known())
+    printf "%s,\n", key("microcode", microcode)
+    print_json_machine()
+    printf "%s,\n\"failing\": [", key("verdict", ids_failed ? "fail" : "pass")
+    for (i = 1; i <= ids_failed; i++)
+        item(i, string(failed_id[i]))
+    printf "]}\n"
+}
+
+function print_json_machine(  address, i) {
+    printf "%s: %s,\n\"devices\": [", string("iommu"), list(units)
+    for (i = 1; i <= devices; i++) {
+        address = device[i]
+        item(i, "{" key("address", address) ", " key("id", id[address]) ", " key("class", class[address]) ", " \
+            key("driver", driver[address]) ", " key("group", group[address]) ", " \
+            key("reset_method", reset[address]) "}")
+    }
+    printf "],\n\"groups\": ["
+    for (i = 1; i <= groups; i++)
+        item(i, "{" key("id", group_name[i]) ", " key("type", group_type[group_name[i]]) ", " \
+            string("devices") ": " list(members[group_name[i]]) "}")
+    printf "],\n\"log\": ["
+    for (i = 1; i <= logs; i++)
+        item(i, string(log_line[i]))
+    printf "],\n"
+}
