@@ -290,8 +290,9 @@ def _find_line(content: str, way: Way) -> int:
                 place = table = (*place, counts[place])
         else:
             place = (*table, *_key_parts(row.partition("=")[0]))
-        if len(place) > length and place == way[: len(place)]:
-            best, length = number, len(place)
+        common = min(len(place), len(way))
+        if common > length and place[:common] == way[:common]:
+            best, length = number, common
     return best
 
 

@@ -1,0 +1,597 @@
+"""host.toml: what is accepted, what is refused, and what the message then says."""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hostwright.errors import UserError
+from hostwright.machine import SCHEMA, Disk, Machine, Network, kernel_words, load
+from hostwright.paths import TREE
+from hostwright.schema import Field, Section
+
+ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
+HASH = "$6$saltsalt$" + "a" * 86
+NAME = 'name = "lab"\n'
+IOMMU = NAME + "[iommu]\n"
+KERNEL = NAME + "[kernel]\n"
+ADDRESS = NAME + '[network]\naddress = "10.0.0.2/24"\n'
+DEVICE = NAME + '[[device]]\naddress = "01:00.0"\n'
+GUEST = '[[guest]]\nname = "a"\nmemory_mib = 1024\nmac = "52:54:00:00:00:01"\n'
+GUEST_B = '[[guest]]\nname = "b"\nmemory_mib = 1024\nmac = "52:54:00:00:00:02"\n'
+FULL = f"""
+name = "full"
+hostname = "host.example.org"
+timezone = "America/Argentina/Buenos_Aires"
+memory_mib = 8192
+[iommu]
+vendor = "amd"
+acs_override = ["id:10DE:1E37", "downstream"]
+extra = ["amd_iommu=pgtbl_v2", "pci=config_acs=10x@pci:0;0"]
+[[device]]
+address = "8F:1f.7"
+id = "10DE:1E37"
+label = "Tesla T10, größer"
+[[device]]
+address = "0001:00:00.0"
+[kernel]
+cmdline = ["console=ttyS1,115200", "quiet", "rootwait", "rodata=on", "iommu.strict=1"]
+options = ["CONFIG_IGB=m", "CONFIG_A=64", "CONFIG_B=0x1F", 'CONFIG_C="x y"', "CONFIG_D=n", "CONFIG_E=-1"]
+modules = ["igb", "kvm_intel nested=1"]
+microcode = "ucode.img"
+[access]
+ssh_keys = ["{ED25519} me@desk"]
+root_password_hash = "{HASH}"
+[network]
+bridge = "br1"
+nic = "eth0.10"
+address = "192.168.1.10/255.255.255.0"
+gateway = "192.168.1.1"
+nameservers = ["192.168.1.1", "FD00::1"]
+[disk]
+root_mib = 2048
+esp_mib = 128
+[[guest]]
+name = "a"
+memory_mib = 4096
+vcpus = 4
+disk_gib = 20
+mac = "52:54:00:AA:00:01"
+devices = ["0000:8f:1f.7"]
+[[guest]]
+name = "b"
+memory_mib = 4096
+mac = "52:54:00:aa:00:02"
+devices = ["8f:1f.7"]
+autostart = false
+"""
+
+
+def write(folder: Path, content: str) -> Path:
+    path = folder / "host.toml"
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path) -> UserError:
+    with pytest.raises(UserError) as caught:
+        load(path)
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+    return caught.value
+
+
+# One key with a bad value, what the file gives and the message repeats, and a part of the remedy.
+ONE_KEY = [
+    ("memory", "3", 'did you mean "memory_mib"?'),
+    ("zzz", "3", "known here: name, hostname"),
+    ("disk.root_mb", "9", 'did you mean "root_mib"?'),
+    ("device[0].adress", '"02:00.0"', 'did you mean "address"?'),
+    ("disk", "5", "[disk] in single brackets"),
+    ("guest[0]", "5", "[[guest]] in double brackets"),
+    ("name", "3", 'for example: name = "lab"'),
+    ("name", '""', 'name = "lab"'),
+    ("name", '"a/b"', "something like lab-1"),
+    ("name", '"Lab"', "something like lab-1"),
+    ("name", '"lab-"', "something like lab-1"),
+    ("name", '"lab\\U0000000a"', "something like lab-1"),
+    ("name", f'"{"a" * 32}"', "something like lab-1"),
+    ("hostname", '"a_b"', "labels of a-z"),
+    ("hostname", '"a..b"', "joined by dots"),
+    ("hostname", f'"a.{"b" * 63}"', "64 characters at most"),
+    ("hostname", '"10.0.0.1"', "have a letter"),
+    ("timezone", '"CET"', "Area/City"),
+    ("timezone", '"../passwd"', "Area/City"),
+    ("timezone", '"Euorpe/Oslo"', 'did you mean "Europe"?'),
+    ("memory_mib", '"8"', "memory_mib = 65536"),
+    ("memory_mib", "true", "memory_mib = 65536"),
+    ("memory_mib", "4000.0", "memory_mib = 65536"),
+    ("memory_mib", "8", "from 1024 to"),
+    ("iommu.vendor", '"Intell"', 'did you mean "intel"?'),
+    ("iommu.acs_override[0]", '"downstrem"', 'did you mean "downstream"?'),
+    ("iommu.acs_override[0]", '"Multifunction"', 'did you mean "multifunction"?'),
+    ("iommu.acs_override[0]", '"downstream,multifunction"', "one word an entry"),
+    ("iommu.acs_override[0]", '"yes"', "known here: downstream, multifunction, id:vvvv:dddd"),
+    ("iommu.acs_override[0]", '"id:10de"', "four hexadecimal digits each"),
+    ("iommu.acs_override[0]", '"ID:10de:1e377"', "four hexadecimal digits each"),
+    ("iommu.extra[0]", '"intel_iommu=sm_on,off"', "set iommu.vendor"),
+    ("iommu.extra[0]", '"iommu=nopt"', "iommu=pt is set"),
+    ("device[0].address", '"x"', "lspci -D"),
+    ("device[0].address", '"82:00"', '"82:00.0"'),
+    ("device[0].address", '"82:20.0"', "lspci -D"),
+    ("device[0].address", '"82:00.8"', "lspci -D"),
+    ("device[0].id", '"1e37"', "lspci -nn"),
+    ("device[0].id", '"0x10de:0x1e37"', '"10de:1e37"'),
+    ("device[0].label", '"a\\U0000000ab"', "one line"),
+    ("kernel.modules", '"igb"', 'modules = ["igb"]'),
+    ("kernel.modules[0]", '"../x.ko"', "write the name"),
+    ("kernel.cmdline[0]", '"a b"', "one word an entry"),
+    ("kernel.cmdline[0]", '"a\\U00000009b"', "without spaces"),
+    ("kernel.cmdline[0]", '"a=\'"', "quotes and backslashes"),
+    ("kernel.cmdline[0]", '"root=/dev/sda1"', "its own root partition"),
+    ("kernel.cmdline[0]", '"rw"', "mounts its root"),
+    ("kernel.cmdline[0]", '"iommu=pt"', "leave it out"),
+    ("kernel.cmdline[0]", '"intel_iommu=on"', "set iommu.vendor"),
+    ("kernel.cmdline[0]", '"amd-iommu=off"', "set iommu.vendor"),
+    ("kernel.cmdline[0]", '"pcie_acs_override=downstream"', "set iommu.acs_override"),
+    ("kernel.cmdline[0]", '"vfio-pci.ids=10de:1e37"', "[[device]]"),
+    ("kernel.cmdline[0]", '"hostwright.selfcheck"', "boot entries set it"),
+    ("kernel.cmdline[0]", '"--"', "end the kernel's words"),
+    ("kernel.options[0]", '"IGB=m"', "CONFIG_NAME=y"),
+    ("kernel.options[0]", '"CONFIG_IGB = m"', "no space around ="),
+    ("kernel.options[0]", '"CONFIG_IGB=yes"', "=y, =m, =n"),
+    ("kernel.options[0]", '"CONFIG_A=y\\U0000000aCONFIG_B=y"', "CONFIG_NAME=y"),
+    ("kernel.microcode", '"no.img"', "relative to this file"),
+    ("kernel.microcode", '"."', "relative to this file"),
+    ("kernel.microcode", '"host.toml"', "early image"),
+    ("access.ssh_keys[0]", '"AAAA"', ".pub file"),
+    ("access.ssh_keys[0]", '"ssh-dsa AAAA"', 'did you mean "ssh-rsa"?'),
+    ("access.ssh_keys[0]", '"ssh-rsa AAA?"', ".pub file"),
+    ("access.ssh_keys[0]", '"ssh-rsa"', ".pub file"),
+    ("access.ssh_keys[0]", f'"{ED25519[:-24]}"', ".pub file"),
+    ("access.ssh_keys[0]", f'"ssh-rsa {ED25519.split()[1]}"', ".pub file"),
+    ("network.bridge", '"bridge0123456789"', "at most 15"),
+    ("network.nic", '"eth/0"', "at most 15"),
+    ("network.nic", '"lo"', "not lo"),
+    ("network.nic", '"br0"', "name the card"),
+    ("network.address", '"10.0.0.300/24"', "IPv4/prefix"),
+    ("network.address", '"10.0.0.3"', "IPv4/prefix"),
+    ("network.address", '"10.0.0.0/24"', "IPv4/prefix"),
+    ("network.address", '"10.0.0.255/24"', "IPv4/prefix"),
+    ("network.address", '"224.0.0.1/24"', "IPv4/prefix"),
+    ("network.address", '"dhcp"', "set network.nic"),
+    ("network.gateway", '"router"', "the router's address"),
+    ("network.gateway", '"10.0.0.1"', "set network.address"),
+    ("network.nameservers[0]", '"dns.example"', "not a name"),
+    ("disk.root_mib", "255", "from 256 to 1048576"),
+    ("disk.root_mib", "-1", "from 256 to 1048576"),
+    ("disk.esp_mib", "33", "from 34 to 4096"),
+    ("guest[0].name", '"../a"', "something like lab-1"),
+    ("guest[0].memory_mib", "16", "from 256 to"),
+    ("guest[0].vcpus", "0", "from 1 to 255"),
+    ("guest[0].disk_gib", "3", "from 4 to"),
+    ("guest[0].autostart", "1", "true or false"),
+    ("guest[0].mac", '"52:54:00:00"', "six pairs"),
+    ("guest[0].mac", '"01:00:00:00:00:01"', '"52:54:00:00:00:01"'),
+    ("guest[0].mac", '"00:16:3e:ab:00:01"', '"52:54:00:ab:00:01"'),
+    ("guest[0].devices[0]", '"01:00.1"', "[[device]]"),
+]
+# The same where one key is not enough: the file, and line (0: none), key and value of the message.
+MORE_KEYS = {
+    "empty file": ("", 0, "name", "", 'name = "lab"'),
+    "unknown key in quotes": (NAME + '"a\\nb" = 3', 0, '"a\\U0000000ab"', "3", "known here: name"),
+    "unknown table": (NAME + "[devices]", 2, "devices", "", 'did you mean "device"?'),
+    "one table for an array": (NAME + "[device]", 2, "device", "", "[[device]] in double brackets"),
+    "an array for one table": (NAME + "[[iommu]]", 2, "iommu", "", "[iommu] in single brackets"),
+    "a date for text": (NAME + "timezone = 2020-01-01", 2, "timezone", "", 'timezone = "Europe/Berlin"'),
+    "a list in a list": (KERNEL + 'modules = [["a"]]', 3, "kernel.modules[0]", "", 'modules = ["igb"]'),
+    "a huge number": (
+        NAME + f"memory_mib = 0x{'f' * 600}",
+        2,
+        "memory_mib",
+        "a number of 2400 bits",
+        "1024 to",
+    ),
+    "address missing": (DEVICE + '[[device]]\nlabel = "a"', 4, "device[1].address", "", 'address = "0000:'),
+    "address twice": (
+        DEVICE + '[[device]]\naddress = "0000:01:00.0"',
+        *(5, "device[1].address", '"0000:01:00.0"', "its own address"),
+    ),
+    "override id twice": (
+        IOMMU + 'acs_override = ["id:10de:1e37", "id:10DE:1E37"]',
+        *(3, "iommu.acs_override[1]", '"id:10DE:1E37"', "name it once"),
+    ),
+    "override of 65 ids": (
+        IOMMU + f"acs_override = {[f'id:8086:{number:04x}' for number in range(65)]}",
+        *(3, "iommu.acs_override", "", "the kernel keeps 64"),
+    ),
+    "cmdline too long": (KERNEL + f'cmdline = ["a={"b" * 1700}"]', 3, "kernel.cmdline", "", "shorten"),
+    "cmdline twice": (KERNEL + 'cmdline = ["a", "a"]', 3, "kernel.cmdline[1]", '"a"', "name it once"),
+    "option twice": (
+        KERNEL + 'options = ["CONFIG_IGB=m", "CONFIG_IGB=y"]',
+        *(3, "kernel.options[1]", '"CONFIG_IGB=y"', "name it once"),
+    ),
+    "module twice": (
+        KERNEL + 'modules = ["vfio-pci", "vfio_pci x=1"]',
+        *(3, "kernel.modules[1]", '"vfio_pci x=1"', "name it once"),
+    ),
+    "microcode name too long": (
+        KERNEL + f'microcode = "{"a" * 5000}"',
+        *(3, "kernel.microcode", f'"{"a" * 80}...{"a" * 10}"', "check the path"),
+    ),
+    "ssh key twice": (
+        NAME + f'[access]\nssh_keys = ["{ED25519}", "{ED25519} b"]',
+        *(3, "access.ssh_keys[1]", f'"{ED25519} b"', "name it once"),
+    ),
+    "gateway elsewhere": (
+        ADDRESS + 'gateway = "10.0.1.1"',
+        *(4, "network.gateway", '"10.0.1.1"', "the router's address"),
+    ),
+    "gateway is the host": (
+        ADDRESS + 'gateway = "10.0.0.2"',
+        *(4, "network.gateway", '"10.0.0.2"', "the router's address"),
+    ),
+    "guest without a name": (NAME + "[[guest]]\nvcpus = 1", 2, "guest[0].name", "", 'name = "debian"'),
+    "guest without memory": (
+        NAME + '[[guest]]\nname = "a"',
+        2,
+        "guest[0].memory_mib",
+        "",
+        "memory_mib = 4096",
+    ),
+    "guest without mac": (
+        NAME + GUEST.rpartition("mac")[0],
+        2,
+        "guest[0].mac",
+        "",
+        'mac = "52:54:00:12:34:56"',
+    ),
+    "guest name twice": (
+        NAME + GUEST + GUEST_B.replace('"b"', '"a"'),
+        7,
+        "guest[1].name",
+        '"a"',
+        "its own name",
+    ),
+    "mac twice": (
+        NAME + GUEST + GUEST_B.replace("00:02", "00:01"),
+        *(9, "guest[1].mac", '"52:54:00:00:00:01"', "its own mac"),
+    ),
+    "guest larger than the host": (
+        "memory_mib = 1024\n" + NAME + GUEST,
+        *(5, "guest[0].memory_mib", "1024", "the host keeps 512 MiB"),
+    ),
+    "guests larger than the host": (
+        "memory_mib = 2048\n" + NAME + GUEST + GUEST_B,
+        *(9, "guest[1].memory_mib", "1024", "lower memory_mib"),
+    ),
+    "guest's device unknown": (
+        DEVICE + GUEST + 'devices = ["01:00.1"]',
+        *(8, "guest[0].devices[0]", '"01:00.1"', 'did you mean "0000:01:00.0"?'),
+    ),
+    "guest's device twice": (
+        DEVICE + GUEST + 'devices = ["01:00.0", "0000:01:00.0"]',
+        *(8, "guest[0].devices[1]", '"0000:01:00.0"', "name it once"),
+    ),
+    "device in two guests": (
+        DEVICE + GUEST + 'devices = ["01:00.0"]\n' + GUEST_B + 'devices = ["01:00.0"]',
+        *(13, "guest[1].devices[0]", '"01:00.0"', "set autostart = false"),
+    ),
+    "inline tables": (NAME + 'device = [{address = "1"}]', 2, "device[0].address", '"1"', "lspci -D"),
+    "dotted keys": (NAME + "disk.esp_mib = 1", 2, "disk.esp_mib", "1", "from 34 to 4096"),
+    "names in quotes": (NAME + '[ "disk" ] # x\n"esp_mib" = 1', 3, "disk.esp_mib", "1", "from 34 to 4096"),
+}
+# What a table needs besides the key in question, before it.
+REQUIRED = {
+    "": {"name": '"lab"'},
+    "device": {"address": '"01:00.0"'},
+    "guest": {"name": '"a"', "memory_mib": "1024", "mac": '"52:54:00:00:00:01"'},
+}
+
+
+def place(key: str, value: str) -> str:
+    """A file that says `key = value` in its last line: `kernel.cmdline[0]`, `guest[0].name`, `disk`."""
+    table, _, entry = key.rpartition(".")
+    name, _, index = entry.partition("[")
+    needed = {
+        each: given for each, given in REQUIRED.get(table.removesuffix("[0]"), {}).items() if each != name
+    }
+    lines = [] if name == "name" and not table else [NAME.strip()]
+    if table:
+        lines.append(f"[[{table[:-3]}]]" if table.endswith("[0]") else f"[{table}]")
+        lines += [f"{each} = {given}" for each, given in needed.items()]
+    return "\n".join([*lines, f"{name} = [{value}]" if index else f"{name} = {value}"])
+
+
+def check_message(error: UserError, where: str, key: str, value: str, remedy: str) -> None:
+    shown = f"{key} = {value}" if value else key
+    assert error.message.startswith(f"{where}: {shown}: ")
+    assert remedy in error.hint
+
+
+@pytest.mark.parametrize(("key", "value", "remedy"), ONE_KEY, ids=lambda each: each[:30])
+def test_a_bad_value_is_told_with_line_key_value_and_remedy(
+    key: str, value: str, remedy: str, tmp_path: Path
+) -> None:
+    content = place(key, value)
+    path = write(tmp_path, content)
+    check_message(refusal(path), f"{path}:{len(content.splitlines())}", key, value, remedy)
+
+
+@pytest.mark.parametrize("case", MORE_KEYS.values(), ids=MORE_KEYS.keys())
+def test_a_mistake_over_several_keys_is_told_the_same_way(
+    case: tuple[str, int, str, str, str], tmp_path: Path
+) -> None:
+    content, line, key, value, remedy = case
+    path = write(tmp_path, content)
+    check_message(refusal(path), f"{path}:{line}" if line else str(path), key, value, remedy)
+
+
+@pytest.mark.parametrize(
+    "secret", ["hunter2 hunter2", "$1$salt$hunter2", "hunter2:", "$6$rounds=1$hunter2$x"]
+)
+def test_what_may_be_a_password_is_not_repeated(secret: str, tmp_path: Path) -> None:
+    error = refusal(write(tmp_path, NAME + f'[access]\nroot_password_hash = "{secret}"'))
+    assert "host.toml:3: access.root_password_hash: not a crypt hash" in error.message
+    assert "openssl passwd -6" in error.hint
+    assert "hunter2" not in str(error)
+
+
+def test_a_private_key_is_not_repeated(tmp_path: Path) -> None:
+    key = "-----BEGIN OPENSSH PRIVATE KEY-----\\nhunter2\\n"
+    error = refusal(write(tmp_path, NAME + f'[access]\nssh_keys = ["{key}"]'))
+    assert "host.toml:3: access.ssh_keys[0]: this is a private key" in error.message
+    assert ".pub" in error.hint
+    assert "hunter2" not in str(error)
+
+
+SYNTAX = {
+    "open list": (NAME + "[kernel]\ncmdline = [", ":3"),
+    "no quotes": (NAME + "hostname = lab\n", ":2:12"),
+    "key twice": (NAME + NAME, ":2:13"),
+    "single brackets twice": (NAME + "[disk]\n[disk]\n", ":3:6"),
+    "control character": (NAME + 'hostname = "\x01"', ":2:"),
+    "too many digits": (NAME + "memory_mib = " + "9" * 5000, ":"),
+    "nested too deeply": ("name = " + "[" * 10000, ":"),
+}
+
+
+@pytest.mark.parametrize(("content", "place"), SYNTAX.values(), ids=SYNTAX.keys())
+def test_bad_toml_keeps_line_and_column(content: str, place: str, tmp_path: Path) -> None:
+    path = write(tmp_path, content)
+    error = refusal(path)
+    assert error.message.startswith(f"{path}{place}")
+    assert "not valid TOML" in error.message
+
+
+def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
+    path = write(tmp_path, NAME)
+    error = refusal(tmp_path / "hots.toml")
+    assert error.message == f"{tmp_path / 'hots.toml'}: this machine file does not exist"
+    assert str(path) in error.hint
+
+
+@pytest.mark.parametrize("name", ["no/such/folder.toml", "a" * 300, "nul\0byte"])
+def test_a_path_that_cannot_be_is_an_error(name: str, tmp_path: Path) -> None:
+    assert str(tmp_path) in refusal(tmp_path / name).message
+
+
+def test_what_is_not_a_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    assert "is not a file" in refusal(tmp_path / "fifo").message
+    assert "is not a file" in refusal(tmp_path).message
+
+
+def test_a_file_that_is_not_utf8_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "host.toml"
+    path.write_bytes(NAME.encode() + b'hostname = "\xe9"\n')
+    assert refusal(path).message == f"{path}:2: not UTF-8 (byte 0xe9)"
+
+
+def test_an_image_is_not_read_as_a_machine(tmp_path: Path) -> None:
+    path = tmp_path / "host.img"
+    with path.open("wb") as file:
+        file.truncate(2 << 20)
+    assert "over 1 MiB" in refusal(path).message
+
+
+def test_a_name_is_enough(tmp_path: Path) -> None:
+    machine = load(write(tmp_path, NAME))
+    assert (machine.name, machine.hostname, machine.timezone, machine.memory_mib) == (
+        "lab",
+        "lab",
+        "UTC",
+        None,
+    )
+    assert (machine.devices, machine.guests) == ((), ())
+    assert machine.disk == Disk(root_mib=1024, esp_mib=64)
+    assert machine.network == Network("br0", None, None, None, ())
+    assert kernel_words(machine, passthrough=True) == ("iommu=pt", "intel_iommu=on")
+
+
+def test_a_byte_order_mark_and_crlf_are_fine(tmp_path: Path) -> None:
+    path = tmp_path / "host.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + NAME.encode().replace(b"\n", b"\r\n"))
+    assert load(path).name == "lab"
+
+
+def full_machine(folder: Path) -> Machine:
+    (folder / "ucode.img").write_bytes(b"070701 and so on")
+    return load(write(folder, FULL))
+
+
+def test_everything_set_comes_back(tmp_path: Path) -> None:
+    machine = full_machine(tmp_path)
+    assert machine.hostname == "host.example.org"
+    assert machine.iommu.acs_override == ("id:10de:1e37", "downstream")
+    assert [device.address for device in machine.devices] == ["0000:8f:1f.7", "0001:00:00.0"]
+    assert [device.id for device in machine.devices] == ["10de:1e37", None]
+    assert machine.kernel.microcode == tmp_path / "ucode.img"
+    assert machine.kernel.options[3] == 'CONFIG_C="x y"'
+    assert machine.network == Network(
+        "br1", "eth0.10", "192.168.1.10/24", "192.168.1.1", ("192.168.1.1", "fd00::1")
+    )
+    assert machine.access.root_password_hash == HASH
+    assert [guest.devices for guest in machine.guests] == [("0000:8f:1f.7",), ("0000:8f:1f.7",)]
+    assert machine.guests[0].mac == "52:54:00:aa:00:01"
+    assert [guest.autostart for guest in machine.guests] == [True, False]
+    assert hash(machine)
+
+
+def test_an_amd_machine_gets_no_amd_iommu_on(tmp_path: Path) -> None:
+    machine = full_machine(tmp_path)
+    assert kernel_words(machine, passthrough=True) == (
+        "iommu=pt",
+        "pcie_acs_override=id:10de:1e37,downstream",
+        *machine.iommu.extra,
+        *machine.kernel.cmdline,
+    )
+    assert kernel_words(machine, passthrough=False) == machine.kernel.cmdline
+
+
+@pytest.mark.parametrize(
+    "shape", ["$y$j9T$salt$" + "a" * 43, "$5$salt$" + "b" * 43, "$2b$12$" + "c" * 53, HASH]
+)
+def test_crypt_hashes_are_taken(shape: str, tmp_path: Path) -> None:
+    machine = load(write(tmp_path, NAME + f'[access]\nroot_password_hash = "{shape}"'))
+    assert machine.access.root_password_hash == shape
+
+
+def test_the_lab_machine_is_the_emulated_one() -> None:
+    machine = load(TREE / "host.toml")
+    assert [(device.address, device.id) for device in machine.devices] == [
+        ("0000:01:00.0", "1b36:0010"),
+        ("0000:03:00.0", "1234:1111"),
+        ("0000:03:00.1", "1b36:000d"),
+    ]
+    assert "pcie_acs_override=downstream,multifunction" in kernel_words(machine, passthrough=True)
+
+
+def test_the_proliant_passes_its_tesla() -> None:
+    machine = load(TREE / "hosts" / "proliant-t10.toml")
+    assert [(device.address, device.id) for device in machine.devices] == [("0000:82:00.0", "10de:1e37")]
+    assert machine.guests[0].devices == ("0000:82:00.0",)
+
+
+def fields(section: Section, above: str = "") -> Iterator[tuple[str, Field]]:
+    """Every key of the grammar with its field, tables left out: `device.address` and so on."""
+    for key, field in section.fields.items():
+        inner = nested(field)
+        if inner is None:
+            yield above + key, field
+        else:
+            yield from fields(inner, f"{above}{key}.")
+
+
+def nested(field: Field) -> Section | None:
+    if isinstance(field.check, Section):
+        return field.check
+    cells = [cell.cell_contents for cell in getattr(field.check, "__closure__", None) or ()]
+    return next((cell for cell in cells if isinstance(cell, Section)), None)
+
+
+def default_cell(field: Field) -> str:
+    if field.required:
+        return "required"
+    return "none" if field.default is None else f"`{_toml(field.default)}`"
+
+
+def test_the_reference_lists_every_key_with_its_default() -> None:
+    page = (TREE / "docs" / "host.toml.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z_.]+)` \| [^|]+ \| ([^|]+) \|", page, re.MULTILINE)
+    assert rows == [(key, default_cell(field)) for key, field in fields(SCHEMA)]
+
+
+@pytest.mark.parametrize(("key", "field"), list(fields(SCHEMA)), ids=[key for key, _ in fields(SCHEMA)])
+def test_every_example_is_toml_and_most_pass_their_own_check(key: str, field: Field) -> None:
+    value = tomllib.loads(field.example)[key.rpartition(".")[2]]
+    if "..." not in field.example:
+        field.check(value)
+
+
+# Whatever stands in the file, the answer is a Machine or a UserError.
+
+
+def _toml(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml(key)} = {_toml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        plain = (c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in value)
+        return f'"{"".join(plain)}"'
+    return str(value)
+
+
+def _holders(value: Any) -> Iterator[Any]:  # noqa: ANN401
+    """Every table and list in `value`, itself first."""
+    if isinstance(value, dict | list):
+        yield value
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _holders(each)
+
+
+def answer(path: Path, content: str) -> None:
+    path.write_text(content, encoding="utf-8")
+    try:
+        assert isinstance(load(path), Machine)
+    except UserError as error:
+        assert str(path) in error.message and error.hint
+
+
+WORDS = st.sampled_from(
+    ["", "..", "lab", "01:00.0", "id:1:2", "dhcp", "10.0.0.1/33", "CONFIG_A=y", "ssh-rsa AAAA", "\0"]
+)
+SCALARS = st.text(max_size=12) | WORDS | st.integers() | st.booleans() | st.floats(0, 1) | st.dates()
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3)
+)
+RELAXED = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+
+
+@RELAXED
+@given(data=st.data())
+def test_any_change_of_a_good_file_gives_a_machine_or_a_user_error(
+    data: st.DataObject, tmp_path: Path
+) -> None:
+    (tmp_path / "ucode.img").write_bytes(b"070701")
+    raw = deepcopy(tomllib.loads(FULL))
+    for _ in range(data.draw(st.integers(1, 3))):
+        holder = data.draw(st.sampled_from(list(_holders(raw))))
+        keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+        key = data.draw(st.sampled_from(keys) if keys else st.none())
+        if isinstance(holder, dict) and data.draw(st.integers(0, 4)) == 0:
+            holder[data.draw(st.text(max_size=5))] = data.draw(VALUES)
+        elif key is not None and data.draw(st.integers(0, 4)) == 0:
+            del holder[key]
+        elif key is not None:
+            holder[key] = data.draw(VALUES)
+    answer(tmp_path / "host.toml", "".join(f"{_toml(key)} = {_toml(each)}\n" for key, each in raw.items()))
+
+
+@RELAXED
+@given(
+    content=st.text()
+    | st.lists(
+        st.sampled_from(
+            [*FULL.splitlines(), "[[device]]", "[device]", "[[device.x]]", "x = [", "]", "= 3", "[["]
+        ),
+        max_size=12,
+    ).map("\n".join)
+)
+def test_any_text_gives_a_machine_or_a_user_error(content: str, tmp_path: Path) -> None:
+    answer(tmp_path / "host.toml", content)
