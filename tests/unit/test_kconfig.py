@@ -100,7 +100,8 @@ def test_fragments_may_ask_for_the_same() -> None:
 def test_what_did_not_survive_is_found() -> None:
     requests = kconfig.parse_fragment(
         "f",
-        '# CONFIG_A is not set\nCONFIG_B=m\nCONFIG_C=y\nCONFIG_D="x"\nCONFIG_E=0x1F\n# CONFIG_F is not set\nCONFIG_G=y\n',
+        '# CONFIG_A is not set\nCONFIG_B=m\nCONFIG_C=y\nCONFIG_D="x"\nCONFIG_E=0x1F\n'
+        "# CONFIG_F is not set\nCONFIG_G=y\n",
     )
     resolved = kconfig.parse_config(
         'CONFIG_B=y\nCONFIG_D="y"\nCONFIG_E=0x1f\nCONFIG_F=m\n# CONFIG_C is not set\n'
