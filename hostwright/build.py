@@ -52,7 +52,7 @@ export PKG_CONFIG_SYSROOT_DIR=/sysroot PKG_CONFIG_LIBDIR=/sysroot/usr/lib/pkgcon
 
 EPILOGUE = """\
 find "$OUT" -name '*.la' -delete
-rm -f "$OUT/usr/share/info/dir"
+for one in doc info locale man; do rm -rf "$OUT/usr/share/$one"; done
 find "$OUT" -type f \\( -perm /111 -o -name '*.so*' \\) -print0 | xargs -0r file -N -F '::' \\
     | sed -n 's/:: *ELF.*\\(executable\\|shared object\\).*//p' | tr '\\n' '\\0' | xargs -0r strip --strip-unneeded
 """
@@ -170,6 +170,8 @@ def _glibc(build: Glibc) -> list[str]:
         "mkdir -p /out/lib64",
         "ln -sf ../usr/lib/ld-linux-x86-64.so.2 /out/lib64/ld-linux-x86-64.so.2",
         "sed -i 's|RTLDLIST=.*|RTLDLIST=/usr/lib/ld-linux-x86-64.so.2|' /out/usr/bin/ldd",
+        # C.UTF-8 is built in; other locales' sources, the cache of this very tree and libnss_db's Makefile serve nobody.
+        "rm -r /out/usr/share/i18n /out/etc/ld.so.cache /out/var",
     ]
 
 
