@@ -17,7 +17,7 @@ in_log {
 
 $1 == "log"                { in_log = 1 }
 $1 == "kernel"             { kernel = $2 }
-$1 == "cmdline"            { cmdline = $2 }
+$1 == "cmdline"            { cmdline = substr($0, 9) }
 $1 == "nopassthrough"      { fallback = 1 }
 $1 == "environment"        { environment[$2] = 1 }
 $1 == "microcode"          { microcode = $2 }
@@ -158,17 +158,20 @@ function judge_named(address,  expected, found) {
 
 # A group can be handed out when every member has a vfio driver, none, or one that leaves DMA alone: pcieport on the
 # bridges and pci-stub (driver_managed_dma in the kernel, checked by iommu_group_claim_dma_owner).
-function judge_viable(address,  count, i, member, other, others) {
+function judge_viable(address,  count, i, member, other, others, expected) {
+    expected = "no other member of its IOMMU group is in use by the host"
+    if (!(address in group)) {
+        row("viable:" address, "fail", expected, "it has no group")
+        return
+    }
     count = split(members[group[address]], member, " ")
     for (i = 1; i <= count; i++) {
         other = member[i]
-        if (driver[other] != "" && driver[other] !~ /^vfio/ && driver[other] != "pci-stub" && driver[other] != "pcieport")
+        if (other != address && driver[other] !~ /^(vfio.*|pci-stub|pcieport)?$/)
             others = others (others == "" ? "" : ", ") other " (" id[other] ") on " driver[other]
     }
-    row("viable:" address, !(address in group) || others != "" ? "fail" : "pass",
-        "no other member of its IOMMU group is in use by the host",
-        !(address in group) ? "it has no group" : "group " group[address] ": " \
-            (others == "" ? count (count == 1 ? " member" : " members") : others))
+    row("viable:" address, others == "" ? "pass" : "fail", expected,
+        "group " group[address] ": " (others == "" ? count " in it" : others))
 }
 
 # A twin with the id of a named device is the reason why nothing here goes by id.

@@ -1,0 +1,1 @@
+"""Small stand-ins for big things."""

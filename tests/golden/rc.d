@@ -1,0 +1,17 @@
+rc0.d/S60sendsignals -> ../init.d/sendsignals
+rc0.d/S70mountfs -> ../init.d/mountfs
+rc0.d/S90localnet -> ../init.d/localnet
+rc0.d/S99halt -> ../init.d/halt
+rc3.d/S99hostwright -> ../init.d/hostwright
+rc6.d/S60sendsignals -> ../init.d/sendsignals
+rc6.d/S70mountfs -> ../init.d/mountfs
+rc6.d/S90localnet -> ../init.d/localnet
+rc6.d/S99reboot -> ../init.d/reboot
+rcS.d/S00mountvirtfs -> ../init.d/mountvirtfs
+rcS.d/S05vfio-reserve -> ../init.d/vfio-reserve
+rcS.d/S06modules -> ../init.d/modules
+rcS.d/S07vfio -> ../init.d/vfio
+rcS.d/S15localnet -> ../init.d/localnet
+rcS.d/S30checkfs -> ../init.d/checkfs
+rcS.d/S40mountfs -> ../init.d/mountfs
+rcS.d/S90sysctl -> ../init.d/sysctl

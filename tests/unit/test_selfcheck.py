@@ -1,0 +1,254 @@
+"""hostwright-selfcheck and the boot script that runs it, on made-up hosts."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hostwright.paths import ROOTFS
+from tests.fakes.host import AHCI, NAMED, NVME, TWIN, FakeHost
+
+SHELLS = [shell for shell in (("dash",), ("bash", "--posix")) if shutil.which(shell[0])]
+
+
+@pytest.fixture
+def host(tmp_path: Path, request: pytest.FixtureRequest) -> FakeHost:
+    return FakeHost(tmp_path, getattr(request, "param", SHELLS[0]))
+
+
+@pytest.fixture
+def lab(host: FakeHost) -> Iterator[FakeHost]:
+    """A host as it should be: the named drive on vfio-pci, its twin on nvme, the modules loaded at boot."""
+    host.add_lab()
+    host.write("etc/modules", "vfio-pci\n")
+    host.write("proc/cmdline", "ro intel_iommu=on pcie_acs_override=downstream,multifunction\n")
+    host.write("proc/sys/kernel/osrelease", "6.12.63\n")
+    host.write("proc/1/environ", "HOME=/\0TERM=linux\0")
+    host.write("proc/cpuinfo", "processor\t: 0\nmicrocode\t: 0x71a\n")
+    host.write("proc/interrupts", "  CPU0\n  24:  0  IR-PCI-MSI 1-edge  ahci\n")
+    host.write("sys/module/vfio_pci/refcnt", "0\n")
+    host.write("run/hostwright/modules", "vfio_pci boot 3.25\n")
+    host.write("sys/class/iommu/dmar0/x", "")
+    shutil.copytree(ROOTFS / "usr/libexec", host.root / "usr/libexec")
+    (host.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}/reset_method").write_text("flr bus\n")
+    host.write("log", LOG)
+    host.command("dmesg", f"cat {host.root}/log")
+    with host:
+        host.init("vfio", "start")
+        yield host
+
+
+LOG = """\
+[    0.1] DMAR: IOMMU enabled
+[    0.2] DMAR-IR: Enabled IRQ remapping in x2apic mode
+[    0.3] ACPI: other
+"""
+
+
+def check(host: FakeHost) -> tuple[int, dict[str, dict[str, str]], dict[str, object]]:
+    """Status, rows by id and the whole document of the self-check."""
+    done = host.run("usr/sbin/hostwright-selfcheck", "--json")
+    assert done.stderr == ""
+    document = json.loads(done.stdout)
+    rows = {row["id"]: row for row in document["rows"]}
+    assert document["failing"] == [row["id"] for row in document["rows"] if row["result"] == "fail"]
+    assert document["verdict"] == ("fail" if done.returncode else "pass")
+    return done.returncode, rows, document
+
+
+@pytest.mark.parametrize("host", SHELLS, indirect=True, ids=lambda shell: shell[0])
+def test_selfcheck_passes_on_a_host_that_is_as_it_should_be(lab: FakeHost) -> None:
+    status, rows, document = check(lab)
+    assert status == 0, document["failing"]
+    assert {name: row["result"] for name, row in rows.items()} == {
+        "iommu": "pass",
+        "remapping": "pass",
+        "override": "pass",
+        f"device:{NAMED}": "pass",
+        f"viable:{NAMED}": "pass",
+        "unnamed": "pass",
+        "module:vfio_pci": "pass",
+        "microcode": "note",
+    }
+    assert document["named"] == [
+        {"address": NAMED, "id": NVME, "wanted_id": NVME, "wanted_driver": "vfio-pci", "driver": "vfio-pci",
+         "group": "3"}
+    ]  # fmt: skip
+    assert document["groups"] == [
+        {"id": "3", "type": "identity", "devices": [NAMED]},
+        {"id": "4", "type": "identity", "devices": [TWIN]},
+        {"id": "5", "type": "identity", "devices": [AHCI]},
+    ]
+    assert document["modules"] == [
+        {"name": "vfio_pci", "listed": "/etc/modules:1", "loaded": True, "by": "boot", "seconds": "3.25"}
+    ]
+    assert document["override"] == {"asked": ["downstream", "multifunction"], "known": True}
+    assert document["iommu"] == ["dmar0"]
+    assert document["kernel"] == "6.12.63"
+    assert len(document["log"]) == 2  # type: ignore[arg-type]
+
+
+def test_selfcheck_lists_every_device(lab: FakeHost) -> None:
+    devices = check(lab)[2]["devices"]
+    assert isinstance(devices, list)
+    assert {"address": NAMED, "id": NVME, "class": "010802", "driver": "vfio-pci", "group": "3",
+            "reset_method": "flr bus"} in devices  # fmt: skip
+    assert len(devices) == 3
+
+
+def give_back(host: FakeHost) -> None:
+    host.init("vfio", "stop")
+
+
+def take_twin(host: FakeHost) -> None:
+    text = (host.root / "etc/hostwright/devices").read_text()
+    host.name_devices(f"{TWIN}\n")
+    host.init("vfio", "start")
+    host.name_devices(text)
+
+
+def add_companion(host: FakeHost) -> None:
+    """A function in the group of the named drive that a host driver holds."""
+    host.pci("0000:01:00.1", "8086:1533", "020000", "igb", "")
+    link = host.root / "sys/kernel/iommu_groups/3/devices/0000:01:00.1"
+    link.symlink_to(host.root / "sys/devices/pci0000:00/0000:01:00.1")
+
+
+def empty_groups(host: FakeHost) -> None:
+    shutil.rmtree(host.root / "sys/kernel/iommu_groups")
+
+
+def forget_remapping(host: FakeHost) -> None:
+    host.write("proc/interrupts", "  24:  0  PCI-MSI 1-edge  ahci\n")
+    host.write("log", "DMAR: IOMMU enabled\n")
+
+
+def name_devices(text: str) -> Callable[[FakeHost], object]:
+    return lambda host: host.name_devices(text)
+
+
+def log(line: str) -> Callable[[FakeHost], object]:
+    return lambda host: host.write("log", line + "\n")
+
+
+FAULTS = {
+    "no IOMMU unit": (lambda host: shutil.rmtree(host.root / "sys/class/iommu"), ["iommu"]),
+    "no groups": (empty_groups, ["iommu", f"viable:{NAMED}"]),
+    "no interrupt remapping": (forget_remapping, ["remapping"]),
+    "the override is unknown": (
+        lambda host: host.write("proc/1/environ", "HOME=/\0pcie_acs_override=downstream,multifunction\0"),
+        ["override"],
+    ),
+    "the kernel log says that it is unknown": (
+        log('Unknown kernel command line parameters "pcie_acs_override=x", will be passed to user space.'),
+        ["override"],
+    ),
+    "a word of the override is unknown": (
+        log('PCI: pcie_acs_override: unknown word "down" ignored, known are downstream, multifunction'),
+        ["override"],
+    ),
+    "a named device on its host driver": (give_back, [f"device:{NAMED}"]),
+    "a named device that is absent": (name_devices("0000:09:00.0\n"), ["device:0000:09:00.0", "unnamed"]),
+    "another device at the address": (name_devices(f"{NAMED} 10de:1e37\n"), [f"device:{NAMED}"]),
+    "the twin is taken": (take_twin, ["unnamed"]),
+    "a companion in use": (add_companion, [f"viable:{NAMED}"]),
+    "a module that is not loaded": (
+        lambda host: shutil.rmtree(host.root / "sys/module/vfio_pci"), ["module:vfio_pci"]
+    ),
+    "a module loaded by hand": (
+        lambda host: host.write("run/hostwright/modules", "vfio_pci hand 99.1\n"), ["module:vfio_pci"]
+    ),
+    "a module loaded by something else": (
+        lambda host: (host.root / "run/hostwright/modules").unlink(), ["module:vfio_pci"]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("break_it, failing", FAULTS.values(), ids=FAULTS)
+def test_selfcheck_finds(lab: FakeHost, break_it: Callable[[FakeHost], object], failing: list[str]) -> None:
+    break_it(lab)
+    status, _, document = check(lab)
+    assert (status, document["failing"]) == (1, failing)
+
+
+def test_selfcheck_says_when_the_kernel_has_no_override(lab: FakeHost) -> None:
+    lab.write("proc/1/environ", "pcie_acs_override=downstream\0")
+    assert check(lab)[1]["override"]["found"] == "this kernel has no ACS override"
+
+
+def test_selfcheck_sees_remapping_after_the_log_has_rotated(lab: FakeHost) -> None:
+    lab.write("log", "")
+    assert check(lab)[1]["remapping"]["found"] == "/proc/interrupts: 24:  0  IR-PCI-MSI 1-edge  ahci"
+
+
+def test_selfcheck_without_passthrough_wants_the_devices_on_the_host(lab: FakeHost) -> None:
+    give_back(lab)
+    forget_remapping(lab)
+    lab.write("proc/cmdline", "ro hostwright.nopassthrough\n")
+    status, rows, document = check(lab)
+    assert (status, document["passthrough"]) == (0, False)
+    assert rows["remapping"]["result"] == "note"
+    lab.write("proc/cmdline", "ro\n")
+    lab.init("vfio", "start")
+    lab.write("proc/cmdline", "ro hostwright.nopassthrough\n")
+    assert check(lab)[2]["failing"] == [f"device:{NAMED}"]
+
+
+@pytest.mark.parametrize("awk", ["mawk", "gawk", "busybox"])
+def test_selfcheck_escapes_whatever_the_kernel_line_holds(lab: FakeHost, awk: str) -> None:
+    if not (path := shutil.which(awk)):
+        pytest.skip(f"no {awk} on this machine")
+    (lab.root / "bin/awk").symlink_to(path)
+    line = 'ro dyndbg="file x +p" back\\slash\\\\two tab\there bell\a'
+    (lab.root / "proc/cmdline").write_bytes(line.encode() + b" \xff\xc3\xa9\n")
+    assert check(lab)[2]["cmdline"] == line + " ???"
+
+
+def test_selfcheck_for_people_has_a_row_each_and_the_devices(lab: FakeHost) -> None:
+    done = lab.run("usr/sbin/hostwright-selfcheck")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert f"PASS  device:{NAMED}      {NVME} on vfio-pci" in lines
+    assert any(line.split() == [TWIN, NVME, "010802", "4", "nvme", "-"] for line in lines)
+    assert lines[-1] == "self-check: pass, 8 rows"
+
+
+def test_selfcheck_quiet_tells_only_what_failed(lab: FakeHost) -> None:
+    assert lab.run("usr/sbin/hostwright-selfcheck", "--quiet").stdout == "self-check: pass, 8 rows\n"
+    give_back(lab)
+    done = lab.run("usr/sbin/hostwright-selfcheck", "--quiet")
+    assert done.stdout.splitlines() == [
+        f"FAIL  device:{NAMED}      {NVME} on nvme; expected: on vfio-pci, with id {NVME}",
+        f"self-check: fail: device:{NAMED}",
+    ]
+
+
+def test_selfcheck_refuses_an_unknown_option(host: FakeHost) -> None:
+    assert host.run("usr/sbin/hostwright-selfcheck", "--xml").returncode == 2
+
+
+def test_the_last_script_prints_the_result_between_markers_and_powers_off(lab: FakeHost) -> None:
+    lab.write("proc/cmdline", "ro hostwright.selfcheck\n")
+    lab.write("dev/console", "")
+    lab.write("var/log/x", "")
+    lab.command("init")
+    shutil.copytree(ROOTFS / "usr/sbin", lab.root / "usr/sbin")
+    assert lab.init("hostwright", "start").returncode == 0
+    lines = (lab.root / "dev/console").read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("HOSTWRIGHT-SELFCHECK-BEGIN", "HOSTWRIGHT-SELFCHECK-END")
+    assert json.loads("\n".join(lines[1:-1]))["verdict"] == "pass"
+    assert lab.calls()[0] == "dmesg -n 1"
+    assert lab.calls()[-1] == "init 0"
+    assert (lab.root / "var/log/hostwright-selfcheck.json").read_text() == "\n".join(lines[1:-1]) + "\n"
+
+
+def test_the_last_script_of_a_normal_boot_tells_the_verdict(lab: FakeHost) -> None:
+    shutil.copytree(ROOTFS / "usr/sbin", lab.root / "usr/sbin")
+    lab.command("init")
+    done = lab.init("hostwright", "start")
+    assert (done.returncode, done.stdout) == (0, "[ OK ] hostwright: self-check: pass, 8 rows\n")
+    give_back(lab)
+    assert lab.init("hostwright", "start").returncode == 1
+    assert "init 0" not in lab.calls()
