@@ -8,7 +8,7 @@ Formats: deb-control(5), and the archive's repository format (InRelease, Package
 import hashlib
 import lzma
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hostwright.errors import UserError
@@ -58,7 +58,10 @@ def index_digest(release: str, path: str) -> str:
 def read_index(data: bytes, release: str, path: str) -> list[Stanza]:
     """The paragraphs of a compressed index, its digest checked against the Release text before it is opened."""
     if hashlib.sha256(data).hexdigest() != index_digest(release, path):
-        raise UserError(f"{path}: its sha256 is not the one in the signed Release file", "try again: the mirror may be mid-update")
+        raise UserError(
+            f"{path}: its sha256 is not the one in the signed Release file",
+            "try again: the mirror may be mid-update",
+        )
     return list(parse_stanzas(lzma.decompress(data).decode()))
 
 
@@ -102,7 +105,11 @@ class _Index:
 
     def resolve(self, alternatives: list[str], settled: set[str]) -> str:
         """The package that satisfies one dependency; '' if one that is settled already does."""
-        offers = [o for name in alternatives for o in ([name] if name in self.real else sorted(self.virtual.get(name, [])))]
+        offers = [
+            o
+            for name in alternatives
+            for o in ([name] if name in self.real else sorted(self.virtual.get(name, [])))
+        ]
         if any(name in settled for name in [*alternatives, *offers]) or not offers:
             return ""
         return offers[0]
@@ -117,11 +124,15 @@ def _needs(stanza: Stanza, index: _Index, settled: set[str]) -> Iterator[str]:
 
 def _names(field: str) -> list[list[str]]:
     groups = [group for group in field.replace("\n", " ").split(",") if group.strip()]
-    return [[re.split(r"[\s(:\[]", word.strip(), maxsplit=1)[0] for word in group.split("|")] for group in groups]
+    return [
+        [re.split(r"[\s(:\[]", word.strip(), maxsplit=1)[0] for word in group.split("|")] for group in groups
+    ]
 
 
 def _pin(stanza: Stanza) -> Pin:
-    return Pin(stanza["Package"], stanza["Version"], stanza["Filename"], int(stanza["Size"]), stanza["SHA256"])
+    return Pin(
+        stanza["Package"], stanza["Version"], stanza["Filename"], int(stanza["Size"]), stanza["SHA256"]
+    )
 
 
 def render_lock(pins: Iterable[Pin]) -> str:
@@ -138,7 +149,9 @@ def parse_lock(text: str) -> list[Pin]:
             continue
         words = line.split()
         if len(words) != 5 or not words[3].isdigit() or not re.fullmatch(r"[0-9a-f]{64}", words[4]):
-            raise UserError(f"buildroot/lock:{number}: not a pin: {line[:60]!r}", "write it anew with ./doit lock")
+            raise UserError(
+                f"buildroot/lock:{number}: not a pin: {line[:60]!r}", "write it anew with ./doit lock"
+            )
         pins.append(Pin(words[0], words[1], words[2], int(words[3]), words[4]))
     return pins
 
@@ -151,8 +164,3 @@ def source_files(stanzas: Iterable[Stanza]) -> dict[str, str]:
             if len(words := line.split()) == 3:
                 found[f"{stanza['Directory']}/{words[2]}"] = words[0]
     return found
-
-
-def release_text(inrelease: bytes, verify: Callable[[bytes], bytes]) -> str:
-    """The text of an InRelease file once `verify` (gpgv) has accepted its signature."""
-    return verify(inrelease).decode()

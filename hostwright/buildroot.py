@@ -36,7 +36,22 @@ FILES = {
     "etc/group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
     "etc/hosts": "127.0.0.1 localhost\n",
 }
-FOLDERS = ("build", "out", "sysroot", "sources", "patches", "jobs", "input", "output", "proc", "dev", "tmp", "run", "root", "opt")
+FOLDERS = (
+    "build",
+    "out",
+    "sysroot",
+    "sources",
+    "patches",
+    "jobs",
+    "input",
+    "output",
+    "proc",
+    "dev",
+    "tmp",
+    "run",
+    "root",
+    "opt",
+)
 
 
 def load_lock() -> list[Pin]:
@@ -57,7 +72,9 @@ def root(pins: Sequence[Pin]) -> Path:
 
 def is_target_file(package: str) -> bool:
     """Whether a package belongs to the `target` view."""
-    return package in COMPILER_DEV or not (package.endswith("-dev") and package.startswith(("lib", "linux-", "uuid", "zlib")))
+    return package in COMPILER_DEV or not (
+        package.endswith("-dev") and package.startswith(("lib", "linux-", "uuid", "zlib"))
+    )
 
 
 def unpack(pins: Sequence[Pin]) -> Path:

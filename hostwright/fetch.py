@@ -28,6 +28,21 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
+class Pinned:
+    """A file of the archive: pool path, sha256, size in bytes (0 if unknown) and further addresses."""
+
+    name: str
+    path: str
+    sha256: str
+    size: int = 0
+    upstream: tuple[str, ...] = ()
+
+    def at(self, mirrors: Sequence[str]) -> "Wanted":
+        """The file with the addresses where it may be found."""
+        return Wanted(self.name, self.sha256, places(self.path, mirrors, self.upstream))
+
+
+@dataclass(frozen=True)
 class Wanted:
     """A file by its sha256, and the addresses where it may be found."""
 
@@ -88,7 +103,10 @@ def fetch_bytes(path: str, mirrors: Sequence[str]) -> bytes:
             return answer.content
         except OSError as error:
             reasons.append(f"    {place}: {_reason(error)}")
-    raise UserError(f"cannot fetch {path}:\n" + "\n".join(reasons), "check the network or name an archive in HOSTWRIGHT_MIRROR")
+    raise UserError(
+        f"cannot fetch {path}:\n" + "\n".join(reasons),
+        "check the network or name an archive in HOSTWRIGHT_MIRROR",
+    )
 
 
 def _session() -> "requests.Session":

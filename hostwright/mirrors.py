@@ -18,7 +18,9 @@ def find_mirrors(apt: Path = APT) -> list[str]:
     """Base addresses of archives, without a trailing slash, the preferred one first."""
     if named := os.environ.get("HOSTWRIGHT_MIRROR"):
         return [word.rstrip("/") for word in named.split()]
-    found = list(dict.fromkeys(address.rstrip("/") for address in _configured(apt) if "security" not in address))
+    found = list(
+        dict.fromkeys(address.rstrip("/") for address in _configured(apt) if "security" not in address)
+    )
     if not found:
         raise UserError(
             f"no Debian archive is configured below {apt}",

@@ -4,15 +4,13 @@ import functools
 import importlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from hostwright import build, buildroot, fetch, files, paths, sandbox, stage, store
+from hostwright import build, buildroot, fetch, files, paths, pool, sandbox, stage, store
 from hostwright.errors import UserError
 from hostwright.recipe import Recipe, Source
-
-OnLine = Callable[[str], None]
 
 
 @functools.cache
@@ -28,7 +26,9 @@ def load_recipe(name: str) -> Recipe:
 
 def recipe_names() -> list[str]:
     """The names of all recipes, sorted."""
-    return sorted(file.stem.replace("_", "-") for file in paths.RECIPES.glob("*.py") if file.stem != "__init__")
+    return sorted(
+        file.stem.replace("_", "-") for file in paths.RECIPES.glob("*.py") if file.stem != "__init__"
+    )
 
 
 def closure(names: Iterable[str]) -> list[str]:
@@ -57,53 +57,58 @@ def sources(recipe: Recipe) -> tuple[Source, ...]:
 def patches(recipe: Recipe) -> list[Path]:
     """The patches of a recipe in their order: patches/<name>/<series>/, the series being the longest that fits."""
     folder = paths.PATCHES / recipe.name
-    fitting = [one.name for one in folder.glob("*") if recipe.version == one.name or recipe.version.startswith(f"{one.name}.")]
+    fitting = [
+        one.name
+        for one in folder.glob("*")
+        if recipe.version == one.name or recipe.version.startswith(f"{one.name}.")
+    ]
     return sorted((folder / max(fitting, key=len)).glob("*.patch")) if fitting else []
 
 
+def identity(recipe: Recipe) -> str:
+    """The part of a recipe that changes its output: all but license, home page and smoke test."""
+    return repr(asdict(replace(recipe, license="", home="", smoke=())))
+
+
 def key(recipe: Recipe, script: str, root_key: str, needs: Iterable[store.Built]) -> str:
-    """What the built package depends on; home page, license and smoke test do not change its bytes."""
-    value = repr(asdict(replace(recipe, license="", home="", smoke=())))
+    """What the built package depends on."""
     patch_digests = [files.digest(one) for one in patches(recipe)]
     need_digests = [f"{one.name} {one.digest}" for one in needs]
-    return store.make_key(value, script, root_key, *patch_digests, *need_digests)
+    return store.make_key(identity(recipe), script, root_key, *patch_digests, *need_digests)
 
 
-def build_package(name: str, pool: Path, log: Path, on_line: OnLine | None = None) -> store.Built:
-    """The package from the store, built first if need be; `pool` is the folder with the job server's FIFO."""
+def build_package(name: str, log: Path) -> store.Built:
+    """The package from the store, built first if need be; its needs must be built."""
     recipe = load_recipe(name)
-    pins = buildroot.load_lock()
     needs = [store.read_stamp(need) for need in closure(recipe.needs)]
-    text = build.script(recipe)
-    package_key = key(recipe, text, buildroot.key(pins), needs)
+    script = build.script(recipe)
+    package_key = key(recipe, script, buildroot.key(buildroot.load_lock()), needs)
     found = store.find(name, recipe.version, package_key)
     if found is None:
         with store.being_built(name, package_key) as folder:
             found = store.find(name, recipe.version, package_key)
             if found is None:
-                found = _build(recipe, text, package_key, folder, needs, pool, log, on_line)
+                _run_script(recipe, script, folder, needs, log)
+                found = store.keep(name, recipe.version, package_key, folder / "out", recipe.setuid)
     store.write_stamp(found)
     return found
 
 
-def _build(
-    recipe: Recipe, text: str, package_key: str, folder: Path, needs: list[store.Built], pool: Path, log: Path, on_line: OnLine | None
-) -> store.Built:
+def _run_script(recipe: Recipe, script: str, folder: Path, needs: list[store.Built], log: Path) -> None:
+    """Run a build script in the sandbox; the staged tree is in `folder`/out."""
     root = buildroot.root(buildroot.load_lock())
     for name in ("sources", "patches", "sysroot", "build", "out"):
         (folder / name).mkdir()
-    _inputs(recipe, folder)
+    place_inputs(recipe, folder)
     make_sysroot(folder / "sysroot", needs)
-    (folder / "build" / "script").write_text(text)
-    job = sandbox.Job(
-        root / recipe.view, ("sh", "-x", "/build/script"), _binds(folder, pool), env=job_environment()
-    )
+    (folder / "build" / "script").write_text(script)
+    argv = ("sh", "-x", "/build/script")
+    job = sandbox.Job(root / recipe.view, argv, _binds(folder), env=job_environment())
     log.unlink(missing_ok=True)
-    sandbox.execute(f"building {recipe.name}", job, root / "tools", log, on_line)
-    return store.keep(recipe.name, recipe.version, package_key, folder / "out", recipe.setuid)
+    sandbox.execute(f"building {recipe.name}", job, root / "tools", log)
 
 
-def _inputs(recipe: Recipe, folder: Path) -> None:
+def place_inputs(recipe: Recipe, folder: Path) -> None:
     """Place a recipe's archives and patches in the work folder, where the sandbox finds them."""
     for number, one in enumerate(sources(recipe)):
         os.link(fetch.local(one.sha256), folder / "sources" / build.source_name(number))
@@ -111,15 +116,15 @@ def _inputs(recipe: Recipe, folder: Path) -> None:
         shutil.copy(patch, folder / "patches")
 
 
-def _binds(folder: Path, pool: Path) -> tuple[sandbox.Bind, ...]:
+def _binds(folder: Path) -> tuple[sandbox.Bind, ...]:
     read_only = tuple(sandbox.Bind(folder / name, f"/{name}") for name in ("sources", "patches", "sysroot"))
     writable = tuple(sandbox.Bind(folder / name, f"/{name}", writable=True) for name in ("build", "out"))
-    return (*read_only, *writable, sandbox.Bind(pool, "/jobs", writable=True))
+    return (*read_only, *writable, sandbox.Bind(pool.folder(), "/jobs", writable=True))
 
 
 def job_environment() -> tuple[tuple[str, str], ...]:
     """make takes its further jobs from the FIFO; ninja, which cannot, gets a number."""
-    jobs = str(len(os.sched_getaffinity(0)))
+    jobs = str(pool.jobs())
     return (("MAKEFLAGS", f" -j{jobs} --jobserver-auth=fifo:/jobs/pool"), ("JOBS", jobs))
 
 
@@ -136,6 +141,9 @@ def _place(built: store.Built, entry: stage.Entry, target: Path, owner: dict[str
         target.mkdir(parents=True, exist_ok=True)
         return
     if entry.path in owner:
-        raise UserError(f"{entry.path} is staged by two packages: {owner[entry.path]} and {built.name}", "remove it from one")
+        raise UserError(
+            f"{entry.path} is staged by two packages: {owner[entry.path]} and {built.name}",
+            "remove it from one",
+        )
     owner[entry.path] = built.name
     os.link(built.tree / entry.path, target, follow_symlinks=False)

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -24,25 +24,26 @@ _live: set[int] = set()
 _lock = threading.Lock()
 
 
-class Failed(UserError):
+class ProgramError(UserError):
     """A program ended with another status than 0; `log` has all it printed."""
 
     def __init__(self, what: str, status: int, log: Path, tail: str) -> None:
-        super().__init__(f"{what} ended with status {status}; its last lines:\n{tail}", f"the whole log is {log}")
+        super().__init__(
+            f"{what} ended with status {status}; its last lines:\n{tail}", f"the whole log is {log}"
+        )
 
 
 def stream(
     argv: Sequence[str],
     log: Path,
     env: Mapping[str, str] | None = None,
-    on_line: Callable[[str], None] | None = None,
 ) -> int:
     """Run `argv`, append its standard output and error to `log`, return its exit status."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
         child = _start(argv, env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
-            _pump(child, sink, on_line)
+            _pump(child, sink)
             return child.wait()
         finally:
             _forget(child)
@@ -53,20 +54,30 @@ def check(
     argv: Sequence[str],
     log: Path,
     env: Mapping[str, str] | None = None,
-    on_line: Callable[[str], None] | None = None,
 ) -> None:
-    """`stream`, with a status other than 0 raised as `Failed`."""
-    status = stream(argv, log, env, on_line)
+    """`stream`, with a status other than 0 raised as `ProgramError`."""
+    status = stream(argv, log, env)
     if status != 0:
-        raise Failed(what, status, log, tail(log))
+        raise ProgramError(what, status, log, tail(log))
 
 
-def capture(argv: Sequence[str], env: Mapping[str, str] | None = None, stdin: bytes = b"") -> tuple[int, bytes, str]:
+def capture(
+    argv: Sequence[str], env: Mapping[str, str] | None = None, stdin: bytes = b""
+) -> tuple[int, bytes, str]:
     """Run a short program; its status, standard output and standard error."""
     child = _start(argv, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         out, err = child.communicate(stdin)
         return child.returncode, out, err.decode(errors="replace")
+    finally:
+        _forget(child)
+
+
+def attached(argv: Sequence[str], folder: Path) -> int:
+    """Run a program that speaks to the terminal itself; its exit status."""
+    child = _start(argv, None, stdin=subprocess.DEVNULL, cwd=folder)
+    try:
+        return child.wait()
     finally:
         _forget(child)
 
@@ -102,10 +113,18 @@ def end_all() -> None:
         _kill(pid)
 
 
-def _start(argv: Sequence[str], env: Mapping[str, str] | None, **pipes: int) -> "subprocess.Popen[bytes]":
+def _start(
+    argv: Sequence[str],
+    env: Mapping[str, str] | None,
+    *,
+    stdin: int,
+    stdout: int | None = None,
+    stderr: int | None = None,
+    cwd: Path | None = None,
+) -> "subprocess.Popen[bytes]":
     try:
-        child = subprocess.Popen(  # noqa: S603
-            list(argv), env=None if env is None else dict(env), process_group=0, close_fds=True, **pipes
+        child = subprocess.Popen(
+            list(argv), stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, process_group=0
         )
     except FileNotFoundError as error:
         raise UserError(f"cannot start {argv[0]}: no such program") from error
@@ -114,13 +133,11 @@ def _start(argv: Sequence[str], env: Mapping[str, str] | None, **pipes: int) -> 
     return child
 
 
-def _pump(child: "subprocess.Popen[bytes]", sink: IO[bytes], on_line: Callable[[str], None] | None) -> None:
+def _pump(child: "subprocess.Popen[bytes]", sink: IO[bytes]) -> None:
     assert child.stdout is not None
     for line in child.stdout:
         sink.write(line)
         sink.flush()
-        if on_line:
-            on_line(line.decode(errors="replace").rstrip())
 
 
 def _forget(child: "subprocess.Popen[bytes]") -> None:

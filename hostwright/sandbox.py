@@ -9,7 +9,8 @@ machine it runs on needs no package. bwrap(1), chroot(1), setpriv(1).
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,9 +35,12 @@ ENVIRONMENT = {
 
 CLOSED = (
     "no sandbox can be made here: user namespaces are closed and you are not root",
-    "open them (sysctl kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0) or run as root",
+    "open them (sysctl kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0) "
+    "or run as root",
 )
-CHROOT_NOTICE = "notice: namespaces are closed here; builds run in a chroot (network not cut off, build root writable)"
+CHROOT_NOTICE = (
+    "notice: namespaces are closed here; builds run in a chroot (network not cut off, build root writable)"
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,11 @@ def plan_bwrap(job: Job, tools: Path) -> list[str]:
 
 
 def _binds(binds: Sequence[Bind]) -> list[str]:
-    return [word for bind in binds for word in ("--bind" if bind.writable else "--ro-bind", str(bind.source), bind.target)]
+    return [
+        word
+        for bind in binds
+        for word in ("--bind" if bind.writable else "--ro-bind", str(bind.source), bind.target)
+    ]
 
 
 def plan_chroot(job: Job, tools: Path) -> list[str]:
@@ -101,6 +109,13 @@ def plan_chroot(job: Job, tools: Path) -> list[str]:
 @functools.cache
 def mode(tools: Path) -> str:
     """`bwrap` or `chroot`, by trying; HOSTWRIGHT_SANDBOX names one. UserError where neither works."""
+    found = _find_mode(tools)
+    if found == "chroot":
+        print(CHROOT_NOTICE, file=sys.stderr)
+    return found
+
+
+def _find_mode(tools: Path) -> str:
     if forced := os.environ.get("HOSTWRIGHT_SANDBOX"):
         return _forced(forced)
     status, _, _ = run.capture(plan_bwrap(Job(tools, ("true",), cwd="/"), tools))
@@ -113,7 +128,9 @@ def mode(tools: Path) -> str:
 
 def _forced(name: str) -> str:
     if name not in ("bwrap", "chroot"):
-        raise UserError(f"HOSTWRIGHT_SANDBOX={name}: not a kind of sandbox", "use bwrap or chroot, or unset it")
+        raise UserError(
+            f"HOSTWRIGHT_SANDBOX={name}: not a kind of sandbox", "use bwrap or chroot, or unset it"
+        )
     if name == "chroot" and os.geteuid() != 0:
         raise UserError("HOSTWRIGHT_SANDBOX=chroot needs root", "unset it, or run as root")
     return name
@@ -130,10 +147,10 @@ def entered(job: Job, tools: Path) -> Iterator[list[str]]:
         yield plan_chroot(replace(job, root=root), tools)
 
 
-def execute(what: str, job: Job, tools: Path, log: Path, on_line: Callable[[str], None] | None = None) -> None:
-    """Run `job`, its output appended to `log`; a status other than 0 is raised as `run.Failed`."""
+def execute(what: str, job: Job, tools: Path, log: Path) -> None:
+    """Run `job`, its output appended to `log`; a status other than 0 is raised as `run.ProgramError`."""
     with entered(job, tools) as argv:
-        run.check(what, argv, log, on_line=on_line)
+        run.check(what, argv, log)
 
 
 def output(job: Job, tools: Path, stdin: bytes = b"") -> bytes:

@@ -7,6 +7,7 @@ equal digests mean equal trees, whatever user, clock or folder made them. All ow
 import hashlib
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from hostwright.errors import UserError
 from hostwright.files import digest
+from hostwright.recipe import EPOCH
 
 
 @dataclass(frozen=True, order=True)
@@ -54,7 +56,9 @@ def _entry(tree: Path, path: Path, setuid: tuple[str, ...]) -> Entry:
 
 def tree_digest(entries: list[Entry]) -> str:
     """The sha256 of a tree's listing."""
-    return hashlib.sha256(json.dumps([list(asdict(e).values()) for e in sorted(entries)]).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([list(asdict(e).values()) for e in sorted(entries)]).encode()
+    ).hexdigest()
 
 
 def dump(entries: list[Entry]) -> str:
@@ -75,3 +79,10 @@ def differences(expected: list[Entry], found: list[Entry]) -> list[str]:
     new = [f"{path}: not in the manifest" for path in after.keys() - before.keys()]
     changed = [f"{path}: changed" for path in before.keys() & after.keys() if before[path] != after[path]]
     return sorted(gone + new + changed)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a tree into an existing folder, links as links, every time stamp at the epoch."""
+    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+    for path in target.rglob("*"):
+        os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)

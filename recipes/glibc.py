@@ -1,4 +1,5 @@
 """glibc: the C library that everything else on the host is built against."""
+
 from hostwright.recipe import Glibc, Recipe, Source
 
 RECIPE = Recipe(

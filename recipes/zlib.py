@@ -1,4 +1,5 @@
 """zlib: deflate compression, for kmod, pciutils and GRUB's tools."""
+
 from hostwright.recipe import Configure, Recipe, Source
 
 RECIPE = Recipe(

@@ -1,0 +1,88 @@
+"""The table of contents: what can be built, in build order. `./doit list` prints it, `./doit help` says how.
+
+sources -> buildroot -> package:* -> rootfs -> host -> prove
+                   \\-> kernel-config -> kernel -^       ^
+                    \\-> ovmf ---------------------------/
+"""
+
+from collections.abc import Iterator
+
+from hostwright.tasks import checks, steps
+from hostwright.tasks.define import Task
+
+DOIT_CONFIG = steps.CONFIG
+
+
+def task_sources() -> Iterator[Task]:
+    """fetch and check every source, so that all the rest works without a network"""
+    yield from steps.sources()
+
+
+def task_buildroot() -> Task:
+    """unpack the pinned compilers and tools"""
+    return steps.buildroot()
+
+
+def task_package() -> Iterator[Task]:
+    """build each package of the host from source"""
+    yield from steps.packages()
+
+
+def task_kernel_config() -> Task:
+    """resolve kconfig/ and host.toml into .config and compare it line by line"""
+    return steps.kernel_config()
+
+
+def task_kernel() -> Task:
+    """build bzImage and modules into dist/kernel"""
+    return steps.kernel()
+
+
+def task_ovmf() -> Task:
+    """build the UEFI firmware of the guests into dist/ovmf"""
+    return steps.ovmf()
+
+
+def task_rootfs() -> Task:
+    """lay packages, kernel and rootfs/ together as one archive"""
+    return steps.rootfs()
+
+
+def task_host() -> Task:
+    """write the bootable disk dist/host.img and dist/MANIFEST"""
+    return steps.host()
+
+
+def task_prove() -> Task:
+    """boot dist/host.img in an emulated VT-d machine and check it from inside"""
+    return steps.prove()
+
+
+def task_accept_config() -> Task:
+    """take the resolved kernel configuration as the committed one"""
+    return steps.accept_config()
+
+
+def task_verify() -> Task:
+    """read every artifact again and compare it with dist/MANIFEST"""
+    return steps.verify()
+
+
+def task_lock() -> Task:
+    """write buildroot/lock anew from the archive's signed indexes and check every source's pin"""
+    return steps.lock()
+
+
+def task_lint() -> Task:
+    """check style, types and shell scripts"""
+    return checks.lint()
+
+
+def task_test_fast() -> Task:
+    """lint, unit and recipe tests: everything that needs no build"""
+    return checks.test_fast()
+
+
+def task_test() -> Task:
+    """all tests, on what was really built and booted"""
+    return checks.test()

@@ -1,0 +1,204 @@
+"""The kernel: from source, patches, fragments and host.toml to bzImage and modules.
+
+    linux source + patches --prepare--> work/linux-<key>/src
+    kconfig/*.config + host.toml options --resolve--> .config, compared line by line with what was asked for
+    .config --build--> bzImage, System.map, modules in the store
+
+The work folder outlives a build, so that a changed option costs an incremental make; its key is all that the
+source tree depends on. Kbuild tracks every option and command line itself (Documentation/kbuild/kbuild.rst).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostwright import build, buildroot, files, kconfig, package, paths, pool, sandbox, stage, store
+from hostwright.errors import UserError
+from hostwright.machine import Machine
+from hostwright.recipe import EPOCH, Kernel, Recipe
+
+EXPLAIN = Path(__file__).parent / "kconfig_explain.c"
+
+# Reproducible builds: Documentation/kbuild/reproducible-builds.rst.
+IDENTITY = f"""\
+export KBUILD_BUILD_TIMESTAMP=@{EPOCH} KBUILD_BUILD_VERSION=1
+export KBUILD_BUILD_USER=hostwright KBUILD_BUILD_HOST=hostwright
+"""
+
+PREPARE = f"""\
+{build.PROLOGUE}
+rm -rf src obj && mkdir src obj
+{build.UNPACK.format(name=build.source_name(0), folder="src")}
+chmod -R u+rwX src
+{build.PATCH}
+"""
+
+MAKE = f"""\
+set -eu
+{IDENTITY}
+cd /build/obj
+make="make -C /build/src O=/build/obj ARCH=x86"
+cmp -s /build/config .config || cp /build/config .config
+$make olddefconfig
+cmp /build/config .config
+$make bzImage modules
+mkdir -p /out/boot
+cp arch/x86/boot/bzImage /out/boot/vmlinuz
+cp System.map /out/boot/System.map
+cp .config /out/boot/config
+$make INSTALL_MOD_PATH=/out/usr INSTALL_MOD_STRIP=1 modules_install
+rm -f /out/usr/lib/modules/*/build /out/usr/lib/modules/*/source
+"""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A configuration that honours every request, and those requests."""
+
+    config: str
+    requests: tuple[kconfig.Request, ...]
+
+
+def fragments() -> list[Path]:
+    """The fragments in the order in which they are read."""
+    return sorted(paths.KCONFIG.glob("*.config"))
+
+
+def requests(machine: Machine) -> list[kconfig.Request]:
+    """All requested options; a malformed line, or two that disagree, is a UserError."""
+    parsed = [kconfig.parse_fragment(f"kconfig/{one.name}", one.read_text()) for one in fragments()]
+    return kconfig.merge([*parsed, kconfig.parse_options(machine.kernel.options)])
+
+
+def resolve(machine: Machine, log: Path) -> Resolved:
+    """The .config for `machine`; a request that does not survive is a UserError that says why."""
+    recipe = package.load_recipe("linux")
+    wanted = requests(machine)
+    text = kconfig.render_requests(wanted)
+    plan = kconfig.plan_resolve(_base(recipe), "/build/requests")
+    key = store.make_key(_source_key(recipe), plan, text, files.digest(EXPLAIN))
+    kept = store.find("linux-config", recipe.version, key)
+    if kept is None:
+        with files.locked(_work(recipe).with_suffix(".lock")):
+            config = _resolve(recipe, wanted, text, plan, log)
+            kept = _keep_config(recipe, key, config)
+    return Resolved((kept.tree / "config").read_text(), tuple(wanted))
+
+
+def check_golden(resolved: Resolved, machine: Machine) -> None:
+    """Raise UserError if the configuration of a machine without options of its own is not the committed one."""
+    if machine.kernel.options:
+        return
+    golden = paths.RESOLVED_CONFIG.read_text() if paths.RESOLVED_CONFIG.exists() else ""
+    if drift := kconfig.drift(resolved.config, golden):
+        where = paths.RESOLVED_CONFIG.relative_to(paths.TREE)
+        raise UserError(
+            f"the resolved kernel configuration is not {where}:\n{drift}",
+            "if each of these lines is meant, accept them with ./doit accept-config and commit the file",
+        )
+
+
+def build_kernel(config: str, log: Path) -> store.Built:
+    """Build bzImage and modules for `config`, or take them from the store."""
+    recipe = package.load_recipe("linux")
+    key = store.make_key(_source_key(recipe), MAKE, config)
+    found = store.find("linux", recipe.version, key)
+    if found is None:
+        with files.locked(_work(recipe).with_suffix(".lock")):
+            found = store.find("linux", recipe.version, key) or _make(recipe, key, config, log)
+    store.write_stamp(found)
+    return found
+
+
+def release(built: store.Built) -> str:
+    """What `uname -r` will say: the name of the modules' folder."""
+    return next((built.tree / "usr/lib/modules").iterdir()).name
+
+
+def _base(recipe: Recipe) -> str:
+    if not isinstance(recipe.build, Kernel):
+        raise TypeError("recipes/linux.py is not of the kind Kernel")
+    return recipe.build.base
+
+
+def _source_key(recipe: Recipe) -> str:
+    digests = [files.digest(patch) for patch in package.patches(recipe)]
+    return store.make_key(recipe.source.sha256, PREPARE, buildroot.key(buildroot.load_lock()), *digests)
+
+
+def _work(recipe: Recipe) -> Path:
+    return paths.work() / f"linux-{_source_key(recipe)[:16]}"
+
+
+def _execute(recipe: Recipe, what: str, script: str, log: Path) -> None:
+    """Run a script in the kernel's work folder, with the sandbox's /build there and /out beside it."""
+    work = _work(recipe)
+    (work / "build" / "script").write_text(script)
+    folders = ("sources", "patches", "build", "out")
+    binds = tuple(
+        sandbox.Bind(work / name, f"/{name}", writable=name in ("build", "out")) for name in folders
+    )
+    root = buildroot.root(buildroot.load_lock())
+    jobs = sandbox.Bind(pool.folder(), "/jobs", writable=True)
+    job = sandbox.Job(
+        root / "tools", ("sh", "-x", "/build/script"), (*binds, jobs), env=package.job_environment()
+    )
+    sandbox.execute(what, job, root / "tools", log)
+
+
+def _prepare(recipe: Recipe, log: Path) -> None:
+    """Unpack and patch the source unless that was done; a half-unpacked tree is done again."""
+    work = _work(recipe)
+    if (work / "prepared").exists():
+        return
+    files.remove(work)
+    for name in ("sources", "patches", "build", "out"):
+        (work / name).mkdir(parents=True)
+    package.place_inputs(recipe, work)
+    _execute(recipe, "unpacking the kernel", PREPARE, log)
+    files.write(work / "prepared", "")
+
+
+def _resolve(recipe: Recipe, wanted: list[kconfig.Request], text: str, plan: str, log: Path) -> str:
+    _prepare(recipe, log)
+    folder = _work(recipe) / "build"
+    (folder / "requests").write_text(text)
+    _execute(recipe, "configuring the kernel", f"set -eu\n{plan}", log)
+    config = (folder / "obj" / ".config").read_text()
+    doubts = kconfig.doubtful(wanted, kconfig.parse_config(config))
+    explanations = _explain(recipe, doubts, log) if doubts else {}
+    if failed := kconfig.failures(doubts, explanations):
+        raise kconfig.dropped_error(failed, explanations)
+    return config
+
+
+def _explain(recipe: Recipe, doubts: list[kconfig.Dropped], log: Path) -> dict[str, kconfig.Explanation]:
+    folder = _work(recipe) / "build"
+    files.write(folder / EXPLAIN.name, EXPLAIN.read_text())
+    plan = kconfig.plan_explain(doubts, f"/build/{EXPLAIN.name}", "/build/explained")
+    _execute(recipe, "asking the kernel's Kconfig", f"set -eu\n{plan}", log)
+    return kconfig.parse_explanations((folder / "explained").read_text())
+
+
+def _keep_config(recipe: Recipe, key: str, config: str) -> store.Built:
+    with store.being_built("linux-config", key) as folder:
+        (folder / "out").mkdir()
+        (folder / "out" / "config").write_text(config)
+        return store.keep("linux-config", recipe.version, key, folder / "out")
+
+
+def _make(recipe: Recipe, key: str, config: str, log: Path) -> store.Built:
+    _prepare(recipe, log)
+    work = _work(recipe)
+    files.remove(work / "out")
+    (work / "out").mkdir()
+    files.write(work / "build" / "config", config)
+    _execute(recipe, "building the kernel", MAKE, log)
+    return store.keep("linux", recipe.version, key, work / "out")
+
+
+def place(built: store.Built, folder: Path) -> None:
+    """Lay bzImage, System.map and the modules into dist/kernel."""
+    for name, source in (("bzImage", "boot/vmlinuz"), ("System.map", "boot/System.map")):
+        files.write(folder / name, (built.tree / source).read_bytes())
+    with files.folder_replaced(folder / "modules") as new:
+        stage.copy_tree(built.tree / "usr/lib/modules", new)

@@ -1,0 +1,46 @@
+"""dist/MANIFEST: every artifact with its sha256, in the format of sha256sum(1)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hostwright import files
+from hostwright.errors import UserError
+
+# Logs and the proof tell of one run; stamps and state are doit's; the rest is the artifact.
+ARTIFACTS = ("host.img", "rootfs.tar", "kernel", "ovmf")
+
+
+def artifacts(dist: Path) -> Iterator[Path]:
+    """The files that a commit determines bit by bit, sorted."""
+    for name in ARTIFACTS:
+        place = dist / name
+        found = [place] if place.is_file() else sorted(place.rglob("*"))
+        yield from (file for file in found if file.is_file() and not file.is_symlink())
+
+
+def render(dist: Path) -> str:
+    """The text of the manifest."""
+    return "".join(f"{files.digest(file)}  {file.relative_to(dist)}\n" for file in artifacts(dist))
+
+
+def write_manifest(dist: Path, target: Path) -> None:
+    """Write the manifest of what stands in `dist`."""
+    files.write(target, render(dist))
+
+
+def verify(dist: Path, target: Path) -> None:
+    """Compare every artifact with the manifest; a UserError names each that is gone, new or changed."""
+    if not target.exists():
+        raise UserError("there is no dist/MANIFEST", "build first: ./doit host")
+    expected, found = _digests(target.read_text()), _digests(render(dist))
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if wrong:
+        raise UserError(
+            "artifacts differ from dist/MANIFEST: " + ", ".join(wrong),
+            "remove them and run ./doit host, which takes them from the cache",
+        )
+
+
+def _digests(text: str) -> dict[str, str]:
+    """File name to digest."""
+    return {name: digest for digest, name in (line.split("  ", 1) for line in text.splitlines())}

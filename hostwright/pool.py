@@ -1,0 +1,62 @@
+"""One pool of jobs for doit's tasks and for every make below them.
+
+A FIFO holds one token per processor (GNU make's job server, `--jobserver-auth=fifo:`). A task takes a token before
+it starts work, and the make that it runs takes further ones, so that the machine is full but never overfull.
+"""
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hostwright import paths
+from hostwright.files import remove
+
+_lock = threading.Lock()
+_opened: list[tuple[Path, int]] = []
+
+
+def jobs() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def folder() -> Path:
+    """The folder that holds the FIFO `pool`; made with its tokens at the first call."""
+    return _open()[0]
+
+
+@contextmanager
+def token() -> Iterator[None]:
+    """Hold one token of the pool."""
+    _, descriptor = _open()
+    got = os.read(descriptor, 1)
+    try:
+        yield
+    finally:
+        os.write(descriptor, got)
+
+
+def close() -> None:
+    """Remove the pool."""
+    with _lock:
+        while _opened:
+            place, descriptor = _opened.pop()
+            os.close(descriptor)
+            remove(place)
+
+
+def _open() -> tuple[Path, int]:
+    with _lock:
+        if not _opened:
+            base = paths.cache() / "run"
+            base.mkdir(parents=True, exist_ok=True)
+            place = Path(tempfile.mkdtemp(prefix="jobs-", dir=base))
+            os.mkfifo(place / "pool")
+            # Opened for both directions, so that neither end ever sees the FIFO closed.
+            descriptor = os.open(place / "pool", os.O_RDWR)
+            os.write(descriptor, b"+" * jobs())
+            _opened.append((place, descriptor))
+        return _opened[0]

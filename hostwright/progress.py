@@ -1,0 +1,143 @@
+"""What is running, since when, and for how long still.
+
+Durations come from the last run of the same task (`times.json` in the cache) or, the first time, from the
+measured table in `durations.toml`; both are in seconds on this or on a 2-core machine.
+"""
+
+import json
+import sys
+import threading
+import time
+import tomllib
+from pathlib import Path
+
+from hostwright import files, paths
+
+QUIET_S = 30.0
+LIVE_S = 0.5
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a person says them: `8 s`, `4 min 05 s`, `1 h 02 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def bar(done: int, total: int) -> str:
+    """Bytes fetched: a bar and a share where the total is known, MB alone where it is not."""
+    if not total:
+        return f"{done / 1e6:.1f} MB"
+    filled = min(20, 20 * done // total)
+    return f"[{'#' * filled}{'.' * (20 - filled)}] {done / 1e6:.1f} of {total / 1e6:.1f} MB"
+
+
+def expected_times() -> dict[str, float]:
+    """Seconds per task: as measured in this cache, else as shipped."""
+    shipped = tomllib.loads((Path(__file__).parent / "durations.toml").read_text())
+    return {**shipped, **_measured()}
+
+
+def _measured() -> dict[str, float]:
+    try:
+        times: dict[str, float] = json.loads((paths.cache() / "times.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return times
+
+
+def remember(task: str, seconds: float) -> None:
+    """Keep how long a task took, for the estimates of later runs."""
+    with files.locked(paths.cache() / "times.lock"):
+        files.write(
+            paths.cache() / "times.json", json.dumps({**_measured(), task: round(seconds, 1)}, indent=1)
+        )
+
+
+class Board:
+    """The tasks under way and those still to come; prints a live line on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self.expected = expected_times()
+        self.waiting: set[str] = set()
+        self.started: dict[str, float] = {}
+        self.notes: dict[str, str] = {}
+        self._live = sys.stderr.isatty()
+        self._shown = False
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+
+    def start(self, task: str) -> None:
+        """A task began."""
+        with self._lock:
+            self.waiting.discard(task)
+            self.started[task] = time.monotonic()
+
+    def end(self, task: str) -> float:
+        """A task ended; its seconds."""
+        with self._lock:
+            self.waiting.discard(task)
+            self.notes.pop(task, None)
+            return time.monotonic() - self.started.pop(task, time.monotonic())
+
+    def note(self, task: str, text: str) -> None:
+        """A few words on where a task stands."""
+        self.notes[task] = text
+
+    def say(self, text: str) -> None:
+        """Print a line above the live one."""
+        with self._lock:
+            self._clear()
+            print(text, file=sys.stderr, flush=True)
+
+    def remaining(self, jobs: int) -> float:
+        """Seconds until everything is done, by the estimates and `jobs` tasks at a time."""
+        now = time.monotonic()
+        running = [
+            max(0.0, self.expected.get(task, 0.0) - (now - since)) for task, since in self.started.items()
+        ]
+        waiting = [self.expected.get(task, 0.0) for task in self.waiting]
+        return max([0.0, *running, (sum(running) + sum(waiting)) / jobs])
+
+    def line(self, jobs: int) -> str:
+        """The live line: each running task with its time, and what is left in all."""
+        now = time.monotonic()
+        parts = [
+            f"{task} {clock(now - since)}{self._left(task, now - since)}"
+            for task, since in self.started.items()
+        ]
+        return f"{' | '.join(parts)} -- about {clock(self.remaining(jobs))} left in all"
+
+    def _left(self, task: str, elapsed: float) -> str:
+        note = f" ({self.notes[task]})" if task in self.notes else ""
+        expected = self.expected.get(task, 0.0)
+        return note or (f" of {clock(expected)}" if expected > elapsed else "")
+
+    def watch(self, jobs: int) -> None:
+        """Show the board until `close`; to be run in a thread of its own."""
+        while not self._stop.wait(LIVE_S if self._live else QUIET_S):
+            with self._lock:
+                if self.started:
+                    self._show(self.line(jobs))
+
+    def close(self) -> None:
+        """Stop showing."""
+        self._stop.set()
+        with self._lock:
+            self._clear()
+
+    def _show(self, text: str) -> None:
+        if self._live:
+            self._clear()
+            print(text[:150], end="", file=sys.stderr, flush=True)
+            self._shown = True
+        else:
+            print(f"   {text}", file=sys.stderr, flush=True)
+
+    def _clear(self) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr)
+            self._shown = False

@@ -1,0 +1,183 @@
+"""The root file system: staged packages, the kernel and the literal tree of rootfs/, as one tar archive.
+
+    staged trees --wanted()--> entries
+    rootfs/ (links, files, *.j2 rendered with host.toml) -> entries     all owned by root, one time stamp, sorted
+    standard folders and links (FHS 3.0) -> entries
+
+A path that two sources give is an error that names both.
+"""
+
+import io
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from hostwright import paths, render, store
+from hostwright.errors import UserError
+from hostwright.machine import Machine
+from hostwright.recipe import EPOCH
+
+# Folders with the modes that FHS and LFS chapter 7 give them; those that are mount points are empty.
+FOLDERS = {
+    "boot": 0o755, "dev": 0o755, "etc": 0o755, "mnt": 0o755, "proc": 0o755, "root": 0o700, "run": 0o755,
+    "srv": 0o755, "sys": 0o755, "tmp": 0o1777, "usr": 0o755, "usr/bin": 0o755, "usr/lib": 0o755, "usr/sbin": 0o755,
+    "var": 0o755, "var/cache": 0o755, "var/lib": 0o755, "var/lib/hostwright": 0o755, "var/log": 0o755,
+    "var/spool": 0o755, "var/tmp": 0o1777, "lib64": 0o755,
+}  # fmt: skip
+
+LINKS = {"bin": "usr/bin", "lib": "usr/lib", "sbin": "usr/sbin"}
+
+# The only files whose mode is not that of the working copy, where git keeps no more than the x bit.
+MODES = {"etc/shadow": 0o600}
+
+# What a running host does not need: headers, static libraries, start files, documentation, translations.
+UNWANTED = (
+    "usr/include/", "usr/share/doc/", "usr/share/info/", "usr/share/man/", "usr/share/locale/", "usr/share/i18n/",
+    "usr/share/gtk-doc/", "usr/share/bash-completion/", "usr/share/aclocal/", "usr/lib/pkgconfig/",
+    "usr/share/pkgconfig/", "usr/lib/cmake/", "usr/share/gettext/", "boot/config",
+)  # fmt: skip
+UNWANTED_ENDS = (".a", ".o", ".la", ".pc")
+
+# Built only for other packages; nothing of it runs on the host.
+NOT_ON_HOST = ("linux-headers",)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One path of the root file system; `content` is a file on this machine or the bytes themselves."""
+
+    path: str
+    mode: int
+    origin: str
+    content: Path | bytes | None = None
+    link: str = ""
+
+
+def literal_files() -> list[Path]:
+    """The files of rootfs/; a link is not followed."""
+    return sorted(file for file in paths.ROOTFS.rglob("*") if file.is_file() and not file.is_symlink())
+
+
+def rules() -> str:
+    """What else decides how the root file system looks: folders, links, modes, and what is left out."""
+    links = sorted(
+        f"{file.relative_to(paths.ROOTFS)} {file.readlink()}"
+        for file in paths.ROOTFS.rglob("*")
+        if file.is_symlink()
+    )
+    return repr((FOLDERS, LINKS, MODES, UNWANTED, UNWANTED_ENDS, NOT_ON_HOST, links))
+
+
+def is_wanted(path: str) -> bool:
+    """Whether a staged file belongs on the host."""
+    return not (path.startswith(UNWANTED) or (path.endswith(UNWANTED_ENDS) and "/grub/" not in path))
+
+
+def package_nodes(built: store.Built) -> Iterator[Node]:
+    """The paths that a package gives to the host."""
+    for entry in built.entries():
+        if not is_wanted(entry.path + "/" if entry.kind == "folder" else entry.path):
+            continue
+        content = built.tree / entry.path if entry.kind == "file" else None
+        yield Node(entry.path, int(entry.mode, 8), f"package {built.name}", content, entry.link)
+
+
+def standard_nodes() -> Iterator[Node]:
+    """The folders and links that every host has."""
+    for path, mode in FOLDERS.items():
+        yield Node(path, mode, "standard folders")
+    for path, goal in LINKS.items():
+        yield Node(path, 0o777, "standard folders", link=goal)
+
+
+def tree_nodes(tree: Path, values: dict[str, object]) -> Iterator[Node]:
+    """The literal tree; a name that ends in .j2 is rendered with `values` and loses that ending."""
+    for file in sorted(tree.rglob("*")):
+        path = file.relative_to(tree).as_posix()
+        origin = f"rootfs/{path}"
+        if file.is_symlink():
+            yield Node(path, 0o777, origin, link=os.readlink(file))  # noqa: PTH115
+        elif file.is_dir():
+            yield Node(path, FOLDERS.get(path, 0o755), origin)
+        else:
+            path = path.removesuffix(".j2")
+            yield Node(path, _mode(path, file), origin, _content(file, origin, values))
+
+
+def _mode(path: str, file: Path) -> int:
+    return MODES.get(path, 0o755 if os.access(file, os.X_OK) else 0o644)
+
+
+def _content(file: Path, origin: str, values: dict[str, object]) -> Path | bytes:
+    if file.suffix != ".j2":
+        return file
+    return render.render_text(file.read_text(), origin, values).encode()
+
+
+def machine_nodes(machine: Machine) -> Iterator[Node]:
+    """What host.toml brings as files: processor microcode."""
+    if machine.kernel.microcode:
+        yield Node("boot/microcode.img", 0o644, "host.toml [kernel] microcode", machine.kernel.microcode)
+
+
+def merge(nodes: Iterable[Node]) -> list[Node]:
+    """All nodes sorted by path, folders once, with their parents; two files at one path are a UserError."""
+    merged: dict[str, Node] = {}
+    for node in nodes:
+        known = merged.get(node.path)
+        if known is None or (_is_folder(known) and _is_folder(node)):
+            merged.setdefault(node.path, node)
+        else:
+            raise UserError(
+                f"/{node.path} comes from two places: {known.origin} and {node.origin}", "remove it from one"
+            )
+    for path in list(merged):
+        for parent in Path(path).parents:
+            name = parent.as_posix()
+            if name != ".":
+                merged.setdefault(name, Node(name, 0o755, "parent"))
+    return [merged[path] for path in sorted(merged)]
+
+
+def _is_folder(node: Node) -> bool:
+    return node.content is None and not node.link
+
+
+def write_tar(nodes: Iterable[Node], sink: BinaryIO) -> None:
+    """Write the archive: owner root, the same time stamp everywhere, in the order given."""
+    with tarfile.open(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for node in nodes:
+            _add(tar, node)
+
+
+def _add(tar: tarfile.TarFile, node: Node) -> None:
+    member = tarfile.TarInfo(node.path)
+    member.mode, member.mtime = node.mode, EPOCH
+    if node.link:
+        member.type, member.linkname = tarfile.SYMTYPE, node.link
+        tar.addfile(member)
+    elif isinstance(node.content, Path):
+        with node.content.open("rb") as source:
+            member.size = os.fstat(source.fileno()).st_size
+            tar.addfile(member, source)
+    elif node.content is not None:
+        member.size = len(node.content)
+        tar.addfile(member, io.BytesIO(node.content))
+    else:
+        member.type = tarfile.DIRTYPE
+        tar.addfile(member)
+
+
+def assemble(
+    machine: Machine, packages: Iterable[store.Built], ids: object, release: str, target: Path
+) -> None:
+    """Write the root file system of `machine` to the tar archive `target`."""
+    values = render.host_values(machine, ids, release)
+    nodes = [*standard_nodes(), *tree_nodes(paths.ROOTFS, values), *machine_nodes(machine)]
+    for built in packages:
+        nodes += package_nodes(built)
+    with target.open("wb") as sink:
+        write_tar(merge(nodes), sink)

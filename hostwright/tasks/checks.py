@@ -1,0 +1,79 @@
+"""Style, types and tests; the same for people and for CI."""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from hostwright import paths, run
+from hostwright.errors import UserError
+from hostwright.tasks.define import Task, step
+
+PYTHON_FILES = ("dodo.py", "hostwright", "recipes", "tests")
+FAST = ("tests/unit", "tests/recipes")
+BUILT = ("tests/build", "tests/boot")
+
+
+def lint() -> Task:
+    return step("check style, types and shell scripts", _lint, always=True)
+
+
+def test_fast() -> Task:
+    task = step(
+        "lint, unit and recipe tests: everything that needs no build",
+        partial(_pytest, FAST),
+        after=["lint"],
+        always=True,
+    )
+    return task | {"basename": "test-fast"}
+
+
+def test() -> Task:
+    built = ["lint", "host", "prove"]
+    return step(
+        "all tests, on what was really built and booted",
+        partial(_pytest, (*FAST, *BUILT)),
+        after=built,
+        always=True,
+    )
+
+
+def _lint() -> None:
+    for what, argv in _linters():
+        if run.attached(argv, paths.TREE) != 0:
+            raise UserError(f"{what} found the faults above")
+
+
+def _linters() -> list[tuple[str, list[str]]]:
+    return [
+        ("ruff format", [_tool("ruff"), "format", "--check", "--quiet", *PYTHON_FILES]),
+        ("ruff", [_tool("ruff"), "check", "--quiet", *PYTHON_FILES]),
+        ("mypy", [_tool("mypy"), "--no-error-summary"]),
+        ("shellcheck", [_tool("shellcheck"), "--shell=sh", *map(str, shell_scripts())]),
+    ]
+
+
+def _tool(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def shell_scripts() -> list[Path]:
+    """Every file of the tree whose first line names sh: the launcher, CI's entry, the host's own scripts."""
+    candidates = [
+        paths.TREE / "doit",
+        paths.TREE / ".ci" / "run",
+        *paths.ROOTFS.rglob("*"),
+        *(paths.TREE / "guest").rglob("*"),
+    ]
+    return sorted(file for file in candidates if file.is_file() and not file.is_symlink() and is_shell(file))
+
+
+def is_shell(file: Path) -> bool:
+    """Whether a file's first line starts a POSIX shell."""
+    with file.open("rb") as source:
+        return source.readline().split()[:1] == [b"#!/bin/sh"]
+
+
+def _pytest(folders: Sequence[str]) -> None:
+    if run.attached([sys.executable, "-m", "pytest", "--durations=5", *folders], paths.TREE) != 0:
+        raise UserError("the tests above failed")

@@ -1,0 +1,122 @@
+"""What a person sees of a run, and how a run ends: in order, by an error, or by Ctrl-C."""
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import IO, Any
+
+from doit.exceptions import BaseFail
+from doit.globals import Globals
+
+from hostwright import paths, pool, progress, run
+from hostwright.progress import Board, clock
+
+_board: list[Board] = []
+
+
+def board() -> Board:
+    """The board of this run."""
+    if not _board:
+        _board.append(Board())
+    return _board[0]
+
+
+class Reporter:
+    """doit's reporter: one line when a task ends, a live line in between, state saved after each task."""
+
+    desc = "one line a task, with times and an estimate of what is left"
+
+    def __init__(self, outstream: IO[str], options: dict[str, Any]) -> None:
+        self._failed: list[str] = []
+        self._ran = 0
+        self._lock: IO[str] | None = None
+
+    def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
+        self._lock = _only_run()
+        board().waiting = {name for name in _closure(tasks, selected_tasks) if tasks[name].actions}
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupted)
+        threading.Thread(target=board().watch, args=(pool.jobs(),), daemon=True).start()
+
+    def get_status(self, task: Any) -> None: ...  # noqa: ANN401
+
+    def execute_task(self, task: Any) -> None:  # noqa: ANN401
+        if task.actions:
+            board().start(task.name)
+
+    def add_success(self, task: Any) -> None:  # noqa: ANN401
+        Globals.dep_manager.backend.dump()
+        if task.actions:
+            self._ran += 1
+            seconds = board().end(task.name)
+            progress.remember(task.name, seconds)
+            board().say(f"done  {task.name:24} {clock(seconds):>12}")
+
+    def add_failure(self, task: Any, fail: BaseFail) -> None:  # noqa: ANN401
+        Globals.dep_manager.backend.dump()
+        board().end(task.name)
+        self._failed.append(task.name)
+        board().say(f"FAILED  {task.name}\n{fail.get_msg().rstrip()}")
+
+    def skip_uptodate(self, task: Any) -> None:  # noqa: ANN401
+        board().waiting.discard(task.name)
+
+    def skip_ignore(self, task: Any) -> None: ...  # noqa: ANN401
+
+    def cleanup_error(self, exception: BaseFail) -> None:
+        board().say(exception.get_msg())
+
+    def runtime_error(self, msg: str) -> None:
+        board().say(msg)
+
+    def teardown_task(self, task: Any) -> None: ...  # noqa: ANN401
+
+    def complete_run(self) -> None:
+        board().close()
+        pool.close()
+        if not self._failed and not self._ran:
+            print("everything is up to date", file=sys.stderr)
+
+
+def _only_run() -> IO[str]:
+    """Hold the lock of this tree; a second run at the same time is told so and ends with status 2."""
+    paths.DIST.mkdir(exist_ok=True)
+    handle = (paths.DIST / ".lock").open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(
+            "error: another ./doit is running in this tree\n  hint: wait for it, or end it", file=sys.stderr
+        )
+        os._exit(2)
+    return handle
+
+
+def _closure(tasks: dict[str, Any], selected: list[str]) -> set[str]:
+    """The selected tasks with all that they depend on."""
+    found: set[str] = set()
+    left = list(selected)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += tasks[name].task_dep
+    return found
+
+
+def _interrupted(number: int, _frame: FrameType | None) -> None:
+    """End all children and leave: finished tasks are saved already, and the next run goes on from there."""
+    run.end_all()
+    board().close()
+    pool.close()
+    print("\ninterrupted; the next ./doit goes on from here", file=sys.stderr)
+    os._exit(128 + number)
+
+
+def fail_cleanly(message: str) -> None:
+    """Show a user's mistake and leave with status 2, before any task has run."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,51 @@
+"""doit's memory, made safe: a checker that is not fooled by time stamps, and a state file saved after every task.
+
+doit 0.37's own checker takes an equal mtime for an equal file, and its state file is written only at the end.
+"""
+
+from collections.abc import Callable
+from os import stat_result
+from pathlib import Path
+from typing import Any
+
+from doit.dependency import FileChangedChecker, JsonDB
+
+from hostwright import files
+
+FileState = tuple[int, int, int, int, str]
+
+
+class Checker(FileChangedChecker):  # type: ignore[misc]
+    """A file is unchanged if size, mtime, ctime and inode are, or else if its sha256 is."""
+
+    def check_modified(self, file_path: str, file_stat: stat_result, state: FileState) -> bool:
+        if list(_marks(file_stat)) == list(state[:4]):
+            return False
+        return file_stat.st_size != state[0] or files.digest(Path(file_path)) != state[4]
+
+    def get_state(self, dep: str, current_state: FileState | None) -> FileState | None:
+        path = Path(dep)
+        marks = _marks(path.stat())
+        if current_state and list(marks) == list(current_state[:4]):
+            return None
+        return (*marks, files.digest(path))
+
+
+def _marks(status: stat_result) -> tuple[int, int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+class State(JsonDB):  # type: ignore[misc]
+    """doit's JSON state, replaced as a whole whenever it is saved."""
+
+    def __init__(self, name: str, codec: Any, **rest: Any) -> None:  # noqa: ANN401
+        try:
+            super().__init__(name, codec, **rest)
+        except Exception:
+            # A state that cannot be read only costs a check of everything: the store still has the results.
+            Path(name).unlink()
+            super().__init__(name, codec, **rest)
+
+    def dump(self) -> None:
+        encode: Callable[[Any], str] = self.codec.encode
+        files.write(Path(self.name), encode(self._db))

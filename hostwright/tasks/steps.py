@@ -1,0 +1,308 @@
+"""The steps from sources to a proved image: what each reads, what it writes, and which part of the engine acts.
+
+Rooms that are slow to import or rarely needed are imported by the step that uses them, so that `./doit list` and a
+run with nothing to do start at once.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+
+from doit import get_var
+
+from hostwright import (
+    build,
+    fetch,
+    files,
+    image,
+    kconfig,
+    manifest,
+    mirrors,
+    package,
+    paths,
+    pool,
+    progress,
+    store,
+)
+from hostwright import buildroot as root
+from hostwright import kernel as linux
+from hostwright import machine as model
+from hostwright import rootfs as assembly
+from hostwright.errors import UserError
+from hostwright.machine import Machine
+from hostwright.recipe import Recipe
+from hostwright.tasks import report
+from hostwright.tasks.define import Task, step
+
+CONFIG = {
+    "default_tasks": ["host", "prove"],
+    "backend": "state",
+    "dep_file": str(paths.STATE),
+    "reporter": report.Reporter,
+    "num_process": pool.jobs(),
+    "par_type": "thread",
+    "minversion": "0.37.0",
+    "verbosity": 2,
+}
+
+ROOTFS_TAR = paths.DIST / "rootfs.tar"
+BUILDROOT_STAMP = paths.DIST / "buildroot.json"
+CONFIG_FILE = paths.KERNEL / "config"
+SPECIAL = ("linux", "edk2")
+
+
+@cache
+def machine_file() -> Path:
+    """The file that describes the machine to build: `machine=FILE` on the command line, else host.toml."""
+    return Path(get_var("machine", str(paths.TREE / "host.toml"))).absolute()
+
+
+@cache
+def machine() -> Machine:
+    """The machine to build; a mistake in its file ends the run with status 2 before anything is done."""
+    try:
+        return model.load(machine_file())
+    except UserError as error:
+        report.fail_cleanly(str(error))
+        raise
+
+
+def host_packages() -> list[str]:
+    """The packages of the host in build order."""
+    names = [name for name in package.recipe_names() if name not in SPECIAL]
+    return package.closure(names)
+
+
+def sources() -> Iterator[Task]:
+    yield _fetching("buildroot", "the compilers and tools of buildroot/lock", _buildroot_files)
+    for name in package.recipe_names():
+        recipe = package.load_recipe(name)
+        yield _fetching(name, f"the source of {name} {recipe.version}", partial(_source_files, recipe))
+
+
+def _fetching(name: str, what: str, wanted: Callable[[], list[fetch.Pinned]]) -> Task:
+    def act() -> None:
+        missing = [one for one in wanted() if not fetch.is_here(one.sha256)]
+        counter = _Counter(f"sources:{name}", sum(one.size for one in missing))
+        fetch.fetch_all([one.at(mirrors.find_mirrors()) for one in missing], counter.add)
+
+    def is_here() -> bool:
+        return all(fetch.is_here(one.sha256) for one in wanted())
+
+    return step(f"fetch {what}", act, holds=[is_here], name=name, counted=False)
+
+
+class _Counter:
+    """Bytes fetched so far, shown on the board as a bar where the total is known."""
+
+    def __init__(self, task: str, total: int) -> None:
+        self.task, self.bytes, self.total = task, 0, total
+
+    def add(self, count: int) -> None:
+        self.bytes += count
+        report.board().note(self.task, progress.bar(self.bytes, self.total))
+
+
+@cache
+def _buildroot_files() -> list[fetch.Pinned]:
+    return [fetch.Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in root.load_lock()]
+
+
+def _source_files(recipe: Recipe) -> list[fetch.Pinned]:
+    return [
+        fetch.Pinned(recipe.name, one.path, one.sha256, 0, one.upstream) for one in package.sources(recipe)
+    ]
+
+
+def buildroot() -> Task:
+    def act() -> None:
+        pins = root.load_lock()
+        root.unpack(pins)
+        files.write(BUILDROOT_STAMP, f'{{"key": "{root.key(pins)}"}}\n')
+
+    return step(
+        "unpack the pinned compilers and tools",
+        act,
+        reads=[paths.LOCK],
+        writes=[BUILDROOT_STAMP],
+        after=["sources:buildroot"],
+        holds=[lambda: root.root(root.load_lock()).exists()],
+    )
+
+
+def packages() -> Iterator[Task]:
+    for name in package.closure([*host_packages(), "edk2"]):
+        yield _package(package.load_recipe(name))
+
+
+def _package(recipe: Recipe) -> Task:
+    name = recipe.name
+
+    def act() -> None:
+        package.build_package(name, paths.log_file(f"package:{name}"))
+
+    return step(
+        f"build {name} {recipe.version}",
+        act,
+        reads=[
+            BUILDROOT_STAMP,
+            *package.patches(recipe),
+            *(paths.package_stamp(need) for need in recipe.needs),
+        ],
+        writes=[paths.package_stamp(name)],
+        after=[f"sources:{name}"],
+        value=package.identity(recipe) + build.script(recipe),
+        holds=[partial(store.is_stamped, name)],
+        name=name,
+    )
+
+
+def kernel_config() -> Task:
+    def act() -> None:
+        resolved = linux.resolve(machine(), paths.log_file("kernel-config"))
+        linux.check_golden(resolved, machine())
+        values = kconfig.parse_config(resolved.config)
+        files.write(paths.KERNEL / "options.txt", kconfig.render_option_report(resolved.requests, values))
+        files.write(paths.KERNEL / "options.json", kconfig.render_option_json(resolved.requests, values))
+        files.write(CONFIG_FILE, resolved.config)
+
+    return _configuring("resolve kconfig/ and host.toml into .config and compare it line by line", act) | {
+        "basename": "kernel-config"
+    }
+
+
+def accept_config() -> Task:
+    def act() -> None:
+        files.write(paths.RESOLVED_CONFIG, linux.resolve(machine(), paths.log_file("accept-config")).config)
+
+    task = step(
+        "take the resolved kernel configuration as the committed one",
+        act,
+        after=["sources:linux", "buildroot"],
+        always=True,
+    )
+    return task | {"basename": "accept-config"}
+
+
+def _configuring(doc: str, act: Callable[[], None]) -> Task:
+    recipe = package.load_recipe("linux")
+    return step(
+        doc,
+        act,
+        reads=[
+            BUILDROOT_STAMP,
+            *linux.fragments(),
+            *package.patches(recipe),
+            paths.RESOLVED_CONFIG,
+            linux.EXPLAIN,
+        ],
+        writes=[CONFIG_FILE, paths.KERNEL / "options.txt", paths.KERNEL / "options.json"],
+        after=["sources:linux", "buildroot"],
+        value=package.identity(recipe) + repr(machine().kernel.options),
+    )
+
+
+def kernel() -> Task:
+    def act() -> None:
+        built = linux.build_kernel(CONFIG_FILE.read_text(), paths.log_file("kernel"))
+        linux.place(built, paths.KERNEL)
+
+    return step(
+        "build bzImage and modules into dist/kernel",
+        act,
+        reads=[CONFIG_FILE],
+        writes=[paths.KERNEL / "bzImage", paths.KERNEL / "System.map", paths.package_stamp("linux")],
+        after=["kernel-config"],
+        value=linux.MAKE,
+        holds=[partial(store.is_stamped, "linux")],
+    )
+
+
+def ovmf() -> Task:
+    from hostwright import ovmf as firmware
+
+    return step(
+        "build the UEFI firmware of the guests into dist/ovmf",
+        lambda: firmware.place(store.read_stamp("edk2"), paths.OVMF),
+        reads=[paths.package_stamp("edk2")],
+        writes=[paths.OVMF / name for name in firmware.FILES],
+    )
+
+
+def rootfs() -> Task:
+    def act() -> None:
+        built = [store.read_stamp(name) for name in [*_on_host(), "linux"]]
+        release = linux.release(store.read_stamp("linux"))
+        with files.replaced(ROOTFS_TAR) as new:
+            assembly.assemble(machine(), built, image.ids_for(repr(machine())), release, new)
+
+    return step(
+        "lay packages, kernel and rootfs/ together as one archive",
+        act,
+        reads=[*(paths.package_stamp(name) for name in [*_on_host(), "linux"]), *assembly.literal_files()],
+        writes=[ROOTFS_TAR],
+        value=repr(machine()) + assembly.rules(),
+    )
+
+
+def _on_host() -> list[str]:
+    return [name for name in [*host_packages(), "edk2"] if name not in assembly.NOT_ON_HOST]
+
+
+def host() -> Task:
+    def act() -> None:
+        image.write_image(
+            machine(), ROOTFS_TAR, store.read_stamp("grub").tree, paths.HOST_IMAGE, paths.log_file("host")
+        )
+        manifest.write_manifest(paths.DIST, paths.MANIFEST)
+
+    return step(
+        "write the bootable disk dist/host.img and dist/MANIFEST",
+        act,
+        reads=[
+            ROOTFS_TAR,
+            paths.package_stamp("grub"),
+            BUILDROOT_STAMP,
+            paths.KERNEL / "bzImage",
+            paths.OVMF / "OVMF_CODE.fd",
+        ],
+        writes=[paths.HOST_IMAGE, paths.MANIFEST],
+        value=repr(machine().disk),
+    )
+
+
+def prove() -> Task:
+    def act() -> None:
+        from hostwright import proof
+
+        proof.prove(machine(), paths.HOST_IMAGE, paths.PROOF, lambda text: report.board().note("prove", text))
+
+    return step(
+        "boot dist/host.img in an emulated VT-d machine and check it from inside",
+        act,
+        reads=[paths.HOST_IMAGE, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd"],
+        writes=[paths.PROOF / "report.json", paths.PROOF / "report.html"],
+        counted=False,
+    )
+
+
+def verify() -> Task:
+    return step(
+        "read every artifact again and compare it with dist/MANIFEST",
+        lambda: manifest.verify(paths.DIST, paths.MANIFEST),
+        always=True,
+    )
+
+
+def lock() -> Task:
+    def act() -> None:
+        from hostwright import locking
+
+        sources_of = {name: package.sources(package.load_recipe(name)) for name in package.recipe_names()}
+        outcome = locking.renew(mirrors.find_mirrors(), root.root(root.load_lock()), sources_of)
+        for line in (*outcome.changed, *outcome.sources, f"buildroot/lock holds {outcome.pins} packages"):
+            report.board().say(line)
+
+    return step(
+        "write buildroot/lock anew and check every source's pin", act, after=["buildroot"], always=True
+    )
