@@ -1,6 +1,6 @@
 """Templates of rootfs/ become the files of one machine: the only door to jinja2.
 
-    rootfs/*.j2 + host_values(Machine, ids, kernel release) -> render_text -> text
+rootfs/*.j2 + host_values(Machine, ids, kernel release) -> render_text -> text
 """
 
 import re
@@ -19,7 +19,28 @@ def host_values(machine: Machine, ids: object, kernel_release: str) -> dict[str,
     `ids` has the attributes root_uuid (ext4), root_partuuid and esp_uuid (GPT); `kernel_release` is what
     `uname -r` will say.
     """
-    return {"machine": machine, "ids": ids, "kernel_release": kernel_release, "kernel_words": kernel_words}
+    return {
+        "machine": machine,
+        "ids": ids,
+        "kernel_release": kernel_release,
+        "kernel_words": kernel_words,
+        "serial_lines": serial_lines(machine),
+    }
+
+
+def serial_lines(machine: Machine) -> tuple[tuple[int, int], ...]:
+    """Number and baud rate of the serial lines with a console: the first port, then those of kernel.cmdline.
+
+    The last one is the machine's main serial line: the kernel opens it as /dev/console
+    (Documentation/admin-guide/serial-console.rst, which also has the form of the word).
+    """
+    lines = {0: 115200}
+    for word in machine.kernel.cmdline:
+        if found := re.fullmatch(r"console=ttyS([0-9]+)(?:,([0-9]+).*)?", word):
+            number = int(found[1])
+            lines.pop(number, None)
+            lines[number] = int(found[2] or 9600)
+    return tuple(lines.items())
 
 
 def render_text(template_text: str, name: str, values: Mapping[str, object]) -> str:
