@@ -1,0 +1,72 @@
+"""The emulated machine that every image is proved in: a q35 with VT-d, as FUNCTIONS lists it.
+
+    00:02.0 port with ACS    -> 01:00.0 NVMe drive
+    00:03.0 port with ACS    -> 02:00.0 its twin, with the same id
+    00:04.0 port without ACS -> 03:00.0 display, 03:00.1 xHCI: a GPU look-alike of two functions
+    00:1f.2 AHCI             -> the disk under test
+
+QEMU gets its devices from here (`qemu`), and the proof its expectations (`judge`).
+"""
+
+from dataclasses import dataclass
+
+from hostwright.iommu import Function, Kind
+
+ROOT_DISK = "0000:00:1f.2"
+DRIVES = ("drive1", "drive2")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A function, the driver that our kernel gives it when nobody else asks, and the -device option that makes it.
+
+    `driver` is empty where the kernel has none built in; `option` is empty for what the q35 board brings.
+    """
+
+    function: Function
+    driver: str = ""
+    option: str = ""
+
+
+def _conventional(address: str, id: str, *, multifunction: bool = False) -> Function:
+    return Function(f"0000:{address}", id, Kind.CONVENTIONAL, multifunction=multifunction)
+
+
+def _port(number: int, *, has_acs: bool) -> Part:
+    """A root port in slot 1 + `number`; the bus behind it gets `number`, since firmware counts in order."""
+    place = f"id=port{number},bus=pcie.0,addr={1 + number:02x}.0,chassis={number},slot={number}"
+    function = Function(f"0000:00:{1 + number:02x}.0", "1b36:000c", Kind.ROOT_PORT, has_acs=has_acs)
+    return Part(function, "pcieport", f"pcie-root-port,{place}" + ("" if has_acs else ",disable-acs=on"))
+
+
+def _nvme(number: int) -> Part:
+    function = Function(f"0000:0{number}:00.0", "1b36:0010", Kind.ENDPOINT, f"0000:00:{1 + number:02x}.0")
+    return Part(function, "nvme", f"nvme,bus=port{number},addr=00.0,drive=drive{number},serial=LAB{number}")
+
+
+def _behind_bad_port(number: int, id: str, driver: str, option: str) -> Part:
+    function = Function(f"0000:03:00.{number}", id, Kind.ENDPOINT, "0000:00:04.0", multifunction=True)
+    return Part(function, driver, f"{option},bus=port3,addr=00.{number}")
+
+
+PARTS = (
+    Part(_conventional("00:00.0", "8086:29c0")),
+    # The host's own screen: the same id as the display of the look-alike.
+    Part(_conventional("00:01.0", "1234:1111"), option="VGA,bus=pcie.0,addr=01.0"),
+    _port(1, has_acs=True),
+    _port(2, has_acs=True),
+    _port(3, has_acs=False),
+    Part(_conventional("00:1f.0", "8086:2918", multifunction=True)),
+    Part(_conventional("00:1f.2", "8086:2922", multifunction=True), "ahci"),
+    Part(_conventional("00:1f.3", "8086:2930", multifunction=True)),
+    _nvme(1),
+    _nvme(2),
+    _behind_bad_port(0, "1234:1111", "", "bochs-display,multifunction=on"),
+    _behind_bad_port(1, "1b36:000d", "xhci_hcd", "qemu-xhci"),
+)
+
+BY_ADDRESS = {part.function.address: part for part in PARTS}
+FUNCTIONS = tuple(part.function for part in PARTS)
+
+# Modules of a real machine that find no hardware here: the emulated processor has neither VT-x nor AMD-V.
+MODULES_WITHOUT_HARDWARE = frozenset({"kvm_intel", "kvm_amd"})

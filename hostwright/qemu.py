@@ -1,0 +1,102 @@
+"""The argv of QEMU for the emulated lab machine: pure, nothing is started here.
+
+    lab.PARTS + firmware + accelerator -> plan_boot  the image under test
+                          accelerator -> plan_probe the same board and processor with a kernel alone
+
+Paths are those inside the sandbox: all files of a boot lie in one folder, FOLDER. qemu-system-x86_64(1).
+"""
+
+from enum import Enum
+
+from hostwright import lab
+
+FOLDER = "/output"
+IMAGE = "host.img"
+CODE = "OVMF_CODE.fd"
+VARS = "OVMF_VARS.fd"
+KERNEL = "bzImage"
+
+MEMORY_MIB = 2048
+PROBE_MEMORY_MIB = 256
+NVME_MIB = 64
+# The day after SOURCE_DATE_EPOCH: the same in every boot, and no file of the image is from the future.
+CLOCK = "2026-01-02T00:00:00"
+
+
+class Firmware(Enum):
+    """What the machine starts with: OVMF or SeaBIOS."""
+
+    UEFI = "uefi"
+    BIOS = "bios"
+
+
+class Accelerator(Enum):
+    """How the guest's instructions are run: QEMU's translator, or the processor through the kernel."""
+
+    TCG = "tcg"
+    KVM = "kvm"
+
+
+def plan_boot(firmware: Firmware, accelerator: Accelerator) -> tuple[str, ...]:
+    """The lab machine with the image as its root disk, which is never written to; it talks on the serial line."""
+    return (
+        *_plan_board(accelerator),
+        "-m", f"{MEMORY_MIB}M",
+        "-rtc", f"base={CLOCK}",
+        *_plan_firmware(firmware),
+        *_plan_devices(),
+        # The image stays as it is: what the guest writes goes to a temporary file.
+        "-drive", f"if=none,id=root,file={FOLDER}/{IMAGE},format=raw,snapshot=on",
+        "-device", "ide-hd,bus=ide.0,drive=root,bootindex=1",
+    )  # fmt: skip
+
+
+def plan_probe(accelerator: Accelerator) -> tuple[str, ...]:
+    """A kernel without a root: it panics and, told to reboot after a panic, ends QEMU.
+
+    A smaller guest would not do: para-virtual KVM runs a few instructions well and then hangs a whole kernel.
+    """
+    return (
+        *_plan_board(accelerator),
+        "-m", f"{PROBE_MEMORY_MIB}M",
+        "-kernel", f"{FOLDER}/{KERNEL}",
+        "-append", "console=ttyS0 panic=-1",
+    )  # fmt: skip
+
+
+def _plan_board(accelerator: Accelerator) -> tuple[str, ...]:
+    # Under KVM interrupt remapping needs the I/O APIC in QEMU.
+    chip = ",kernel-irqchip=split" if accelerator is Accelerator.KVM else ""
+    return (
+        "qemu-system-x86_64",
+        "-nodefaults", "-no-user-config",
+        "-M", f"q35{chip}",
+        "-accel", accelerator.value,
+        # Five-level page tables cost time in emulation; nested virtualization is not what is proved here.
+        "-cpu", "max,la57=off,vmx=off,svm=off",
+        "-smp", "2",
+        # Before all other devices, or they are created without it. 48 bits, or a 64-bit BAR cannot be mapped.
+        "-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48",
+        "-display", "none", "-monitor", "none", "-serial", "stdio",
+        # A reset ends QEMU like a power-off; the kernel's last words tell them apart.
+        "-no-reboot",
+    )  # fmt: skip
+
+
+def _plan_firmware(firmware: Firmware) -> tuple[str, ...]:
+    """OVMF in two flash drives, code and variable store; SeaBIOS is what QEMU takes by itself."""
+    if firmware is Firmware.BIOS:
+        return ()
+    return (
+        "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={FOLDER}/{CODE}",
+        "-drive", f"if=pflash,unit=1,format=raw,file={FOLDER}/{VARS}",
+    )  # fmt: skip
+
+
+def _plan_devices() -> tuple[str, ...]:
+    drives = [f"if=none,id={name},file={FOLDER}/{name}.img,format=raw" for name in lab.DRIVES]
+    options = [part.option for part in lab.PARTS if part.option]
+    return (
+        *(word for drive in drives for word in ("-drive", drive)),
+        *(word for option in options for word in ("-device", option)),
+    )
