@@ -14,7 +14,6 @@ from hostwright import (
     build,
     fetch,
     files,
-    image,
     kconfig,
     manifest,
     mirrors,
@@ -42,6 +41,7 @@ CONFIG = {
     "num_process": pool.jobs(),
     "par_type": "thread",
     "minversion": "0.37.0",
+    "sort": "definition",
     "verbosity": 2,
 }
 
@@ -231,6 +231,8 @@ def ovmf() -> Task:
 
 def rootfs() -> Task:
     def act() -> None:
+        from hostwright import image
+
         built = [store.read_stamp(name) for name in [*_on_host(), "linux"]]
         release = linux.release(store.read_stamp("linux"))
         with files.replaced(ROOTFS_TAR) as new:
@@ -251,6 +253,8 @@ def _on_host() -> list[str]:
 
 def host() -> Task:
     def act() -> None:
+        from hostwright import image
+
         image.write_image(
             machine(), ROOTFS_TAR, store.read_stamp("grub").tree, paths.HOST_IMAGE, paths.log_file("host")
         )

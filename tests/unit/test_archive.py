@@ -1,0 +1,107 @@
+"""Indexes of the archive and the lock made from them."""
+
+import hashlib
+import lzma
+
+import pytest
+
+from hostwright import archive
+from hostwright.errors import UserError
+
+INDEX = """\
+Package: gcc
+Version: 14
+Filename: pool/g/gcc.deb
+Size: 10
+SHA256: {a}
+Depends: libc6 (>= 2.3), cpp | gpp, awk, optional:any
+Pre-Depends: early
+
+Package: libc6
+Version: 2
+Filename: pool/l/libc6.deb
+Size: 11
+SHA256: {b}
+
+Package: cpp
+Version: 1
+Filename: pool/c/cpp.deb
+Size: 12
+SHA256: {a}
+Depends: gcc,
+ libc6
+
+Package: mawk
+Version: 1
+Filename: pool/m/mawk.deb
+Size: 13
+SHA256: {a}
+Provides: awk (= 1)
+
+Package: early
+Version: 1
+Filename: pool/e/early.deb
+Size: 14
+SHA256: {a}
+
+Package: optional
+Version: 1
+Filename: pool/o/optional.deb
+Size: 15
+SHA256: {a}
+""".format(a="a" * 64, b="b" * 64)
+
+
+def stanzas() -> list[archive.Stanza]:
+    return list(archive.parse_stanzas(INDEX))
+
+
+def test_the_lock_is_the_closure_of_the_seeds() -> None:
+    pins = archive.lock(stanzas(), ["gcc"], frozenset())
+    assert [pin.name for pin in pins] == ["cpp", "early", "gcc", "libc6", "mawk", "optional"]
+    assert pins[2] == archive.Pin("gcc", "14", "pool/g/gcc.deb", 10, "a" * 64)
+
+
+def test_an_excluded_package_stays_out() -> None:
+    names = [pin.name for pin in archive.lock(stanzas(), ["gcc"], frozenset({"optional", "early"}))]
+    assert names == ["cpp", "gcc", "libc6", "mawk"]
+
+
+def test_an_unknown_seed_is_named() -> None:
+    with pytest.raises(UserError, match="no package gnat"):
+        archive.lock(stanzas(), ["gnat"], frozenset())
+
+
+def test_the_lock_reads_back_as_written() -> None:
+    pins = archive.lock(stanzas(), ["gcc"], frozenset())
+    assert archive.parse_lock(archive.render_lock(pins)) == pins
+
+
+@pytest.mark.parametrize(
+    "line", ["gcc 14 pool/x 10", "gcc 14 pool/x ten " + "a" * 64, "gcc 14 pool/x 10 " + "g" * 64]
+)
+def test_a_broken_pin_names_its_line(line: str) -> None:
+    with pytest.raises(UserError, match=r"buildroot/lock:2: not a pin"):
+        archive.parse_lock(f"# head\n{line}\n")
+
+
+def test_seeds_know_comments_and_exclusions() -> None:
+    assert archive.parse_seeds("# why\ngcc # here\n-dpkg\n\n") == (["gcc"], frozenset({"dpkg"}))
+
+
+def release_for(data: bytes) -> str:
+    return f"Origin: x\nSHA256:\n {hashlib.sha256(data).hexdigest()} {len(data)} main/P.xz\n"
+
+
+def test_an_index_is_opened_only_if_its_digest_is_the_signed_one() -> None:
+    data = lzma.compress(INDEX.encode())
+    assert len(archive.read_index(data, release_for(data), "main/P.xz")) == 6
+    with pytest.raises(UserError, match=r"main/P\.xz: its sha256 is not the one"):
+        archive.read_index(data + b"x", release_for(data), "main/P.xz")
+    with pytest.raises(UserError, match="does not list other"):
+        archive.read_index(data, release_for(data), "other")
+
+
+def test_source_files_by_pool_path() -> None:
+    text = "Package: zlib\nDirectory: pool/z\nChecksums-Sha256:\n " + "c" * 64 + " 5 zlib.orig.tar.gz\n"
+    assert archive.source_files(archive.parse_stanzas(text)) == {"pool/z/zlib.orig.tar.gz": "c" * 64}

@@ -1,0 +1,88 @@
+"""The sandbox's argv: what is open to a build and what is not."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hostwright import sandbox
+from hostwright.errors import UserError
+from hostwright.recipe import EPOCH
+from hostwright.sandbox import Bind, Job
+
+TOOLS = Path("/cache/buildroot/0123/tools")
+JOB = Job(
+    Path("/cache/buildroot/0123/target"),
+    ("sh", "-x", "/build/script"),
+    (Bind(Path("/w/sysroot"), "/sysroot"), Bind(Path("/w/build"), "/build", writable=True)),
+    env=(("JOBS", "2"),),
+)
+
+
+def pairs(argv: list[str], option: str, count: int = 1) -> list[tuple[str, ...]]:
+    return [tuple(argv[i + 1 : i + 1 + count]) for i, word in enumerate(argv) if word == option]
+
+
+def test_bubblewrap_is_started_by_the_build_roots_own_loader() -> None:
+    argv = sandbox.plan_bwrap(JOB, TOOLS)
+    assert argv[:4] == [
+        f"{TOOLS}/usr/lib64/ld-linux-x86-64.so.2",
+        "--library-path",
+        f"{TOOLS}/usr/lib/x86_64-linux-gnu",
+        f"{TOOLS}/usr/bin/bwrap",
+    ]
+
+
+def test_no_network_and_no_namespace_is_shared() -> None:
+    argv = sandbox.plan_bwrap(JOB, TOOLS)
+    assert "--unshare-all" in argv and "--share-net" not in argv
+    assert "--die-with-parent" in argv
+
+
+def test_only_what_is_declared_can_be_written() -> None:
+    argv = sandbox.plan_bwrap(JOB, TOOLS)
+    assert pairs(argv, "--bind", 2) == [("/w/build", "/build")]
+    assert pairs(argv, "--ro-bind", 2) == [("/cache/buildroot/0123/target", "/"), ("/w/sysroot", "/sysroot")]
+
+
+@pytest.mark.parametrize("plan", [sandbox.plan_bwrap, sandbox.plan_chroot])
+def test_the_environment_is_the_same_everywhere(
+    plan: Callable[[Job, Path], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANG", "zh_CN.UTF-8")
+    monkeypatch.setenv("CFLAGS", "-O0")
+    words = " ".join(plan(JOB, TOOLS))
+    assert "zh_CN" not in words and "-O0" not in words
+    for value in (f"SOURCE_DATE_EPOCH{{}}{EPOCH}", "LC_ALL{}C", "TZ{}UTC", "JOBS{}2"):
+        assert value.format(" ") in words or value.format("=") in words
+
+
+def test_a_chroot_dies_with_its_parent_and_starts_clean() -> None:
+    argv = sandbox.plan_chroot(JOB, TOOLS)
+    assert argv[argv.index("--pdeathsig") + 1] == "KILL"
+    assert "env -i" in " ".join(argv)
+    assert argv[-3:] == ["sh", "-x", "/build/script"]
+
+
+def test_an_unknown_kind_of_sandbox_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSTWRIGHT_SANDBOX", "docker")
+    with pytest.raises(UserError, match="HOSTWRIGHT_SANDBOX=docker: not a kind of sandbox"):
+        sandbox._find_mode(TOOLS)
+
+
+def test_chroot_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSTWRIGHT_SANDBOX", "chroot")
+    monkeypatch.setattr(sandbox.os, "geteuid", lambda: 1000)
+    with pytest.raises(UserError, match="needs root"):
+        sandbox._find_mode(TOOLS)
+
+
+def test_a_plain_user_without_namespaces_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOSTWRIGHT_SANDBOX", raising=False)
+    monkeypatch.setattr(sandbox.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(sandbox.run, "capture", lambda *_: (1, b"", "no"))
+    with pytest.raises(UserError) as error:
+        sandbox._find_mode(TOOLS)
+    assert "kernel.unprivileged_userns_clone" in error.value.hint
+    monkeypatch.setattr(sandbox.os, "geteuid", lambda: 0)
+    assert sandbox._find_mode(TOOLS) == "chroot"

@@ -1,0 +1,148 @@
+"""doit used safely: the checker, the state, the board, the pool, and how a task fails."""
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from doit.dependency import JSONCodec
+from doit.exceptions import TaskError, TaskFailed
+
+from hostwright import pool, progress, run
+from hostwright.errors import UserError
+from hostwright.tasks import define
+from hostwright.tasks.state import Checker, State
+
+
+def test_an_equal_time_stamp_does_not_hide_a_change(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text("one")
+    os.utime(file, (5, 5))
+    state = Checker().get_state(str(file), None)
+    assert state is not None
+    file.write_text("two")
+    os.utime(file, (5, 5))
+    assert Checker().check_modified(str(file), file.stat(), state)
+
+
+def test_a_touched_file_is_unchanged(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text("one")
+    state = Checker().get_state(str(file), None)
+    assert state is not None
+    os.utime(file, (5, 5))
+    assert not Checker().check_modified(str(file), file.stat(), state)
+
+
+def test_the_state_file_is_never_half_written(tmp_path: Path) -> None:
+    state = State(str(tmp_path / "state.json"), JSONCodec())
+    state.set("task", "key", "value")
+    state.dump()
+    inode = (tmp_path / "state.json").stat().st_ino
+    state.set("task", "key", "other")
+    state.dump()
+    assert (tmp_path / "state.json").stat().st_ino != inode
+    assert State(str(tmp_path / "state.json"), JSONCodec()).get("task", "key") == "other"
+
+
+def test_an_unreadable_state_is_started_anew(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text('{"half')
+    assert State(str(tmp_path / "state.json"), JSONCodec()).get("task", "key") is None
+
+
+def guarded(error: Exception | None) -> TaskError | TaskFailed | None:
+    def act() -> None:
+        if error:
+            raise error
+
+    return define._guarded(act, counted=False)
+
+
+def test_a_mistake_is_an_error_without_a_traceback() -> None:
+    outcome = guarded(UserError("what", "do this"))
+    assert isinstance(outcome, TaskError)
+    assert outcome.get_msg().rstrip() == "what\n  hint: do this"
+
+
+def test_a_failed_program_fails_the_task(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert run.stream(["sh", "-c", "seq 1 100; exit 3"], log) == 3
+    outcome = guarded(run.ProgramError("building", 3, log, run.tail(log)))
+    assert isinstance(outcome, TaskFailed)
+    message = outcome.get_msg()
+    assert "building ended with status 3" in message and str(log) in message
+    assert "    71\n" in message and "    70\n" not in message
+
+
+def test_our_own_mistake_keeps_its_traceback() -> None:
+    with pytest.raises(KeyError):
+        guarded(KeyError("ours"))
+
+
+def test_a_child_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    script = f"(sleep 60 & echo $! > {tmp_path}/pid; wait)"
+    thread = threading.Thread(target=run.stream, args=(["sh", "-c", script], tmp_path / "log"))
+    thread.start()
+    pid = tmp_path / "pid"
+    deadline = time.monotonic() + 10
+    while not (pid.exists() and pid.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    run.end_all()
+    thread.join(10)
+    assert not thread.is_alive()
+    time.sleep(0.05)
+    status = Path(f"/proc/{pid.read_text().strip()}/status")
+    assert not status.exists() or "State:\tZ" in status.read_text()
+
+
+def test_the_pool_holds_one_token_a_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(pool, "jobs", lambda: 2)
+    pool.close()
+    try:
+        with pool.token(), pool.token():
+            reader = os.open(pool.folder() / "pool", os.O_RDONLY | os.O_NONBLOCK)
+            with pytest.raises(BlockingIOError):
+                os.read(reader, 1)
+            os.close(reader)
+    finally:
+        pool.close()
+    assert list((tmp_path / "hostwright/run").iterdir()) == []
+
+
+def test_times_are_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    progress.remember("kernel", 12.34)
+    assert progress.expected_times()["kernel"] == 12.3
+    (tmp_path / "hostwright/times.json").write_text("{")
+    assert progress.expected_times()["kernel"] > 60
+    progress.remember("kernel", 5)
+    assert json.loads((tmp_path / "hostwright/times.json").read_text()) == {"kernel": 5}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (245, "4 min 05 s"), (3720, "1 h 02 min")]
+)
+def test_times_read_as_people_say_them(seconds: float, text: str) -> None:
+    assert progress.clock(seconds) == text
+
+
+def test_what_is_left_counts_running_and_waiting_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    board = progress.Board()
+    board.expected = {"a": 100, "b": 50, "c": 10}
+    board.waiting = {"b", "c"}
+    board.start("a")
+    assert 155 < board.remaining(jobs=1) <= 160
+    assert 99 < board.remaining(jobs=2) <= 100
+    board.end("a")
+    assert board.remaining(jobs=1) == 60
+
+
+def test_a_bar_needs_a_total() -> None:
+    assert progress.bar(5_000_000, 10_000_000) == "[##########..........] 5.0 of 10.0 MB"
+    assert progress.bar(5_000_000, 0) == "5.0 MB"
