@@ -34,6 +34,7 @@ class ConsoleError(UserError):
     def __init__(self, what: str, tail: str) -> None:
         super().__init__(f"{what}; the console's last lines:\n{tail}")
         self.what = what
+        self.last_line = tail.splitlines()[-1].strip() if tail else "it said nothing"
 
 
 class TimedOutError(ConsoleError):
@@ -77,7 +78,8 @@ class Console:
     """One serial line. Waiting goes forward only: each `wait_for` looks behind the previous match."""
 
     def __init__(self, output: IO[bytes], keyboard: IO[bytes], log: Path) -> None:
-        self._output, self._keyboard = output, keyboard
+        # Its own descriptor: the caller may close the other while the reader still waits.
+        self._output, self._keyboard = os.dup(output.fileno()), keyboard
         self._text = ""
         self._at = 0
         self._ended = False
@@ -90,6 +92,12 @@ class Console:
         """All that came so far."""
         with self._changed:
             return self._text
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the machine has closed its side."""
+        with self._changed:
+            return self._ended
 
     def wait_for(self, pattern: str, timeout_s: float, stop: str = "") -> re.Match[str]:
         """Wait until `pattern` comes; raises a ConsoleError when time or machine end, or `stop` comes before it."""
@@ -148,9 +156,10 @@ class Console:
     def _read(self, log: Path) -> None:
         screen = Plain()
         with log.open("wb", buffering=0) as raw:
-            while data := os.read(self._output.fileno(), 65536):
+            while data := os.read(self._output, 65536):
                 raw.write(data)
                 self._add(screen.feed(data))
+        os.close(self._output)
         with self._changed:
             self._ended = True
             self._changed.notify_all()

@@ -1,7 +1,7 @@
 """The argv of QEMU for the emulated lab machine: pure, nothing is started here.
 
-    lab.PARTS + firmware + accelerator -> plan_boot  the image under test
-                          accelerator -> plan_probe the same board and processor with a kernel alone
+    lab.PARTS + machine + firmware + accelerator -> plan_boot   the image under test
+                                    accelerator -> plan_probe  the same board and processor with a kernel alone
 
 Paths are those inside the sandbox: all files of a boot lie in one folder, FOLDER. qemu-system-x86_64(1).
 """
@@ -9,6 +9,9 @@ Paths are those inside the sandbox: all files of a boot lie in one folder, FOLDE
 from enum import Enum
 
 from hostwright import lab
+from hostwright.errors import UserError
+from hostwright.machine import Machine
+from hostwright.render import serial_lines
 
 FOLDER = "/output"
 IMAGE = "host.img"
@@ -16,6 +19,8 @@ CODE = "OVMF_CODE.fd"
 VARS = "OVMF_VARS.fd"
 KERNEL = "bzImage"
 
+# As many as an ISA bus has.
+SERIAL_PORTS = 4
 MEMORY_MIB = 2048
 PROBE_MEMORY_MIB = 256
 NVME_MIB = 64
@@ -37,10 +42,14 @@ class Accelerator(Enum):
     KVM = "kvm"
 
 
-def plan_boot(firmware: Firmware, accelerator: Accelerator) -> tuple[str, ...]:
-    """The lab machine with the image as its root disk, which is never written to; it talks on the serial line."""
+def plan_boot(machine: Machine, firmware: Firmware, accelerator: Accelerator) -> tuple[str, ...]:
+    """The lab with the image as its root disk, which is never written to.
+
+    The machine's main serial line is QEMU's standard input and output; UserError for one that a PC does not have.
+    """
     return (
         *_plan_board(accelerator),
+        *_plan_serial(serial_lines(machine)[-1][0]),
         "-m", f"{MEMORY_MIB}M",
         "-rtc", f"base={CLOCK}",
         *_plan_firmware(firmware),
@@ -58,9 +67,10 @@ def plan_probe(accelerator: Accelerator) -> tuple[str, ...]:
     """
     return (
         *_plan_board(accelerator),
+        *_plan_serial(0),
         "-m", f"{PROBE_MEMORY_MIB}M",
         "-kernel", f"{FOLDER}/{KERNEL}",
-        "-append", "console=ttyS0 panic=-1",
+        "-append", "console=ttyS0 panic=-1 no_timer_check",
     )  # fmt: skip
 
 
@@ -77,10 +87,20 @@ def _plan_board(accelerator: Accelerator) -> tuple[str, ...]:
         "-smp", "2",
         # Before all other devices, or they are created without it. 48 bits, or a 64-bit BAR cannot be mapped.
         "-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48",
-        "-display", "none", "-monitor", "none", "-serial", "stdio",
+        "-display", "none", "-monitor", "none",
         # A reset ends QEMU like a power-off; the kernel's last words tell them apart.
         "-no-reboot",
     )  # fmt: skip
+
+
+def _plan_serial(number: int) -> tuple[str, ...]:
+    """Serial ports up to the one that is listened to."""
+    if number >= SERIAL_PORTS:
+        raise UserError(
+            f"kernel.cmdline: console=ttyS{number}: the emulated machine has {SERIAL_PORTS} serial ports",
+            f"use one of ttyS0 to ttyS{SERIAL_PORTS - 1}",
+        )
+    return (*("-serial", "null") * number, "-serial", "stdio")
 
 
 def _plan_firmware(firmware: Firmware) -> tuple[str, ...]:

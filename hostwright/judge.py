@@ -1,0 +1,477 @@
+"""What the proof expects of each boot, and whether it came: pure.
+
+    machine + lab + what the image was made from -> expectations
+    Outcome of each boot                         -> judge -> Row
+
+No expectation is taken from what a boot said: the groups come from `iommu.predict`, the drivers from `lab`, the
+kernel's words from host.toml. A boot that did not come to its self-check fails all its rows.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hostwright import lab
+from hostwright.iommu import Kind, Prediction, predict
+from hostwright.machine import Device, Machine, kernel_words
+from hostwright.qemu import Firmware
+from hostwright.render import serial_lines
+
+VFIO_MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
+# The rows that compare boots carry this instead of a boot's name.
+ALL_BOOTS = "all"
+UNKNOWN = "unknown"
+# An emulated timer can lose its ticks while the build machine is busy: the kernel would take it for broken and
+# panic (arch/x86/kernel/apic/io_apic.c, check_timer). Under KVM the kernel skips that check by itself.
+LAB_WORDS = ("no_timer_check",)
+EFI_SIGN = "efi: EFI v"
+POWER_OFF_SIGN = "reboot: Power down"
+
+
+@dataclass(frozen=True)
+class Boot:
+    """A start of the image: which firmware, which entry of GRUB's menu, and kernel words typed at its prompt."""
+
+    name: str
+    firmware: Firmware
+    entry: str
+    extra: tuple[str, ...] = ()
+
+    @property
+    def is_passthrough(self) -> bool:
+        """Whether the entry gives devices to vfio-pci."""
+        return self.entry != "fallback"
+
+
+def plan_boots(machine: Machine) -> tuple[Boot, ...]:
+    """Both firmware kinds, each with and without passthrough."""
+    words = (*LAB_WORDS, *audible_words(machine))
+    return tuple(
+        Boot(f"{firmware.value}{suffix}", firmware, entry, (*extra, *words))
+        for firmware in Firmware
+        for suffix, entry, extra in (
+            ("", "selfcheck", ()),
+            ("-fallback", "fallback", ("hostwright.selfcheck",)),
+        )
+    )
+
+
+def audible_words(machine: Machine) -> tuple[str, ...]:
+    """Kernel words without which the proof could not hear this machine: its log and /dev/console on the serial line."""
+    words = machine.kernel.cmdline
+    quiet = any(word == "quiet" or word.startswith("loglevel=") for word in words)
+    last = [word for word in words if word.startswith("console=")][-1:]
+    number, baud = serial_lines(machine)[-1]
+    mute = last and not last[0].startswith("console=ttyS")
+    return (*(["loglevel=7"] if quiet else []), *([f"console=ttyS{number},{baud}"] if mute else []))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the image was made from: `release` as uname -r says it, `partuuid` of the root partition."""
+
+    release: str
+    partuuid: str
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """The document of hostwright-selfcheck, as far as the proof reads it; `modules` maps a name to who loaded it."""
+
+    kernel: str
+    cmdline: str
+    units: tuple[str, ...]
+    drivers: Mapping[str, str]
+    groups: frozenset[frozenset[str]]
+    modules: Mapping[str, str]
+    log: tuple[str, ...]
+    failing: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a boot gave; `document` is the self-check's JSON, None when it did not come for the reason `error`.
+
+    `platform` is what GRUB calls the firmware, `status` QEMU's exit status (None: ended by force), `seconds` since
+    the start at which each step was reached.
+    """
+
+    boot: Boot
+    document: Mapping[str, Any] | None = None
+    console: str = ""
+    platform: str = ""
+    status: int | None = None
+    error: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One expectation of one boot, and the evidence for or against it."""
+
+    boot: str
+    name: str
+    expectation: str
+    evidence: str
+    ok: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The whole proof: `accelerator` with the reason for it, `artifacts` as file name to sha256."""
+
+    machine: str
+    rows: tuple[Row, ...]
+    outcomes: tuple[Outcome, ...]
+    qemu: str
+    accelerator: str
+    artifacts: Mapping[str, str]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether every expectation was met."""
+        return bool(self.rows) and all(row.ok for row in self.rows)
+
+
+# What a check gives: expectation, evidence, whether they agree.
+Finding = tuple[str, str, bool]
+
+
+def read_document(document: Mapping[str, Any]) -> SelfCheck:
+    """The self-check's document as a value; raises ValueError, naming the key, for one of another form."""
+    try:
+        return SelfCheck(
+            kernel=document["kernel"],
+            cmdline=document["cmdline"],
+            units=tuple(document["iommu"]),
+            drivers={device["address"]: device["driver"] for device in document["devices"]},
+            groups=frozenset(frozenset(group["devices"]) for group in document["groups"]),
+            modules={
+                module["name"]: module["by"] if module["loaded"] else "" for module in document["modules"]
+            },
+            log=tuple(document["log"]),
+            failing=frozenset(document["failing"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the self-check's document is not of the known form: {error}") from None
+
+
+def judge(outcomes: Sequence[Outcome], machine: Machine, origin: Origin) -> list[Row]:
+    """Every row of the proof, boot by boot, and last those that compare boots."""
+    rows = [row for outcome in outcomes for row in _judge_boot(outcome, machine, origin)]
+    return [*rows, *_judge_together(outcomes, machine)]
+
+
+# What is to be expected.
+
+
+def refusal(device: Device) -> str:
+    """Why this lab cannot pass a device that host.toml names; empty when it can."""
+    part = lab.BY_ADDRESS.get(device.address)
+    if not part:
+        return "absent: the lab has no such device"
+    if device.id and device.id != part.function.id:
+        return f"left alone: the lab has {part.function.id} there"
+    if part.function.kind is Kind.ROOT_PORT:
+        return "left alone: it is a bridge"
+    return "left alone: it carries the root disk" if device.address == lab.ROOT_DISK else ""
+
+
+def expected_drivers(machine: Machine, passthrough: bool) -> dict[str, str]:
+    """The driver of each function of the lab; empty where it has none."""
+    drivers = {part.function.address: part.driver for part in lab.PARTS}
+    passed = [device.address for device in machine.devices if passthrough and not refusal(device)]
+    return drivers | dict.fromkeys(passed, "vfio-pci")
+
+
+def expected_groups(machine: Machine, passthrough: bool) -> Prediction:
+    """The groups of the lab, and which functions the override speaks for."""
+    return predict(lab.FUNCTIONS, machine.iommu.acs_override if passthrough else ())
+
+
+def expected_words(machine: Machine, boot: Boot, origin: Origin) -> list[str]:
+    """The kernel's command line; GRUB puts the kernel's own path before it."""
+    own = ("hostwright.selfcheck",) if boot.is_passthrough else ("hostwright.nopassthrough",)
+    return [
+        "BOOT_IMAGE=/boot/vmlinuz",
+        f"root=PARTUUID={origin.partuuid}", "ro", "rootwait",
+        "console=tty0", "console=ttyS0,115200",
+        *kernel_words(machine, boot.is_passthrough),
+        *own,
+        *boot.extra,
+    ]  # fmt: skip
+
+
+def expected_modules(machine: Machine) -> list[str]:
+    """The modules that the host loads at boot, as the kernel writes their names."""
+    named = [line.split()[0].replace("-", "_") for line in machine.kernel.modules]
+    return [*VFIO_MODULES, *(name for name in named if name not in VFIO_MODULES)]
+
+
+def expected_failures(machine: Machine, passthrough: bool) -> frozenset[str]:
+    """The rows that the self-check must fail: what host.toml names and the lab does not have."""
+    failures = {
+        f"module:{name}" for name in expected_modules(machine) if name in lab.MODULES_WITHOUT_HARDWARE
+    }
+    for device in machine.devices:
+        refused = refusal(device)
+        if refused.startswith("absent") or (refused and passthrough):
+            failures.add(f"device:{device.address}")
+        # The self-check compares the id in every boot.
+        if device.address in lab.BY_ADDRESS and device.id not in (
+            None,
+            lab.BY_ADDRESS[device.address].function.id,
+        ):
+            failures.add(f"device:{device.address}")
+        if passthrough and not _is_viable(machine, device.address):
+            failures.add(f"viable:{device.address}")
+    return frozenset(failures)
+
+
+def _is_viable(machine: Machine, address: str) -> bool:
+    """Whether no member of a group is in use by the host; a device that is absent is not asked."""
+    drivers = expected_drivers(machine, passthrough=True)
+    group = next((group for group in expected_groups(machine, True).groups if address in group), ())
+    return all(drivers[member] in ("", "vfio-pci", "pcieport") for member in group)
+
+
+def find_twins(machine: Machine) -> list[str]:
+    """Functions with the id of one that is passed, that host.toml does not name: they must be left alone."""
+    named = {device.address for device in machine.devices}
+    ids = {lab.BY_ADDRESS[device.address].function.id for device in machine.devices if not refusal(device)}
+    return [f.address for f in lab.FUNCTIONS if f.id in ids and f.address not in named]
+
+
+# The rows of one boot.
+
+
+def _judge_boot(outcome: Outcome, machine: Machine, origin: Origin) -> Iterator[Row]:
+    boot = outcome.boot
+    found, error = _read(outcome)
+    yield Row(
+        boot.name,
+        "self-check",
+        "the image boots and its self-check answers",
+        error or _pace(outcome),
+        not error,
+    )
+    yield Row(boot.name, "firmware", *_check_firmware(outcome))
+    for name, check in _checks(machine, boot, origin):
+        expectation, evidence, ok = check(found or NOTHING)
+        yield Row(
+            boot.name, name, expectation, evidence if found else f"{UNKNOWN}: {error}", bool(found) and ok
+        )
+    yield Row(boot.name, "power-off", *_check_power_off(outcome))
+
+
+NOTHING = SelfCheck("", "", (), {}, frozenset(), {}, (), frozenset())
+
+
+def _read(outcome: Outcome) -> tuple[SelfCheck | None, str]:
+    if outcome.document is None:
+        return None, outcome.error.partition("; the console")[0] if outcome.error else "no self-check came"
+    try:
+        return read_document(outcome.document), ""
+    except ValueError as error:
+        return None, str(error)
+
+
+def _pace(outcome: Outcome) -> str:
+    return (
+        ", ".join(f"{step} after {seconds:.1f} s" for step, seconds in outcome.seconds.items()) or "it came"
+    )
+
+
+def _check_firmware(outcome: Outcome) -> Finding:
+    said = next((line.strip() for line in outcome.console.splitlines() if EFI_SIGN in line), "")
+    evidence = (
+        f"GRUB's platform: {outcome.platform or 'unknown'}; kernel: {said or f'no line with {EFI_SIGN!r}'}"
+    )
+    if outcome.boot.firmware is Firmware.UEFI:
+        return "started by UEFI, and the kernel knows it", evidence, outcome.platform == "efi" and bool(said)
+    return "started by a PC BIOS, with no EFI in sight", evidence, outcome.platform == "pc" and not said
+
+
+def _check_power_off(outcome: Outcome) -> Finding:
+    said = POWER_OFF_SIGN in outcome.console
+    evidence = (
+        f"{POWER_OFF_SIGN if said else 'no power-off'} on the console, QEMU's exit status: {outcome.status}"
+    )
+    return "the machine powers itself off", evidence, said and outcome.status == 0
+
+
+Check = Callable[[SelfCheck], Finding]
+
+
+def _checks(machine: Machine, boot: Boot, origin: Origin) -> Iterator[tuple[str, Check]]:
+    """Every row that is read from the self-check's document, by name."""
+    passthrough = boot.is_passthrough
+    drivers = expected_drivers(machine, passthrough)
+    prediction = expected_groups(machine, passthrough)
+    yield "kernel", lambda found: _same("the kernel that was built", origin.release, found.kernel)
+    yield (
+        "cmdline",
+        lambda found: _compare_words(expected_words(machine, boot, origin), found.cmdline.split()),
+    )
+    yield "dmar", _check_dmar
+    yield "remapping", _check_remapping
+    for name in expected_modules(machine):
+        yield f"module:{name}", _module_check(name)
+    for device in machine.devices:
+        yield f"device:{device.address}", _device_check(device, drivers, passthrough)
+    for address in find_twins(machine):
+        yield f"twin:{address}", _driver_check(address, drivers, "the twin is left alone")
+    yield (
+        f"root-disk:{lab.ROOT_DISK}",
+        _driver_check(lab.ROOT_DISK, drivers, "the root disk stays with the host"),
+    )
+    yield "vfio-pci", lambda found: _check_taken(drivers, found)
+    yield "groups", lambda found: _check_groups(prediction, found)
+    yield "override", lambda found: _check_override(prediction, found)
+    yield "verdict", lambda found: _check_verdict(expected_failures(machine, passthrough), found)
+
+
+def _same(what: str, expected: str, found: str) -> Finding:
+    return f"{what}: {expected}", found, expected == found
+
+
+def _compare_words(expected: Sequence[str], found: Sequence[str]) -> Finding:
+    """The same words the same number of times; which console comes last matters, other orders do not."""
+    consoles = [[word for word in words if word.startswith("console=")] for words in (expected, found)]
+    ok = sorted(expected) == sorted(found) and consoles[0] == consoles[1]
+    return f"the words: {' '.join(expected)}", " ".join(found), ok
+
+
+def _find_line(found: SelfCheck, *parts: str) -> str:
+    return next((line for line in found.log if all(part in line for part in parts)), "")
+
+
+def _check_dmar(found: SelfCheck) -> Finding:
+    line = _find_line(found, "DMAR", "Directed I/O")
+    evidence = f"{' '.join(found.units) or 'no unit'}; kernel log: {line or 'no word of it'}"
+    return (
+        "VT-d is at work: a dmar unit, and the kernel says so",
+        evidence,
+        "dmar0" in found.units and bool(line),
+    )
+
+
+def _check_remapping(found: SelfCheck) -> Finding:
+    line = _find_line(found, "DMAR-IR: Enabled IRQ remapping")
+    return "interrupts are remapped", line or "no such line in the kernel log", bool(line)
+
+
+def _module_check(name: str) -> Check:
+    def check(found: SelfCheck) -> Finding:
+        by = found.modules.get(name, "")
+        evidence = f"loaded by {by}" if by else "not loaded by the boot scripts"
+        if name in lab.MODULES_WITHOUT_HARDWARE:
+            return "not loaded: the emulated processor has no virtualization of its own", evidence, not by
+        return "loaded by itself at boot", evidence, by == "boot"
+
+    return check
+
+
+def _device_check(device: Device, drivers: Mapping[str, str], passthrough: bool) -> Check:
+    refused = refusal(device)
+    if refused.startswith("absent"):
+        return lambda found: (refused, _driver(device.address, found), device.address not in found.drivers)
+    if refused or not passthrough:
+        return _driver_check(device.address, drivers, refused or "left to the host without passthrough")
+    return _driver_check(device.address, drivers, "named in host.toml")
+
+
+def _driver_check(address: str, drivers: Mapping[str, str], why: str) -> Check:
+    expected = drivers[address]
+
+    def check(found: SelfCheck) -> Finding:
+        ok = found.drivers.get(address) == expected
+        return f"{why}: on {expected or 'no driver'}", _driver(address, found), ok
+
+    return check
+
+
+def _driver(address: str, found: SelfCheck) -> str:
+    if address not in found.drivers:
+        return "absent"
+    return f"on {found.drivers[address] or 'no driver'}"
+
+
+def _check_taken(drivers: Mapping[str, str], found: SelfCheck) -> Finding:
+    expected = sorted(address for address, driver in drivers.items() if driver == "vfio-pci")
+    taken = sorted(address for address, driver in found.drivers.items() if driver == "vfio-pci")
+    return f"vfio-pci has exactly: {_list(expected)}", _list(taken), expected == taken
+
+
+def _check_groups(prediction: Prediction, found: SelfCheck) -> Finding:
+    missing = prediction.groups - found.groups
+    evidence = f"{len(found.groups)} groups, as predicted" if found.groups == prediction.groups else (
+        f"not there: {show_groups(missing)}; there instead: {show_groups(found.groups - prediction.groups)}"
+    )  # fmt: skip
+    return f"the groups: {show_groups(prediction.groups)}", evidence, found.groups == prediction.groups
+
+
+def _check_override(prediction: Prediction, found: SelfCheck) -> Finding:
+    """Which devices the patch says that it overrode: `pci ADDRESS: ACS overridden by pcie_acs_override=WORD: ...`."""
+    expected = sorted(f"{address}={word}" for address, word in prediction.overridden.items())
+    lines = [line.partition(" ACS overridden by pcie_acs_override=") for line in found.log]
+    said = sorted(
+        f"{before.split()[-1].rstrip(':')}={word.split(':')[0]}" for before, sign, word in lines if sign
+    )
+    return f"the kernel log names as overridden: {_list(expected)}", _list(said), expected == said
+
+
+def _check_verdict(expected: frozenset[str], found: SelfCheck) -> Finding:
+    expectation = (
+        f"the self-check fails in exactly: {_list(sorted(expected))}" if expected else "the self-check passes"
+    )
+    return expectation, f"failed: {_list(sorted(found.failing))}", found.failing == expected
+
+
+def _list(items: Sequence[str]) -> str:
+    return " ".join(items) or "none"
+
+
+def show_groups(groups: frozenset[frozenset[str]]) -> str:
+    """Groups in the order of their first members, the domain left out where it is 0000."""
+    ordered = sorted(sorted(group) for group in groups)
+    return (
+        ", ".join("{" + " ".join(a.removeprefix("0000:") for a in group) + "}" for group in ordered) or "none"
+    )
+
+
+# The rows that compare boots.
+
+
+def _judge_together(outcomes: Sequence[Outcome], machine: Machine) -> Iterator[Row]:
+    found = {outcome.boot.name: _read(outcome)[0] for outcome in outcomes}
+    for firmware in Firmware:
+        yield Row(ALL_BOOTS, f"override-effect:{firmware.value}", *_check_effect(found, machine, firmware))
+    for suffix in ("", "-fallback"):
+        yield Row(ALL_BOOTS, f"same-groups{suffix}", *_check_same_groups(found, suffix))
+
+
+def _check_effect(found: Mapping[str, SelfCheck | None], machine: Machine, firmware: Firmware) -> Finding:
+    """What the override changes is all that differs between the groups with it and without."""
+    wanted, plain = (expected_groups(machine, passthrough).groups for passthrough in (True, False))
+    expectation = f"with the override {show_groups(wanted - plain)} instead of {show_groups(plain - wanted)}"
+    with_words, without = found.get(firmware.value), found.get(f"{firmware.value}-fallback")
+    if not with_words or not without:
+        return expectation, f"{UNKNOWN}: a boot did not answer", False
+    appeared, vanished = with_words.groups - without.groups, without.groups - with_words.groups
+    evidence = f"{show_groups(appeared)} instead of {show_groups(vanished)}"
+    return expectation, evidence, (appeared, vanished) == (wanted - plain, plain - wanted)
+
+
+def _check_same_groups(found: Mapping[str, SelfCheck | None], suffix: str) -> Finding:
+    expectation = "the same groups and drivers under UEFI and under BIOS"
+    uefi, bios = found.get(f"uefi{suffix}"), found.get(f"bios{suffix}")
+    if not uefi or not bios:
+        return expectation, f"{UNKNOWN}: a boot did not answer", False
+    ok = (uefi.groups, uefi.drivers) == (bios.groups, bios.drivers)
+    return (
+        expectation,
+        "equal" if ok else f"UEFI {show_groups(uefi.groups)}, BIOS {show_groups(bios.groups)}",
+        ok,
+    )

@@ -1,0 +1,308 @@
+"""The proof: dist/host.img booted in an emulated VT-d machine, and judged by what it says.
+
+    image, bzImage, OVMF --> probe  --> accelerator
+                         \\-> boots  --> console --> Outcome --> judge --> rows --> report
+
+Two boots run side by side. Logs are written as they come; report.json and report.html are whole or not there.
+"""
+
+import json
+import os
+import struct
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hostwright import buildroot, files, lab, paths, qemu, report, run, sandbox
+from hostwright.console import Console, ConsoleError, StoppedError
+from hostwright.errors import UserError
+from hostwright.judge import UNKNOWN, Boot, Origin, Outcome, Verdict, judge, plan_boots
+from hostwright.machine import Machine
+from hostwright.qemu import Accelerator
+
+# Seconds. Ten times what a boot takes on two free cores of 2020, since this may share them with a compiler.
+MENU_LIMIT_S = 120.0
+PROMPT_LIMIT_S = 30.0
+KERNEL_LIMIT_S = 90.0
+SELF_CHECK_LIMIT_S = 240.0
+POWER_OFF_LIMIT_S = 60.0
+EXIT_LIMIT_S = 10.0
+PROBE_LIMIT_S = 10.0
+
+# The order of GRUB's menu; the first entry is the one that is highlighted.
+ENTRIES = ("normal", "fallback", "selfcheck")
+NEXT_ENTRY = "\x0e"
+ESCAPE = "\x1b"
+BEGIN, END = "HOSTWRIGHT-SELFCHECK-BEGIN", "HOSTWRIGHT-SELFCHECK-END"
+PANIC = "Kernel panic - not syncing.*"
+# OVMF's last resort, and SeaBIOS's last word.
+NO_BOOT = "UEFI Interactive Shell|No bootable device"
+KVM = Path("/dev/kvm")
+
+SECTOR = 512
+# Partition types: no partition, BIOS boot, EFI system.
+NOT_ROOT = (
+    uuid.UUID(int=0),
+    uuid.UUID("21686148-6449-6e6f-744e-656564454649"),
+    uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b"),
+)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is proved, and the `tools` view of the build root, which QEMU comes from."""
+
+    machine: Machine
+    image: Path
+    kernel: Path
+    code: Path
+    vars: Path
+    tools: Path
+
+
+@dataclass
+class _Record:
+    """An Outcome in the making: what was reached is kept when the next step fails."""
+
+    started: float = field(default_factory=time.monotonic)
+    seconds: dict[str, float] = field(default_factory=dict)
+    platform: str = ""
+    document: Mapping[str, Any] | None = None
+
+    def reach(self, step: str) -> None:
+        self.seconds[step] = round(time.monotonic() - self.started, 1)
+
+
+def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], None]) -> Verdict:
+    """Boot `image`, which is never written to, and write report and logs to `out`.
+
+    Raises UserError, naming each expectation that was not met with its evidence, after the report is written.
+    """
+    tools = buildroot.root(buildroot.load_lock()) / "tools"
+    code, variables = (paths.OVMF / name for name in (qemu.CODE, qemu.VARS))
+    verdict = examine(Inputs(machine, image, paths.KERNEL / "bzImage", code, variables, tools), out, progress)
+    report.write_reports(verdict, out)
+    if not verdict.ok:
+        raise _failure(verdict, out)
+    return verdict
+
+
+def examine(inputs: Inputs, out: Path, progress: Callable[[str], None]) -> Verdict:
+    """Boot and judge; console logs go to `out`, nothing else is written there."""
+    started = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    origin = Origin(kernel_release(inputs.kernel), read_root_partuuid(inputs.image))
+    progress("trying the accelerators")
+    accelerator, reason = find_accelerator(inputs, out)
+    boots = plan_boots(inputs.machine)
+    with ThreadPoolExecutor(max_workers=2) as workers:
+        act = partial(start, inputs, accelerator, out, progress=progress)
+        outcomes = tuple(workers.map(act, boots))
+    return Verdict(
+        machine=inputs.machine.name,
+        rows=tuple(judge(outcomes, inputs.machine, origin)),
+        outcomes=outcomes,
+        qemu=_qemu_version(inputs.tools),
+        accelerator=f"{accelerator.value}: {reason}",
+        artifacts={
+            file.name: files.digest(file) for file in (inputs.image, inputs.kernel, inputs.code, inputs.vars)
+        },
+        seconds=round(time.monotonic() - started, 1),
+    )
+
+
+def _failure(verdict: Verdict, out: Path) -> UserError:
+    red = [row for row in verdict.rows if not row.ok]
+    # Of a boot without an answer the first row says why, and all others only that there was none.
+    telling = [row for row in red if not row.evidence.startswith(UNKNOWN)]
+    lines = [f"  {row.boot} {row.name}: expected {row.expectation}; found {row.evidence}" for row in telling]
+    count = f"{len(red)} of {len(verdict.rows)} expectations were not met"
+    return UserError(
+        "\n".join([f"the proof failed: {count}", *lines]), f"see {out / 'report.html'} and the logs beside it"
+    )
+
+
+def kernel_release(kernel: Path) -> str:
+    """What `uname -r` will say: the text at kernel_version of the setup header (Documentation/arch/x86/boot.rst)."""
+    with kernel.open("rb") as source:
+        head = source.read(0x10000)
+    if head[0x202:0x206] != b"HdrS":
+        raise UserError(f"{kernel}: not a Linux kernel image", "build it again: ./doit kernel")
+    at = int.from_bytes(head[0x20E:0x210], "little") + 0x200
+    return head[at : head.index(b"\0", at)].split()[0].decode("ascii")
+
+
+def read_root_partuuid(image: Path) -> str:
+    """The unique id of the only partition that is neither for BIOS boot nor for EFI (UEFI 2.10, section 5.3)."""
+    with image.open("rb") as disk:
+        disk.seek(SECTOR)
+        header = disk.read(SECTOR)
+        first, count, size = struct.unpack_from("<QII", header, 72)
+        if header[:8] != b"EFI PART" or size < 128:
+            raise UserError(f"{image}: no GPT on it", "write it again: ./doit host")
+        disk.seek(first * SECTOR)
+        entries = [disk.read(size) for _ in range(count)]
+    roots = [entry[16:32] for entry in entries if uuid.UUID(bytes_le=entry[:16]) not in NOT_ROOT]
+    if len(roots) != 1:
+        raise UserError(f"{image}: {len(roots)} partitions may be the root", "write it again: ./doit host")
+    return str(uuid.UUID(bytes_le=roots[0]))
+
+
+# The accelerator.
+
+
+def find_accelerator(inputs: Inputs, out: Path) -> tuple[Accelerator, str]:
+    """KVM if a whole kernel runs under it, else TCG; and why.
+
+    That /dev/kvm can be opened says nothing: para-virtual KVM opens, and then hangs or aborts.
+    """
+    if not KVM.exists():
+        return Accelerator.TCG, f"this machine has no {KVM}"
+    try:
+        _probe(inputs, out)
+    except ConsoleError as error:
+        return Accelerator.TCG, f"a kernel does not run under KVM here: {error.what} ({error.last_line})"
+    return Accelerator.KVM, "a kernel ran under it to its end"
+
+
+def _probe(inputs: Inputs, out: Path) -> None:
+    with _folder(out, "probe") as folder:
+        _place(inputs.kernel, folder / qemu.KERNEL)
+        argv = qemu.plan_probe(Accelerator.KVM)
+        with _running(argv, folder, inputs.tools, out / "probe.log", (str(KVM),)) as (console, _):
+            console.wait_for("Unable to mount root fs", PROBE_LIMIT_S)
+            console.wait_for_end(PROBE_LIMIT_S)
+
+
+# One boot.
+
+
+def start(
+    inputs: Inputs, accelerator: Accelerator, out: Path, boot: Boot, progress: Callable[[str], None]
+) -> Outcome:
+    """Boot the image once, to the self-check and to the end."""
+    record, error = _Record(), ""
+    devices = (str(KVM),) if accelerator is Accelerator.KVM else ()
+    with _folder(out, boot.name) as folder:
+        _fill(folder, inputs)
+        argv = qemu.plan_boot(inputs.machine, boot.firmware, accelerator)
+        with _running(argv, folder, inputs.tools, out / f"{boot.name}.log", devices) as (console, status_of):
+            try:
+                _follow(console, boot, record, progress)
+            except ConsoleError as what:
+                error = what.message
+            status, text = status_of(), console.text
+    return Outcome(boot, record.document, text, record.platform, status, error, record.seconds)
+
+
+def _follow(console: Console, boot: Boot, record: _Record, progress: Callable[[str], None]) -> None:
+    """From the menu to the power-off."""
+
+    def reach(step: str) -> None:
+        record.reach(step)
+        progress(f"{boot.name}: {step}")
+
+    console.wait_for("executed automatically in", MENU_LIMIT_S, stop=NO_BOOT)
+    reach("menu")
+    record.platform = choose(console, boot)
+    console.wait_for(r"Linux version \d", KERNEL_LIMIT_S, stop=rf"error: .*|{PANIC}")
+    reach("kernel")
+    console.wait_for(BEGIN, SELF_CHECK_LIMIT_S, stop=PANIC)
+    found = console.wait_for(rf"(?s)(.*?){END}", SELF_CHECK_LIMIT_S, stop=PANIC)
+    reach("self-check")
+    record.document = _parse(found[1], console)
+    console.wait_for_end(POWER_OFF_LIMIT_S)
+    reach("power-off")
+
+
+def choose(console: Console, boot: Boot) -> str:
+    """Choose an entry of GRUB's menu, its extra words set at the prompt; what GRUB calls the platform."""
+    console.settle()
+    console.press("c", "grub>")
+    console.type_echoed("echo platform=$grub_platform")
+    console.send("\r")
+    platform = console.wait_for(r"platform=(\w+)\s", PROMPT_LIMIT_S)[1]
+    console.settle()
+    if boot.extra:
+        words = " ".join(boot.extra)
+        console.type_echoed(f'set extra="{words}"')
+        console.press("\r", "grub>")
+    console.press(ESCAPE, "entry is highlighted")
+    for _ in range(ENTRIES.index(boot.entry)):
+        console.press(NEXT_ENTRY, r"\*\S")
+    console.send("\r")
+    return platform
+
+
+def _parse(text: str, console: Console) -> Mapping[str, Any]:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise StoppedError(f"the self-check's JSON is damaged: {error}", text) from None
+    if not isinstance(document, dict):
+        raise StoppedError("the self-check's JSON is not an object", text)
+    return document
+
+
+def _fill(folder: Path, inputs: Inputs) -> None:
+    """Everything that QEMU opens. The variable store is written to, so that each boot has its own."""
+    _place(inputs.image, folder / qemu.IMAGE)
+    _place(inputs.code, folder / qemu.CODE)
+    (folder / qemu.VARS).write_bytes(inputs.vars.read_bytes())
+    for drive in lab.DRIVES:
+        with (folder / f"{drive}.img").open("wb") as disk:
+            disk.truncate(qemu.NVME_MIB << 20)
+
+
+def _place(source: Path, target: Path) -> None:
+    """A file that is only read: one more name for it."""
+    os.link(source, target)
+
+
+@contextmanager
+def _folder(out: Path, name: str) -> Iterator[Path]:
+    """An empty folder for one run of QEMU, also when the last run was killed in it; removed at the end."""
+    folder = out / f".{name}"
+    files.remove(folder)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        files.remove(folder)
+
+
+@contextmanager
+def _running(
+    argv: tuple[str, ...], folder: Path, tools: Path, log: Path, devices: tuple[str, ...]
+) -> Iterator[tuple[Console, Callable[[], int | None]]]:
+    """QEMU in the sandbox: its serial line, and what tells its exit status. What still runs is ended by force."""
+    binds = (sandbox.Bind(folder, qemu.FOLDER, writable=True),)
+    # QEMU puts a temporary disk into /var/tmp, which is closed, unless TMPDIR names another place than /tmp.
+    job = sandbox.Job(tools, argv, binds, (("TMPDIR", qemu.FOLDER),), qemu.FOLDER, devices)
+    with sandbox.entered(job, tools) as command:
+        child = run.open_pipe(command)
+        assert child.stdout and child.stdin
+        console = Console(child.stdout, child.stdin, log)
+        try:
+            yield console, partial(_status, console, child.poll)
+        finally:
+            run.close_pipe(child)
+
+
+def _status(console: Console, poll: Callable[[], int | None]) -> int | None:
+    """QEMU's exit status, None while it runs. The end of its output comes a moment before its own."""
+    deadline = time.monotonic() + EXIT_LIMIT_S
+    while console.has_ended and poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return poll()
+
+
+def _qemu_version(tools: Path) -> str:
+    said = sandbox.output(sandbox.Job(tools, ("qemu-system-x86_64", "--version"), cwd="/"), tools)
+    return said.decode(errors="replace").splitlines()[0]

@@ -1,0 +1,196 @@
+"""The proof for people and for programs: report.html and report.json.
+
+    Verdict -> render_json, render_html -> write_reports -> dist/proof/
+
+The page needs no network and no script. Rows stand in the order of the boots, devices in the order of the lab.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from hostwright import files, lab
+from hostwright.console import last_lines
+from hostwright.judge import ALL_BOOTS, Outcome, Row, Verdict
+
+FORMAT = 1
+TAIL_LINES = 40
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --dim: #777; --pass: #18794e; --fail: #c62a2f; --shade: #8881; }
+@media (prefers-color-scheme: dark) { :root { --dim: #999; --pass: #4cc38a; --fail: #ff6369; } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; width: 100%; } .wide { overflow-x: auto; }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top; }
+th { font-weight: 600; } td { overflow-wrap: anywhere; } tr.fail { background: var(--shade); }
+code, pre, .mono { font: 13px/1.45 ui-monospace, monospace; } td.name { white-space: nowrap; }
+pre { background: var(--shade); padding: .8rem; overflow-x: auto; }
+.pass { color: var(--pass); } .fail .sign, .verdict.fail { color: var(--fail); font-weight: 700; }
+.dim { color: var(--dim); } .verdict { font-weight: 700; } summary { cursor: pointer; }
+"""
+
+
+def write_reports(verdict: Verdict, out: Path) -> None:
+    """Write report.json and report.html, each whole at once."""
+    files.write(out / "report.html", render_html(verdict))
+    files.write(out / "report.json", render_json(verdict))
+
+
+def render_json(verdict: Verdict) -> str:
+    """Everything that the page shows, and each self-check's document as it came."""
+    content = {
+        "format": FORMAT,
+        "verdict": "pass" if verdict.ok else "fail",
+        "machine": verdict.machine,
+        "qemu": verdict.qemu,
+        "accelerator": verdict.accelerator,
+        "seconds": verdict.seconds,
+        "artifacts": dict(verdict.artifacts),
+        "rows": [_row_json(row) for row in verdict.rows],
+        "boots": [_boot_json(outcome) for outcome in verdict.outcomes],
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    return {
+        "boot": row.boot,
+        "name": row.name,
+        "ok": row.ok,
+        "expectation": row.expectation,
+        "evidence": row.evidence,
+    }
+
+
+def _boot_json(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "name": outcome.boot.name,
+        "firmware": outcome.boot.firmware.value,
+        "entry": outcome.boot.entry,
+        "extra": list(outcome.boot.extra),
+        "platform": outcome.platform,
+        "seconds": dict(outcome.seconds),
+        "status": outcome.status,
+        "error": outcome.error,
+        "log": _log_name(outcome),
+        "selfcheck": outcome.document,
+    }
+
+
+def _log_name(outcome: Outcome) -> str:
+    return f"{outcome.boot.name}.log"
+
+
+def render_html(verdict: Verdict) -> str:
+    """The page."""
+    title = f"Hostwright proof: {verdict.machine}"
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
+            f"<h1>{escape(title)}</h1>",
+            _summary(verdict),
+            *(_boot_section(outcome, verdict.rows) for outcome in verdict.outcomes),
+            "<h2>All boots together</h2>",
+            _row_table(row for row in verdict.rows if row.boot == ALL_BOOTS),
+            "<h2>Devices and groups</h2>",
+            _device_table(verdict.outcomes),
+            "<h2>Consoles</h2>",
+            *(_tail(outcome) for outcome in verdict.outcomes),
+            "<h2>What was proved</h2>",
+            _artifact_table(verdict.artifacts),
+            "</body></html>\n",
+        ]
+    )
+
+
+def _summary(verdict: Verdict) -> str:
+    passed = sum(row.ok for row in verdict.rows)
+    word = "pass" if verdict.ok else "fail"
+    red = "".join(
+        f"<li>{escape(row.boot)} <code>{escape(row.name)}</code></li>" for row in verdict.rows if not row.ok
+    )
+    return (
+        f'<p class="verdict {word}">{word}: {passed} of {len(verdict.rows)} expectations met</p>'
+        + (f"<ul>{red}</ul>" if red else "")
+        + f"<p>{len(verdict.outcomes)} boots of the same image in {verdict.seconds:g} s. {escape(verdict.qemu)}."
+        f" Accelerator {escape(verdict.accelerator)}.</p>"
+    )
+
+
+def _boot_section(outcome: Outcome, rows: Sequence[Row]) -> str:
+    boot = outcome.boot
+    extra = f" with <code>{escape(' '.join(boot.extra))}</code> added" if boot.extra else ""
+    times = ", ".join(f"{escape(step)} {seconds:.1f} s" for step, seconds in outcome.seconds.items())
+    return (
+        f"<h2>{escape(boot.name)}</h2><p>{boot.firmware.value.upper()}, menu entry <code>{escape(boot.entry)}</code>"
+        f'{extra}. <span class="dim">{times}</span></p>'
+        + _row_table(row for row in rows if row.boot == boot.name)
+    )
+
+
+def _row_table(rows: Iterable[Row]) -> str:
+    return _table(("", "row", "expected", "found"), (_row_cells(row) for row in rows))
+
+
+def _row_cells(row: Row) -> str:
+    word = "pass" if row.ok else "fail"
+    return (
+        f'<tr class="{word}"><td class="sign {word}">{word}</td><td class="name mono">{escape(row.name)}</td>'
+        f"<td>{escape(row.expectation)}</td><td>{escape(row.evidence)}</td></tr>"
+    )
+
+
+def _table(heads: Iterable[str], rows: Iterable[str]) -> str:
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    return f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+
+
+def _device_table(outcomes: Sequence[Outcome]) -> str:
+    """Each function of the lab: its driver and its group in every boot."""
+    heads = ("address", "id", "kind", *(outcome.boot.name for outcome in outcomes))
+    found = [_devices(outcome) for outcome in outcomes]
+    return _table(heads, (_device_cells(function.address, found) for function in lab.FUNCTIONS))
+
+
+def _device_cells(address: str, found: Sequence[Mapping[str, str]]) -> str:
+    function = lab.BY_ADDRESS[address].function
+    cells = "".join(f"<td>{escape(boot.get(address, 'unknown'))}</td>" for boot in found)
+    return (
+        f'<tr><td class="name mono">{address}</td><td class="name mono">{function.id}</td>'
+        f"<td>{escape(function.kind.value)}</td>{cells}</tr>"
+    )
+
+
+def _devices(outcome: Outcome) -> dict[str, str]:
+    """Address to driver and group, as the self-check gives them; empty when it gave nothing of that form."""
+    try:
+        return {
+            device["address"]: f"{device['driver'] or 'no driver'}, group {device['group'] or 'none'}"
+            for device in (outcome.document or {})["devices"]
+        }
+    except (KeyError, TypeError):
+        return {}
+
+
+def _tail(outcome: Outcome) -> str:
+    name = _log_name(outcome)
+    status = "ended by force" if outcome.status is None else f"exit status {outcome.status}"
+    return (
+        f'<details><summary>{escape(outcome.boot.name)}: last lines, QEMU {status} (<a href="{escape(name)}">'
+        f"{escape(name)}</a>)</summary><pre>{escape(last_lines(outcome.console, TAIL_LINES))}</pre></details>"
+    )
+
+
+def _artifact_table(artifacts: Mapping[str, str]) -> str:
+    return _table(
+        ("file", "sha256"),
+        (
+            f'<tr><td class="name mono">{escape(name)}</td><td class="mono">{escape(digest)}</td></tr>'
+            for name, digest in artifacts.items()
+        ),
+    )
