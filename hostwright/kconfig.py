@@ -287,6 +287,7 @@ def dropped_error(dropped: Sequence[Dropped], explanations: Mapping[str, Explana
     blocks = []
     for drop in dropped:
         reasons = explanations[drop.symbol].reasons if drop.symbol in explanations else ()
-        head = f"{drop.where}: {drop.symbol}: wanted {drop.wanted}, got {drop.got}"
+        got = f", got {drop.got}" if drop.got != drop.wanted else ""
+        head = f"{drop.where}: {drop.symbol}: wanted {drop.wanted}{got}"
         blocks.append("\n".join([head, *(f"    {reason}" for reason in reasons)]))
     return UserError("\n".join(blocks), "ask for what is unmet in a fragment as well, or change the line")
