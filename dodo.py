@@ -68,6 +68,11 @@ def task_verify() -> Task:
     return steps.verify()
 
 
+def task_reproduce() -> Task:
+    """build everything again elsewhere, otherwise, and compare every artifact bit by bit"""
+    return steps.reproduce()
+
+
 def task_lock() -> Task:
     """write buildroot/lock anew from the archive's signed indexes and check every source's pin"""
     return steps.lock()

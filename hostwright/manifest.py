@@ -30,15 +30,23 @@ def write_manifest(dist: Path, target: Path) -> None:
 
 def verify(dist: Path, target: Path) -> None:
     """Compare every artifact with the manifest; a UserError names each that is gone, new or changed."""
-    if not target.exists():
-        raise UserError("there is no dist/MANIFEST", "build first: ./doit host")
-    expected, found = _digests(target.read_text()), _digests(render(dist))
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    if wrong:
+    if wrong := differences(load(target), _digests(render(dist))):
         raise UserError(
             "artifacts differ from dist/MANIFEST: " + ", ".join(wrong),
             "remove them and run ./doit host, which takes them from the cache",
         )
+
+
+def load(target: Path) -> dict[str, str]:
+    """File name to sha256 of a written manifest; UserError if there is none."""
+    if not target.exists():
+        raise UserError("there is no dist/MANIFEST", "build first: ./doit host")
+    return _digests(target.read_text())
+
+
+def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
+    """The names whose digests differ or that only one of the two has, sorted."""
+    return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
 
 
 def _digests(text: str) -> dict[str, str]:

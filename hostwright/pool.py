@@ -19,8 +19,9 @@ _opened: list[tuple[Path, int]] = []
 
 
 def jobs() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0))
+    """How many processors to use: HOSTWRIGHT_JOBS, else all that this process may."""
+    named = os.environ.get("HOSTWRIGHT_JOBS", "")
+    return int(named) if named.isdigit() and int(named) else len(os.sched_getaffinity(0))
 
 
 def folder() -> Path:

@@ -34,29 +34,23 @@ class ProgramError(UserError):
 
 
 def stream(
-    argv: Sequence[str],
-    log: Path,
-    env: Mapping[str, str] | None = None,
+    argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> int:
     """Run `argv`, append its standard output and error to `log`, return its exit status."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
-        child = _start(argv, env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        try:
-            _pump(child, sink)
-            return child.wait()
-        finally:
-            _forget(child)
+        child = _start(argv, env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)
+    try:
+        return child.wait()
+    finally:
+        _forget(child)
 
 
 def check(
-    what: str,
-    argv: Sequence[str],
-    log: Path,
-    env: Mapping[str, str] | None = None,
+    what: str, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> None:
     """`stream`, with a status other than 0 raised as `ProgramError`."""
-    status = stream(argv, log, env)
+    status = stream(argv, log, env, cwd)
     if status != 0:
         raise ProgramError(what, status, log, tail(log))
 
@@ -118,7 +112,7 @@ def _start(
     env: Mapping[str, str] | None,
     *,
     stdin: int,
-    stdout: int | None = None,
+    stdout: int | IO[bytes] | None = None,
     stderr: int | None = None,
     cwd: Path | None = None,
 ) -> "subprocess.Popen[bytes]":
@@ -131,13 +125,6 @@ def _start(
     with _lock:
         _live.add(child.pid)
     return child
-
-
-def _pump(child: "subprocess.Popen[bytes]", sink: IO[bytes]) -> None:
-    assert child.stdout is not None
-    for line in child.stdout:
-        sink.write(line)
-        sink.flush()
 
 
 def _forget(child: "subprocess.Popen[bytes]") -> None:

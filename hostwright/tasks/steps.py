@@ -4,6 +4,7 @@ Rooms that are slow to import or rarely needed are imported by the step that use
 run with nothing to do start at once.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -310,3 +311,14 @@ def lock() -> Task:
     return step(
         "write buildroot/lock anew and check every source's pin", act, after=["buildroot"], always=True
     )
+
+
+def reproduce() -> Task:
+    def act() -> None:
+        from hostwright import reproduce as again
+
+        count = again.reproduce(sys.executable, machine_file(), paths.log_file("reproduce"))
+        report.board().say(f"{count} artifacts are equal bit by bit")
+
+    doc = "build everything again elsewhere, otherwise, and compare every artifact bit by bit"
+    return step(doc, act, after=["host"], always=True, counted=False)
