@@ -1,0 +1,21 @@
+"""xz: LZMA compression, for kernel modules."""
+from hostwright.recipe import Configure, Recipe, Source
+
+RECIPE = Recipe(
+    name="xz",
+    version="5.8.1",
+    license="0BSD AND LGPL-2.1-or-later",
+    home="https://tukaani.org/xz/",
+    source=Source(
+        "pool/main/x/xz-utils/xz-utils_5.8.1.orig.tar.xz",
+        sha256="0b54f79df85912504de0b14aec7971e3f964491af1812d83447005807513cd9e",
+    ),
+    needs=("glibc",),
+    build=Configure(
+        options=(
+            *("--disable-static", "--disable-nls", "--disable-doc"),
+            *("--disable-scripts", "--disable-xzdec", "--disable-lzmadec", "--disable-lzmainfo"),
+        ),
+    ),
+    smoke=("/usr/bin/xz", "--version"),
+)
