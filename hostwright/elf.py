@@ -1,0 +1,101 @@
+"""What an ELF file says of itself: loader, libraries, hardening. The only room that imports pyelftools.
+
+Sources: elf(5), the System V ABI's chapter on dynamic linking, ld(1) for `-z relro` and `-z now`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MAGIC = b"\x7fELF"
+_FLAGS_BIND_NOW = 0x8
+_FLAGS_1_NOW = 0x1
+_FLAGS_1_PIE = 0x08000000
+_EXECUTABLE = 0x1
+
+
+def is_elf(path: Path) -> bool:
+    """Whether a file begins as ELF does; a link is not followed."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def is_dynamic(path: Path) -> bool:
+    """Whether the file is loaded with a dynamic section: a program or a shared library, not an object file."""
+    with _opened(path) as elf:
+        return _segment(elf, "PT_DYNAMIC") is not None
+
+
+def interpreter(path: Path) -> str | None:
+    """The loader that a program asks for; None for a shared library."""
+    with _opened(path) as elf:
+        segment = _segment(elf, "PT_INTERP")
+        return str(segment.get_interp_name()) if segment else None
+
+
+def needed(path: Path) -> tuple[str, ...]:
+    """The names of the libraries that the loader must find, in the file's order."""
+    return tuple(_strings(path, "DT_NEEDED", "needed"))
+
+
+def soname(path: Path) -> str | None:
+    """The name by which others need this library; None where it has none."""
+    return next(iter(_strings(path, "DT_SONAME", "soname")), None)
+
+
+def runpaths(path: Path) -> tuple[str, ...]:
+    """The folders that DT_RPATH and DT_RUNPATH add to the loader's search."""
+    return (*_strings(path, "DT_RPATH", "rpath"), *_strings(path, "DT_RUNPATH", "runpath"))
+
+
+def is_pie(path: Path) -> bool:
+    """Whether a program can be loaded at any address: ET_DYN, marked as a program by DF_1_PIE."""
+    with _opened(path) as elf:
+        return elf["e_type"] == "ET_DYN" and bool(_value(elf, "DT_FLAGS_1") & _FLAGS_1_PIE)
+
+
+def has_full_relro(path: Path) -> bool:
+    """Whether all relocations are done at start and then made read-only (`-z relro -z now`)."""
+    with _opened(path) as elf:
+        is_now = (
+            _value(elf, "DT_FLAGS") & _FLAGS_BIND_NOW
+            or _value(elf, "DT_FLAGS_1") & _FLAGS_1_NOW
+            or _tags(elf, "DT_BIND_NOW")
+        )
+        return bool(is_now) and _segment(elf, "PT_GNU_RELRO") is not None
+
+
+def has_executable_stack(path: Path) -> bool:
+    """Whether the stack may hold code; so it is too where the file does not say."""
+    with _opened(path) as elf:
+        segment = _segment(elf, "PT_GNU_STACK")
+        return segment is None or bool(segment["p_flags"] & _EXECUTABLE)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    from elftools.elf.elffile import ELFFile
+
+    with path.open("rb") as file:
+        yield ELFFile(file)
+
+
+def _segment(elf: Any, kind: str) -> Any:  # noqa: ANN401
+    return next(elf.iter_segments(kind), None)
+
+
+def _tags(elf: Any, name: str) -> list[Any]:  # noqa: ANN401
+    dynamic = _segment(elf, "PT_DYNAMIC")
+    return list(dynamic.iter_tags(name)) if dynamic else []
+
+
+def _value(elf: Any, name: str) -> int:  # noqa: ANN401
+    return next((int(tag.entry.d_val) for tag in _tags(elf, name)), 0)
+
+
+def _strings(path: Path, name: str, attribute: str) -> list[str]:
+    with _opened(path) as elf:
+        return [str(getattr(tag, attribute)) for tag in _tags(elf, name)]
