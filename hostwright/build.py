@@ -25,7 +25,9 @@ from hostwright.recipe import (
 )
 
 # The pinned gcc makes position independent executables by default.
-CFLAGS = "-O2 -pipe -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=3"
+CFLAGS = (
+    "-O2 -pipe -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=3 -ffile-prefix-map=/build=."
+)
 LDFLAGS = "-Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed"
 
 # The compilers find headers, start files and libraries in /sysroot alone.
