@@ -60,9 +60,11 @@ def machine_file() -> Path:
 
 @cache
 def machine() -> Machine:
-    """The machine to build; a mistake in its file ends the run with status 2 before anything is done."""
+    """The machine to build; a mistake in its file or in a fragment ends the run with status 2 before any work."""
     try:
-        return model.load(machine_file())
+        found = model.load(machine_file())
+        linux.requests(found)
+        return found
     except UserError as error:
         report.fail_cleanly(str(error))
         raise

@@ -1,11 +1,12 @@
 """The sandbox's argv: what is open to a build and what is not."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hostwright import sandbox
+from hostwright import run, sandbox
 from hostwright.errors import UserError
 from hostwright.recipe import EPOCH
 from hostwright.sandbox import Bind, Job
@@ -72,17 +73,17 @@ def test_an_unknown_kind_of_sandbox_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 def test_chroot_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOSTWRIGHT_SANDBOX", "chroot")
-    monkeypatch.setattr(sandbox.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(UserError, match="needs root"):
         sandbox._find_mode(TOOLS)
 
 
 def test_a_plain_user_without_namespaces_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOSTWRIGHT_SANDBOX", raising=False)
-    monkeypatch.setattr(sandbox.os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(sandbox.run, "capture", lambda *_: (1, b"", "no"))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(run, "capture", lambda *_: (1, b"", "no"))
     with pytest.raises(UserError) as error:
         sandbox._find_mode(TOOLS)
     assert "kernel.unprivileged_userns_clone" in error.value.hint
-    monkeypatch.setattr(sandbox.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert sandbox._find_mode(TOOLS) == "chroot"

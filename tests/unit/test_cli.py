@@ -1,0 +1,145 @@
+"""What a person meets at the command line: one message, the right exit status, nothing left behind, no waiting."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hostwright import paths
+
+COPIED = (
+    "dodo.py",
+    "hostwright",
+    "recipes",
+    "kconfig",
+    "patches",
+    "rootfs",
+    "buildroot",
+    "host.toml",
+    "hosts",
+    "pyproject.toml",
+)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the tree, with a golden configuration and nothing built."""
+    for name in COPIED:
+        source = paths.TREE / name
+        if source.is_dir():
+            shutil.copytree(
+                source, tmp_path / "tree" / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        else:
+            (tmp_path / "tree").mkdir(exist_ok=True)
+            shutil.copy(source, tmp_path / "tree" / name)
+    golden = tmp_path / "tree" / paths.RESOLVED_CONFIG.relative_to(paths.TREE)
+    golden.parent.mkdir(parents=True)
+    shutil.copy(paths.RESOLVED_CONFIG, golden)
+    return tmp_path / "tree"
+
+
+def doit(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tree.parent / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+    argv = [sys.executable, "-m", "doit", *words]
+    return subprocess.run(argv, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+
+
+def is_untouched(tree: Path) -> bool:
+    return not (tree / "dist").exists() and not (tree.parent / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('name = "x"\nkernell = 1\n', "kernel"),
+        ('name = "x"\n[[device]]\naddress = "0000:zz:00.0"\n', "0000:zz:00.0"),
+        ('name = "x"\n[iommu]\nacs_override = ["downstraem"]\n', "downstream"),
+        ("name = \n", "line 1"),
+        ('name = "x"\n[kernel]\noptions = ["CONFIG_VFIO=n"]\n', "kconfig/vfio.config"),
+    ],
+)
+def test_a_bad_machine_file_is_one_message_and_status_2(tree: Path, text: str, told: str) -> None:
+    (tree / "bad.toml").write_text(text)
+    result = doit(tree, "kernel", "machine=bad.toml")
+    assert result.returncode == 2, result.stderr
+    assert told in result.stderr and "bad.toml" in result.stderr + "bad.toml" * ("kconfig" in told)
+    assert "hint:" in result.stderr and "Traceback" not in result.stderr
+    assert is_untouched(tree)
+
+
+def test_a_missing_machine_file_is_named(tree: Path) -> None:
+    result = doit(tree, "machine=hosts/none.toml")
+    assert result.returncode == 2
+    assert "hosts/none.toml" in result.stderr and "Traceback" not in result.stderr
+    assert is_untouched(tree)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("CONFIG_VFIO=maybe\n", "kconfig/zz.config:1"),
+        ("CONFIG_VFIO=n\n", "kconfig/zz.config:1"),
+        ("VFIO=y\n", "CONFIG_VFIO"),
+    ],
+)
+def test_a_bad_fragment_is_one_message_and_status_2(tree: Path, line: str, told: str) -> None:
+    (tree / "kconfig" / "zz.config").write_text(line)
+    result = doit(tree, "kernel")
+    assert result.returncode == 2
+    assert told in result.stderr and "Traceback" not in result.stderr
+    assert is_untouched(tree)
+
+
+def test_a_broken_lock_names_its_line(tree: Path) -> None:
+    (tree / "buildroot" / "lock").write_text("gcc 14\n")
+    result = doit(tree, "buildroot")
+    assert result.returncode == 2
+    assert "buildroot/lock:1" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_an_archive_out_of_reach_is_one_message_with_every_place(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOSTWRIGHT_MIRROR", "http://127.0.0.1:1/debian")
+    monkeypatch.setenv("HOSTWRIGHT_JOBS", "1")
+    result = doit(tree, "sources:zlib")
+    assert result.returncode == 2
+    assert "cannot fetch zlib" in result.stderr and "http://127.0.0.1:1/debian/pool/" in result.stderr
+    assert "HOSTWRIGHT_MIRROR" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_the_table_of_contents_reads_in_build_order(tree: Path) -> None:
+    result = doit(tree, "list")
+    names = [line.split()[0] for line in result.stdout.splitlines()]
+    order = ["sources", "buildroot", "package", "kernel-config", "kernel", "ovmf", "rootfs", "host", "prove"]
+    assert [name for name in names if name in order] == order
+    assert all(len(line.split()) > 3 for line in result.stdout.splitlines())
+    assert is_untouched(tree) or list((tree / "dist").iterdir()) == [tree / "dist/.state.json"]
+
+
+def test_inputs_can_be_asked_for(tree: Path) -> None:
+    result = doit(tree, "info", "kernel-config")
+    assert "kconfig/vfio.config" in result.stdout and "0001-pci-acs-override.patch" in result.stdout
+
+
+def test_the_table_of_contents_takes_well_under_half_a_second(tree: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    doit(tree, "list")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_a_second_run_in_the_same_tree_is_refused(tree: Path) -> None:
+    import fcntl
+
+    (tree / "dist").mkdir()
+    with (tree / "dist/.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        result = doit(tree, "buildroot")
+    assert result.returncode == 2
+    assert "another ./doit is running" in result.stderr
