@@ -114,7 +114,7 @@ def test_a_serial_line_of_the_machine_comes_after_the_first_port(host: Path) -> 
     """The kernel takes the last console= as /dev/console, where the self-check prints."""
     host.write_text(NAME + '[kernel]\ncmdline = ["console=ttyS1,57600n8"]\n')
     text = render("boot/grub/grub.cfg.j2", host)
-    assert "if serial --unit=1 --speed=57600; then" in text
+    assert "  if serial --unit=1 --speed=57600; then\n" in text
     consoles = [word for word in boot_entries(text)["normal"] if word.startswith("console=")]
     assert consoles == ["console=tty0", "console=ttyS0,115200", "console=ttyS1,57600n8"]
     gettys = [
