@@ -6,10 +6,12 @@ The script runs in the sandbox with the source archives in /sources, patches in 
 the staged tree in /out. Fixed paths make the output independent of where it is built.
 """
 
+import hashlib
 from collections.abc import Callable
 from shlex import quote
 from typing import Any
 
+from hostwright import ovmf
 from hostwright.recipe import (
     Build,
     Configure,
@@ -25,9 +27,7 @@ from hostwright.recipe import (
 )
 
 # The pinned gcc makes position independent executables by default.
-CFLAGS = (
-    "-O2 -pipe -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=3 -ffile-prefix-map=/build=."
-)
+CFLAGS = "-O2 -pipe -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=3 -ffile-prefix-map=/build=."
 LDFLAGS = "-Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed"
 
 # The compilers find headers, start files and libraries in /sysroot alone.
@@ -177,6 +177,57 @@ def _glibc(build: Glibc) -> list[str]:
     ]
 
 
+def _grub(build: Grub) -> list[str]:
+    common = ("--prefix=/usr", "--sysconfdir=/etc", "--disable-nls", "--disable-werror", *build.options)
+    # Only the tools take the hardening flags: the modules are freestanding, GRUB chooses their flags itself.
+    flags = ("env", f"HOST_CFLAGS={CFLAGS}", f"HOST_LDFLAGS={LDFLAGS}")
+    return [
+        # The release tarball forgot this list of modules that another one needs unseen.
+        "echo depends bli part_gpt > src/grub-core/extra_deps.lst",
+        "mkdir obj/efi obj/pc",
+        "cd /build/obj/efi",
+        _line(*flags, "../../src/configure", *common, "--target=x86_64", "--with-platform=efi"),
+        "make",
+        "make DESTDIR=/out install",
+        "cd /build/obj/pc",
+        _line(*flags, "../../src/configure", *common, "--target=i386", "--with-platform=pc"),
+        "make -C grub-core",
+        "make -C grub-core DESTDIR=/out install",
+        # For gdb only; and nobody on the host is to write a grub.cfg over the generated one.
+        "cd /out/usr/lib/grub && rm -f */*.module */*.image */kernel.exec */gdb_grub */gdb_helper.py",
+        "rm -rf /out/etc /out/usr/sbin/grub-mkconfig /out/usr/share/grub/grub-mkconfig_lib /out/usr/share/info",
+    ]
+
+
+def _edk2(build: Edk2) -> list[str]:
+    defines = ("FD_SIZE_4MB", "SECURE_BOOT_ENABLE=FALSE", "SMM_REQUIRE=FALSE", "TPM2_ENABLE=FALSE", *build.defines)
+    words = ["-q", "-a", "X64", "-t", "GCC", "-b", "RELEASE", "-p", "OvmfPkg/OvmfPkgX64.dsc"]
+    return [
+        "cd src",
+        # What edksetup.sh would set and copy.
+        "export WORKSPACE=$PWD EDK_TOOLS_PATH=$PWD/BaseTools CONF_PATH=$PWD/Conf PYTHON_COMMAND=python3",
+        # Each module picks its stack cookie by the hash of a string.
+        "export PYTHONHASHSEED=0",
+        "export PATH=$PWD/BaseTools/BinWrappers/PosixLike:$PATH",
+        "for one in target tools_def build_rule; do cp BaseTools/Conf/$one.template Conf/$one.txt; done",
+        "make -C BaseTools/Source/C",
+        "mkdir -p Build/OvmfX64/RELEASE_GCC",
+        # build.py draws the stack cookies anew unless the files are there.
+        *(_cookies(bits) for bits in (32, 64)),
+        # Its makefiles race with themselves under -j; whole modules may run side by side.
+        'MAKEFLAGS= build -n "${JOBS:-1}" ' + _line(*words, *(word for define in defines for word in ("-D", define))),
+        "cd Build/OvmfX64/RELEASE_GCC/FV",
+        f"install -D -m 644 -t /out/{ovmf.FOLDER} OVMF_CODE.fd OVMF_VARS.fd",
+        f"printf %s {quote(ovmf.descriptor())} > descriptor",
+        f"install -D -m 644 descriptor /out/{ovmf.DESCRIPTOR}",
+    ]
+
+
+def _cookies(bits: int) -> str:
+    values = [int(hashlib.sha256(f"{bits} {index}".encode()).hexdigest()[: bits // 4], 16) for index in range(100)]
+    return f"echo {quote(str(values))} > Build/OvmfX64/RELEASE_GCC/StackCookieValues{bits}.json"
+
+
 def _line(*words: str) -> str:
     return " ".join(quote(word) for word in words)
 
@@ -192,7 +243,7 @@ _KINDS: dict[type, Callable[[Any], list[str]]] = {
     Files: _files,
     KernelHeaders: _kernel_headers,
     Glibc: _glibc,
-    Grub: _unsupported,
-    Edk2: _unsupported,
+    Grub: _grub,
+    Edk2: _edk2,
     Kernel: _unsupported,
 }

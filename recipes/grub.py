@@ -1,0 +1,22 @@
+"""grub: the boot loader of the host image, for UEFI and for BIOS firmware."""
+from hostwright.recipe import Grub, Recipe, Source
+
+RECIPE = Recipe(
+    name="grub",
+    version="2.12",
+    license="GPL-3.0-or-later",
+    home="https://www.gnu.org/software/grub/",
+    source=Source(
+        "pool/main/g/grub2/grub2_2.12.orig.tar.xz",
+        sha256="f3c97391f7c4eaa677a78e090c7e97e6dc47b16f655f04683ebd37bef7fe0faa",
+    ),
+    needs=("glibc",),
+    # What the host's disk needs not: fonts, ZFS, device mapper, a 64-bit EFI emulated on BIOS.
+    build=Grub(
+        options=(
+            "--disable-efiemu", "--disable-grub-mkfont", "--disable-grub-mount",
+            "--disable-device-mapper", "--disable-libzfs",
+        ),
+    ),
+    smoke=("/usr/bin/grub-script-check", "--version"),
+)
