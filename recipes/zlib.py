@@ -12,5 +12,5 @@ RECIPE = Recipe(
         sha256="60dd315c07f616887caa029408308a018ace66e3d142726a97db164b3b8f69fb",
     ),
     needs=("glibc",),
-    build=Configure(),
+    build=Configure(after=('rm "$OUT/usr/lib/libz.a"',)),
 )
