@@ -1,4 +1,5 @@
 """bzip2: compression, for the archives that users bring along."""
+
 from hostwright.recipe import Make, Recipe, Source
 
 RECIPE = Recipe(

@@ -1,4 +1,5 @@
 """xz: LZMA compression, for kernel modules."""
+
 from hostwright.recipe import Configure, Recipe, Source
 
 RECIPE = Recipe(

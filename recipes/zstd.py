@@ -1,4 +1,5 @@
 """zstd: the Zstandard library, for kernel modules."""
+
 from hostwright.recipe import Make, Recipe, Source
 
 RECIPE = Recipe(
