@@ -23,10 +23,10 @@ def is_elf(path: Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
-def is_dynamic(path: Path) -> bool:
-    """Whether the file is loaded with a dynamic section: a program or a shared library, not an object file."""
+def is_loadable(path: Path) -> bool:
+    """Whether the file is a program or a shared library, and not an object file."""
     with _opened(path) as elf:
-        return _segment(elf, "PT_DYNAMIC") is not None
+        return elf["e_type"] in ("ET_EXEC", "ET_DYN")
 
 
 def interpreter(path: Path) -> str | None:
