@@ -1,0 +1,245 @@
+"""What the built packages are made of: hardening, libraries, places; and that an undeclared need fails."""
+
+import functools
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from hostwright import elf, fetch, files, package, paths, stage, store
+from hostwright.recipe import EPOCH, Make, Recipe, Source
+from hostwright.run import ProgramError
+
+# On no host: headers alone, what is built for the firmware, and the kernel.
+ELSEWHERE = ("linux-headers", "edk2", "linux", "grub")
+NAMES = [name for name in package.recipe_names() if name not in ELSEWHERE]
+# As the ABI names it, and as glibc's own programs do.
+LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/usr/lib/ld-linux-x86-64.so.2")
+LIBRARIES = "usr/lib"
+
+# The loader relocates itself.
+NOT_HARDENED = ("usr/lib/ld-linux-x86-64.so.2",)
+
+Builder = Callable[..., store.Built]
+
+MARKS = (b"/build/", b"/sysroot/", b"/out/", b"hostwright\0")
+
+
+def built(name: str) -> store.Built:
+    """The package as this tree built it."""
+    if not store.is_stamped(name):
+        pytest.skip(f"{name} is not built; run ./doit package:{name}")
+    return store.read_stamp(name)
+
+
+@functools.cache
+def elf_files(name: str) -> list[str]:
+    """The programs and shared libraries of a package."""
+    one = built(name)
+    candidates = [
+        entry.path for entry in one.entries() if entry.kind == "file" and elf.is_elf(one.tree / entry.path)
+    ]
+    return [path for path in candidates if elf.is_loadable(one.tree / path)]
+
+
+def provided(names: list[str]) -> set[str]:
+    """The file names of all libraries that packages give, links among them."""
+    entries = [entry for name in names for entry in built(name).entries()]
+    return {PurePosixPath(entry.path).name for entry in entries if entry.path.startswith(f"{LIBRARIES}/")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_programs_are_hardened(name: str) -> None:
+    tree = built(name).tree
+    weak = []
+    for path in elf_files(name):
+        file = tree / path
+        if path in NOT_HARDENED:
+            continue
+        is_program = elf.interpreter(file) is not None and elf.soname(file) is None
+        found = {
+            "not position independent": is_program and not elf.is_pie(file),
+            "relocations stay writable": not elf.has_full_relro(file),
+            "executable stack": elf.has_executable_stack(file),
+            "has its own search path": set(elf.runpaths(file)) - {"$ORIGIN"},
+            "asks for another loader": is_program and elf.interpreter(file) not in LOADERS,
+        }
+        weak += [f"{path}: {what}" for what, is_found in found.items() if is_found]
+    assert not weak, "\n".join(weak)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_libraries_come_from_declared_needs(name: str) -> None:
+    tree = built(name).tree
+    given = provided([*package.closure(package.load_recipe(name).needs), name])
+    missing = [
+        f"{path}: {one}" for path in elf_files(name) for one in elf.needed(tree / path) if one not in given
+    ]
+    assert not missing, "\n".join(missing)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_place_of_the_build_is_forgotten(name: str) -> None:
+    one = built(name)
+    regular = [entry.path for entry in one.entries() if entry.kind == "file"]
+    found = [
+        f"{path}: {mark!r}" for path in regular for mark in MARKS if mark in (one.tree / path).read_bytes()
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_staged_paths_keep_to_the_layout(name: str) -> None:
+    folders = ("usr/bin/", "usr/sbin/", "usr/lib/", "usr/libexec/", "usr/include/", "usr/share/", "etc/")
+    allowed = (*folders, "lib64/") if name == "glibc" else folders
+    files = [entry.path for entry in built(name).entries() if entry.kind != "folder"]
+    wrong = [
+        path for path in files if not path.startswith(allowed) or path.startswith("usr/lib/x86_64-linux-gnu/")
+    ]
+    wrong += [path for path in files if path.endswith((".la", ".a")) and name != "glibc"]
+    wrong += [
+        path for path in files if path.startswith(("usr/share/man/", "usr/share/info/", "usr/share/doc/"))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_declared_programs_are_set_user_id(name: str) -> None:
+    special = [
+        entry.path for entry in built(name).entries() if int(entry.mode, 8) & (stat.S_ISUID | stat.S_ISGID)
+    ]
+    assert sorted(special) == sorted(package.load_recipe(name).setuid)
+
+
+@pytest.mark.parametrize("name", [one for one in NAMES if package.load_recipe(one).smoke])
+def test_the_smoke_test_names_a_program_of_the_package(name: str) -> None:
+    path = package.load_recipe(name).smoke[0].lstrip("/")
+    assert built(name).tree.joinpath(path).stat().st_mode & stat.S_IXUSR
+
+
+def test_no_path_is_staged_twice() -> None:
+    owner: dict[str, str] = {}
+    twice = []
+    for name in NAMES:
+        for entry in built(name).entries():
+            if entry.kind != "folder" and owner.setdefault(entry.path, name) != name:
+                twice.append(f"{entry.path}: {owner[entry.path]} and {name}")
+    assert not twice, "\n".join(twice)
+
+
+def test_links_lead_somewhere() -> None:
+    entries: dict[str, stage.Entry] = {entry.path: entry for name in NAMES for entry in built(name).entries()}
+    usr_merged = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib"}
+    dangling = []
+    for path, entry in entries.items():
+        if entry.kind == "link":
+            goal = resolved(path, entry.link)
+            first, _, rest = goal.partition("/")
+            if goal not in entries and f"{usr_merged.get(first, first)}/{rest}" not in entries:
+                dangling.append(f"{path} -> {entry.link}")
+    assert not dangling, "\n".join(dangling)
+
+
+def resolved(path: str, link: str) -> str:
+    """Where a link in a tree points to, as a path of that tree."""
+    parts: list[str] = []
+    for part in (PurePosixPath("/", path).parent / link).parts[1:]:
+        if part == "..":
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)
+
+
+HEADER = "#include <zlib.h>\nint main(void) { return zlibVersion()[0] == '0'; }\n"
+SYMBOL = "extern const char *zlibVersion(void);\nint main(void) { return zlibVersion()[0] == '0'; }\n"
+FLAGS = "$(CFLAGS) $(LDFLAGS)"
+CARELESS = "-no-pie -Wl,-z,norelro -Wl,-z,lazy -Wl,-z,execstack -Wl,-rpath,/opt/lib"
+MAKEFILE = """\
+probe: probe.c
+\t$(CC) {flags} -o $@ $< -lz
+install: probe
+\tinstall -D probe $(DESTDIR)/usr/bin/probe
+"""
+
+
+def archive(source: str, flags: str) -> bytes:
+    """A source tarball of two files."""
+    makefile = MAKEFILE.format(flags=flags)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:xz") as tar:
+        for name, text in (("probe-1/probe.c", source), ("probe-1/Makefile", makefile)):
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(text), EPOCH
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+PROBE = Recipe(
+    name="probe",
+    version="1",
+    license="0BSD",
+    home="https://example.org/",
+    source=Source("pool/main/p/probe/probe_1.orig.tar.xz", sha256=""),
+    needs=("glibc",),
+    build=Make(),
+)
+
+
+@pytest.fixture
+def build_probe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Builder]:
+    """Builds a recipe that is in no folder, from one C file; what that leaves in the cache goes away again."""
+    load, local, stamp = package.load_recipe, fetch.local, paths.package_stamp
+    monkeypatch.setattr(
+        paths, "package_stamp", lambda name: tmp_path / name if name == "probe" else stamp(name)
+    )
+    # In the cache, since a build takes its sources as hard links.
+    folder = paths.work() / f"probe-sources-{os.getpid()}"
+    folder.mkdir(parents=True)
+    tarball = folder / "probe.tar.xz"
+
+    def act(source: str, needs: tuple[str, ...], flags: str = FLAGS) -> store.Built:
+        tarball.write_bytes(archive(source, flags))
+        digest = files.digest(tarball)
+        recipe = replace(PROBE, source=replace(PROBE.source, sha256=digest), needs=needs)
+        monkeypatch.setattr(package, "load_recipe", lambda name: recipe if name == "probe" else load(name))
+        monkeypatch.setattr(fetch, "local", lambda sha256: tarball if sha256 == digest else local(sha256))
+        return package.build_package("probe", tmp_path / "log")
+
+    yield act
+    for left in [*paths.store().glob("probe-*"), *paths.work().glob("probe-*")]:
+        files.remove(left)
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"), [(HEADER, "zlib.h: No such file"), (SYMBOL, "cannot find -lz")]
+)
+def test_an_undeclared_need_fails(build_probe: Builder, source: str, complaint: str, tmp_path: Path) -> None:
+    built("zlib")
+    with pytest.raises(ProgramError):
+        build_probe(source, ("glibc",))
+    assert complaint in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("source", [HEADER, SYMBOL])
+def test_a_declared_need_is_found(build_probe: Builder, source: str) -> None:
+    built("zlib")
+    made = build_probe(source, ("glibc", "zlib"))
+    program = made.tree / "usr/bin/probe"
+    assert elf.needed(program) == ("libz.so.1", "libc.so.6")
+    assert elf.is_pie(program)
+    assert elf.has_full_relro(program)
+
+
+def test_a_careless_build_is_seen(build_probe: Builder) -> None:
+    built("zlib")
+    program = build_probe(HEADER, ("glibc", "zlib"), CARELESS).tree / "usr/bin/probe"
+    assert not elf.is_pie(program)
+    assert not elf.has_full_relro(program)
+    assert elf.has_executable_stack(program)
+    assert elf.runpaths(program) == ("/opt/lib",)
