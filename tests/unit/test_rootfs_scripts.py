@@ -127,6 +127,33 @@ def test_rc_refuses_what_is_no_runlevel(host: FakeHost, level: str) -> None:
     assert "usage" in done.stderr
 
 
+# ---- what is printed
+
+
+@pytest.mark.parametrize(
+    "environment, kernel_log, printed",
+    [
+        ({"INIT_VERSION": "sysvinit-3"}, "<6>[ OK ] modules: loaded nothing\n", ""),
+        ({}, "", "[ OK ] modules: loaded nothing\n"),
+    ],
+    ids=["at boot", "by hand"],
+)
+def test_a_line_of_the_boot_goes_through_the_kernel_log(
+    host: FakeHost, environment: dict[str, str], kernel_log: str, printed: str
+) -> None:
+    kmsg = host.write("dev/kmsg", "")
+    assert host.init("modules", "start", **environment).stdout == printed
+    assert kmsg.read_text() == kernel_log
+    assert (host.root / "run/hostwright/boot.log").read_text() == "[ OK ] modules: loaded nothing\n"
+
+
+def test_a_line_that_the_kernel_log_refuses_is_printed(host: FakeHost) -> None:
+    host.write("dev/x", "")
+    (host.root / "dev/kmsg").symlink_to("/dev/full")
+    done = host.init("modules", "start", INIT_VERSION="sysvinit-3")
+    assert done.stdout == "[ OK ] modules: loaded nothing\n"
+
+
 # ---- modules
 
 
