@@ -27,6 +27,7 @@ from hostwright import (
 from hostwright import buildroot as root
 from hostwright import kernel as linux
 from hostwright import machine as model
+from hostwright import ovmf as firmware
 from hostwright import rootfs as assembly
 from hostwright.errors import UserError
 from hostwright.machine import Machine
@@ -222,13 +223,15 @@ def kernel() -> Task:
 
 
 def ovmf() -> Task:
-    from hostwright import ovmf as firmware
+    def act() -> None:
+        for source, target in firmware.copies(store.read_stamp("edk2").tree, paths.OVMF).items():
+            files.write(target, source.read_bytes())
 
     return step(
         "build the UEFI firmware of the guests into dist/ovmf",
-        lambda: firmware.place(store.read_stamp("edk2"), paths.OVMF),
+        act,
         reads=[paths.package_stamp("edk2")],
-        writes=[paths.OVMF / name for name in firmware.FILES],
+        writes=list(firmware.copies(Path(), paths.OVMF).values()),
     )
 
 

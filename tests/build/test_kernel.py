@@ -65,8 +65,26 @@ def test_a_module_is_there(name: str) -> None:
 
 @pytest.mark.parametrize(
     "symbol",
-    ["INTEL_IOMMU", "INTEL_IOMMU_SVM", "INTEL_IOMMU_DEFAULT_ON", "INTEL_IOMMU_SCALABLE_MODE_DEFAULT_ON", "AMD_IOMMU", "IOMMUFD", "VIRTIO_IOMMU", "IRQ_REMAP", "EFI_STUB", "EXT4_FS", "XFS_FS", "SATA_AHCI", "BLK_DEV_NVME", "SCSI_HPSA", "MEGARAID_SAS", "SCSI_MPT3SAS", "VFIO_PCI_VGA"],
-)  # fmt: skip
+    [
+        "INTEL_IOMMU",
+        "INTEL_IOMMU_SVM",
+        "INTEL_IOMMU_DEFAULT_ON",
+        "INTEL_IOMMU_SCALABLE_MODE_DEFAULT_ON",
+        "AMD_IOMMU",
+        "IOMMUFD",
+        "VIRTIO_IOMMU",
+        "IRQ_REMAP",
+        "EFI_STUB",
+        "EXT4_FS",
+        "XFS_FS",
+        "SATA_AHCI",
+        "BLK_DEV_NVME",
+        "SCSI_HPSA",
+        "MEGARAID_SAS",
+        "SCSI_MPT3SAS",
+        "VFIO_PCI_VGA",
+    ],
+)
 def test_what_the_host_stands_on_is_on(symbol: str) -> None:
     assert kconfig.parse_config((paths.KERNEL / "config").read_text()).get(f"CONFIG_{symbol}") in ("y", "m")
 

@@ -26,8 +26,18 @@ def read(name: str) -> str:
 
 @pytest.mark.parametrize(
     "path",
-    ["usr/sbin/init", "usr/bin/bash", "usr/bin/sh", "usr/sbin/modprobe", "usr/sbin/hostwright-selfcheck", "boot/vmlinuz", "boot/grub/grub.cfg", "etc/inittab", "lib64/ld-linux-x86-64.so.2"],
-)  # fmt: skip
+    [
+        "usr/sbin/init",
+        "usr/bin/bash",
+        "usr/bin/sh",
+        "usr/sbin/modprobe",
+        "usr/sbin/hostwright-selfcheck",
+        "boot/vmlinuz",
+        "boot/grub/grub.cfg",
+        "etc/inittab",
+        "lib64/ld-linux-x86-64.so.2",
+    ],
+)
 def test_what_a_boot_needs_is_there(members: dict[str, tarfile.TarInfo], path: str) -> None:
     assert path in members
 
