@@ -1,0 +1,276 @@
+"""The host's disk: one file that is written to a drive as it is, and boots under UEFI and under BIOS.
+
+    sector 0      boot.img of GRUB's i386-pc, and the protective MBR
+    1 MiB         BIOS boot partition: core.img of i386-pc
+    2 MiB         EFI system partition (FAT32): EFI/BOOT/BOOTX64.EFI, GRUB's x86_64-efi core
+    + esp_mib     root (ext4): all of the root archive, with /boot/vmlinuz and /boot/grub/grub.cfg
+    last MiB      the second GPT
+
+Both cores find the root file system by its UUID and read grub.cfg there; every module is built into them.
+Everything random in such a disk, from its GUID to the hash seed of its folders, derives from the machine, and no root
+rights are needed: the tools write into the file, at an offset.
+"""
+
+import os
+import struct
+import uuid
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from shlex import quote
+
+from hostwright import buildroot, files, sandbox
+from hostwright.machine import Machine, fingerprint
+
+SECTOR = 512
+SECTORS_PER_MIB = 1 << 20 >> 9
+
+# GPT partition types: UEFI 2.10 table 5.7, GRUB's manual ("BIOS installation"), Discoverable Partitions Specification.
+BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
+EFI_SYSTEM = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+LINUX_ROOT_X86_64 = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
+
+# Offsets in boot.img: include/grub/i386/pc/boot.h of GRUB, GRUB_BOOT_MACHINE_*.
+KERNEL_SECTOR = 0x5C
+DRIVE_CHECK = 0x66
+CODE_END = 0x1B8
+NOP = b"\x90"
+
+# The block list ends core.img's first sector: grub-core/boot/i386/pc/diskboot.S, struct grub_pc_bios_boot_blocklist.
+BLOCK_LIST = struct.Struct("<QHH")
+BLOCK_LIST_OFFSET = SECTOR - BLOCK_LIST.size
+KERNEL_SEGMENT = 0x820
+
+# What grub.cfg uses, and what one wants at GRUB's prompt when it does not boot.
+MODULES = (
+    "normal", "part_gpt", "ext2", "fat", "search", "search_fs_uuid", "search_label", "linux", "chain",
+    "configfile", "test", "true", "echo", "help", "minicmd", "ls", "cat", "probe", "sleep", "loadenv",
+    "serial", "terminal", "terminfo", "all_video", "acpi", "halt", "reboot",
+)  # fmt: skip
+PLATFORMS = {
+    "i386-pc": ("biosdisk", *MODULES),
+    "x86_64-efi": ("efi_gop", "efifwsetup", *MODULES),
+}
+
+# Named here and not taken from mke2fs.conf. Left out: metadata_csum_seed and orphan_file, which GRUB 2.12 and older
+# repair disks do not know.
+EXT4_FEATURES = (
+    "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,"
+    "huge_file,dir_nlink,extra_isize,metadata_csum"
+)
+
+_NAMESPACE = uuid.UUID("2b3ad3a1-5a4e-5d0c-9e0c-6f2f1b7a9f10")
+
+
+@dataclass(frozen=True)
+class Ids:
+    """All ids of a disk, as its tools and the kernel spell them; `esp_uuid` is the volume id, `XXXX-XXXX`."""
+
+    disk_guid: str
+    bios_partuuid: str
+    esp_partuuid: str
+    root_partuuid: str
+    root_uuid: str
+    esp_uuid: str
+    hash_seed: str
+
+
+def ids_for(content: str) -> Ids:
+    """The ids of the disk that `content` describes: equal content, equal ids."""
+
+    def derived(what: str) -> str:
+        return str(uuid.uuid5(_NAMESPACE, f"{what} {content}"))
+
+    volume = sha256(f"esp {content}".encode()).hexdigest()[:8].upper()
+    return Ids(
+        disk_guid=derived("disk"),
+        bios_partuuid=derived("bios-boot partition"),
+        esp_partuuid=derived("esp partition"),
+        root_partuuid=derived("root partition"),
+        root_uuid=derived("root"),
+        esp_uuid=f"{volume[:4]}-{volume[4:]}",
+        hash_seed=derived("hash seed"),
+    )
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One entry of the GPT, in sectors of 512 bytes."""
+
+    name: str
+    type_guid: str
+    partuuid: str
+    start: int
+    sectors: int
+
+    @property
+    def offset(self) -> int:
+        """Where it starts, in bytes."""
+        return self.start * SECTOR
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The partitions and the whole size, in sectors."""
+
+    bios: Partition
+    esp: Partition
+    root: Partition
+    sectors: int
+
+
+def layout(esp_mib: int, root_mib: int, ids: Ids) -> Layout:
+    """Where everything lies; all starts are multiples of 1 MiB."""
+    esp_start, root_start = 2, 2 + esp_mib
+    return Layout(
+        _partition("bios-boot", BIOS_BOOT, ids.bios_partuuid, 1, 1),
+        _partition("esp", EFI_SYSTEM, ids.esp_partuuid, esp_start, esp_mib),
+        _partition("root", LINUX_ROOT_X86_64, ids.root_partuuid, root_start, root_mib),
+        (root_start + root_mib + 1) * SECTORS_PER_MIB,
+    )
+
+
+def _partition(name: str, type_guid: str, partuuid: str, start_mib: int, size_mib: int) -> Partition:
+    return Partition(name, type_guid, partuuid, start_mib * SECTORS_PER_MIB, size_mib * SECTORS_PER_MIB)
+
+
+def sfdisk_script(plan: Layout, ids: Ids) -> str:
+    """The partition table in sfdisk's own language, with no id left for it to draw."""
+    lines = [
+        f'start={part.start}, size={part.sectors}, type={part.type_guid}, uuid={part.partuuid}, name="{part.name}"'
+        for part in (plan.bios, plan.esp, plan.root)
+    ]
+    return "\n".join(["label: gpt", f"label-id: {ids.disk_guid}", "unit: sectors", "", *lines]) + "\n"
+
+
+def early_config(ids: Ids) -> str:
+    """What both cores run before anything else; `normal` then reads $prefix/grub.cfg."""
+    return f"search --no-floppy --fs-uuid --set=root {ids.root_uuid}\nset prefix=($root)/boot/grub\n"
+
+
+def script(plan: Layout, ids: Ids) -> str:
+    """The shell script that fills the folder /build: `disk` without its boot code, and the files that hold that.
+
+    /build has early.cfg, table and root.tar, /input the staged tree of GRUB.
+    """
+    steps = [
+        "set -eu",
+        "cd /build",
+        "export MKE2FS_CONFIG=/dev/null MTOOLSRC=/dev/null",
+        f"truncate -s {plan.sectors * SECTOR} disk",
+        "sfdisk --quiet --no-reread --no-tell-kernel --wipe never disk < table",
+        *(_line(*plan_core(platform)) for platform in PLATFORMS),
+        *(_line(*argv) for argv in plan_esp(plan.esp, ids)),
+        _line(*plan_root(plan.root, ids)),
+    ]
+    return "\n".join(steps) + "\n"
+
+
+def plan_core(platform: str) -> list[str]:
+    """GRUB's core image with early.cfg and every module in it."""
+    return [
+        "/input/usr/bin/grub-mkimage",
+        "--directory", f"/input/usr/lib/grub/{platform}",
+        "--format", platform,
+        "--config", "early.cfg",
+        "--prefix", "/boot/grub",
+        "--output", f"core.{platform}",
+        *PLATFORMS[platform],
+    ]  # fmt: skip
+
+
+def plan_esp(esp: Partition, ids: Ids) -> list[list[str]]:
+    """A FAT32 file system (one sector a cluster, as even the smallest ESP needs it) with the removable-media loader."""
+    drive = f"disk@@{esp.offset}"
+    serial = ids.esp_uuid.replace("-", "")
+    shape = ["-F", "-c", "1", "-h", "255", "-s", "63", "-T", str(esp.sectors), "-H", str(esp.start)]
+    return [
+        ["mformat", "-i", drive, *shape, "-N", serial, "-v", "ESP", "::"],
+        ["mmd", "-i", drive, "::/EFI", "::/EFI/BOOT"],
+        ["mcopy", "-i", drive, "core.x86_64-efi", "::/EFI/BOOT/BOOTX64.EFI"],
+    ]
+
+
+def plan_root(root: Partition, ids: Ids) -> list[str]:
+    """An ext4 file system with the content of root.tar, owners and modes as in the archive."""
+    # The lazy ways would be chosen by what the running kernel offers. A second -E would override the first.
+    extended = f"offset={root.offset},hash_seed={ids.hash_seed},lazy_itable_init=0,lazy_journal_init=0"
+    return [
+        "mke2fs", "-q", "-F",
+        "-b", "4096", "-I", "256", "-i", "16384", "-m", "1",
+        "-O", EXT4_FEATURES, "-E", extended,
+        "-U", ids.root_uuid, "-L", "hostwright",
+        "-d", "root.tar",
+        "disk", f"{root.sectors // 2}k",
+    ]  # fmt: skip
+
+
+def _line(*argv: str) -> str:
+    return " ".join(quote(word) for word in argv)
+
+
+def patch_boot(boot: bytes, core_start: int) -> bytes:
+    """The boot code of sector 0, told in which sector core.img starts; what util/setup.c of GRUB does.
+
+    The jump at DRIVE_CHECK trusts the drive number of the BIOS. With two NOPs in its place a number that cannot be
+    a hard disk is read as the first one, as GRUB installs itself on hard disks.
+    """
+    if len(boot) != SECTOR or boot[-2:] != b"\x55\xaa":
+        raise ValueError("boot.img is not a boot sector")
+    code = bytearray(boot[:CODE_END])
+    struct.pack_into("<Q", code, KERNEL_SECTOR, core_start)
+    code[DRIVE_CHECK : DRIVE_CHECK + 2] = NOP * 2
+    return bytes(code)
+
+
+def patch_core(core: bytes, start: int, limit: int) -> bytes:
+    """core.img padded to whole sectors, its block list saying that it lies in one piece from sector `start` on.
+
+    `limit` is how many sectors there are for it.
+    """
+    core += bytes(-len(core) % SECTOR)
+    sectors = len(core) // SECTOR
+    _, _, segment = BLOCK_LIST.unpack_from(core, BLOCK_LIST_OFFSET)
+    if segment != KERNEL_SEGMENT:
+        raise ValueError("core.img does not begin with diskboot.img")
+    if sectors > limit:
+        raise ValueError(f"core.img has {sectors} sectors, its partition has {limit}")
+    block_list = BLOCK_LIST.pack(start + 1, sectors - 1, segment)
+    return core[:BLOCK_LIST_OFFSET] + block_list + core[SECTOR:]
+
+
+def write_image(machine: Machine, root_tar: Path, grub: Path, target: Path, log: Path) -> None:
+    """Write the disk of `machine` to `target`; `grub` is the staged tree of the package.
+
+    A root archive that does not fit is a UserError that shows the end of the log.
+    """
+    ids = ids_for(fingerprint(machine))
+    plan = layout(machine.disk.esp_mib, machine.disk.root_mib, ids)
+    work = target.with_name(f".{target.name}.work")
+    files.remove(work)
+    work.mkdir(parents=True)
+    _fill(work, root_tar, plan, ids)
+    tools = buildroot.root(buildroot.load_lock()) / "tools"
+    binds = (sandbox.Bind(work, "/build", writable=True), sandbox.Bind(grub, "/input"))
+    log.unlink(missing_ok=True)
+    sandbox.execute("writing the disk", sandbox.Job(tools, ("sh", "-ex", "/build/script"), binds), tools, log)
+    _place_boot_code(work, grub, plan.bios)
+    with files.replaced(target) as new:
+        (work / "disk").rename(new)
+    files.remove(work)
+
+
+def _fill(work: Path, root_tar: Path, plan: Layout, ids: Ids) -> None:
+    os.link(root_tar, work / "root.tar")
+    (work / "early.cfg").write_text(early_config(ids))
+    (work / "table").write_text(sfdisk_script(plan, ids))
+    (work / "script").write_text(script(plan, ids))
+
+
+def _place_boot_code(work: Path, grub: Path, bios: Partition) -> None:
+    boot = (grub / "usr/lib/grub/i386-pc/boot.img").read_bytes()
+    core = (work / "core.i386-pc").read_bytes()
+    with (work / "disk").open("r+b") as disk:
+        disk.write(patch_boot(boot, bios.start))
+        disk.seek(bios.offset)
+        disk.write(patch_core(core, bios.start, bios.sectors))
