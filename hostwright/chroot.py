@@ -4,7 +4,6 @@ A slot is a private copy of a view of the build root. What a job binds is copied
 writes to it, moved there and back.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -12,7 +11,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
 
 from hostwright import files, paths
 
@@ -40,24 +38,12 @@ def _slot(view: Path) -> Iterator[Path]:
     base = paths.cache() / "chroot" / hashlib.sha256(str(view).encode()).hexdigest()[:16]
     for number in range(1000):
         slot = base / str(number)
-        handle = _try_lock(slot.with_suffix(".lock"))
-        if handle:
-            with handle:
+        with files.try_locked(slot.with_suffix(".lock")) as free:
+            if free:
                 _prepare(slot, view)
                 yield slot
-            return
+                return
     raise RuntimeError(f"no free slot below {base}")
-
-
-def _try_lock(file: Path) -> IO[str] | None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle = file.open("w")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.close()
-        return None
-    return handle
 
 
 def _prepare(slot: Path, view: Path) -> None:

@@ -20,6 +20,19 @@ def locked(file: Path) -> Iterator[None]:
 
 
 @contextmanager
+def try_locked(file: Path) -> Iterator[bool]:
+    """Hold an exclusive lock if it is free; whether it was."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+@contextmanager
 def replaced(target: Path) -> Iterator[Path]:
     """A temporary name beside `target` to write to; it takes the target's place when the block ends well."""
     target.parent.mkdir(parents=True, exist_ok=True)

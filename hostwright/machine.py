@@ -6,6 +6,7 @@
 docs/host.toml.md is the table of the same keys for a reader.
 """
 
+import hashlib
 import re
 from binascii import a2b_base64
 from collections.abc import Callable
@@ -135,6 +136,13 @@ def load(path: Path) -> Machine:
         return _find_microcode(machine, path.parent)
     except BadValueError as error:
         raise explain(path, content, error) from None
+
+
+def fingerprint(machine: Machine) -> str:
+    """All that describes a machine, as text: equal for equal machines wherever their files lie."""
+    microcode = machine.kernel.microcode
+    digest = hashlib.sha256(microcode.read_bytes()).hexdigest() if microcode else ""
+    return repr(replace(machine, kernel=replace(machine.kernel, microcode=None))) + digest
 
 
 def kernel_words(machine: Machine, passthrough: bool) -> tuple[str, ...]:

@@ -6,6 +6,7 @@
 The same key is never built twice; a changed need with an equal output gives the same key.
 """
 
+import glob
 import hashlib
 import json
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ from pathlib import Path
 
 from hostwright import paths, stage
 from hostwright.errors import UserError
-from hostwright.files import folder_replaced, locked, remove, write
+from hostwright.files import folder_replaced, locked, remove, try_locked, write
 
 # Changes when what is stored changes for equal inputs.
 FORMAT = "1"
+
+KEY_DIGITS = 32
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class Built:
 
 
 def make_key(*inputs: str) -> str:
-    """The key of a package: 32 hex digits over all that goes in."""
-    return hashlib.sha256(json.dumps([FORMAT, *inputs]).encode()).hexdigest()[:32]
+    """The key of a package: hex digits over all that goes in."""
+    return hashlib.sha256(json.dumps([FORMAT, *inputs]).encode()).hexdigest()[:KEY_DIGITS]
 
 
 def find(name: str, version: str, key: str) -> Built | None:
@@ -88,13 +91,25 @@ def write_stamp(built: Built) -> None:
 
 @contextmanager
 def being_built(name: str, key: str) -> Iterator[Path]:
-    """An empty work folder for one build, under a lock; it is removed when the build ends well."""
+    """An empty work folder for one build, under a lock; it is removed when the build ends, however that ends."""
+    _remove_leftovers(name)
     folder = paths.work() / f"{name}-{key}"
     with locked(folder.with_suffix(".lock")):
         remove(folder)
         folder.mkdir(parents=True)
-        yield folder
-        remove(folder)
+        try:
+            yield folder
+        finally:
+            remove(folder)
+
+
+def _remove_leftovers(name: str) -> None:
+    """Remove what killed builds of a package left: the folders whose lock nobody holds."""
+    pattern = f"{glob.escape(name)}-{'[0-9a-f]' * KEY_DIGITS}"
+    for folder in [path for path in paths.work().glob(pattern) if path.is_dir()]:
+        with try_locked(folder.with_suffix(".lock")) as free:
+            if free:
+                remove(folder)
 
 
 def keep(name: str, version: str, key: str, tree: Path, setuid: tuple[str, ...] = ()) -> Built:

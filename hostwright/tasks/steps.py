@@ -242,14 +242,14 @@ def rootfs() -> Task:
         built = [store.read_stamp(name) for name in [*_on_host(), "linux"]]
         release = linux.release(store.read_stamp("linux"))
         with files.replaced(ROOTFS_TAR) as new:
-            assembly.assemble(machine(), built, image.ids_for(repr(machine())), release, new)
+            assembly.assemble(machine(), built, image.ids_for(model.fingerprint(machine())), release, new)
 
     return step(
         "lay packages, kernel and rootfs/ together as one archive",
         act,
         reads=[*(paths.package_stamp(name) for name in [*_on_host(), "linux"]), *assembly.literal_files()],
         writes=[ROOTFS_TAR],
-        value=repr(machine()) + assembly.rules(),
+        value=model.fingerprint(machine()) + assembly.rules(),
     )
 
 

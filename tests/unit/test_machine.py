@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hostwright.errors import UserError
-from hostwright.machine import SCHEMA, Disk, Machine, Network, kernel_words, load
+from hostwright.machine import SCHEMA, Disk, Machine, Network, fingerprint, kernel_words, load
 from hostwright.paths import TREE
 from hostwright.schema import Field, Section
 
@@ -601,3 +601,13 @@ def test_any_change_of_a_good_file_gives_a_machine_or_a_user_error(
 )
 def test_any_text_gives_a_machine_or_a_user_error(content: str, tmp_path: Path) -> None:
     answer(tmp_path / "host.toml", content)
+
+
+def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
+    prints = []
+    for folder, microcode in (("one", b"070701 a"), ("two", b"070701 a"), ("three", b"070701 b")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "ucode.img").write_bytes(microcode)
+        (tmp_path / folder / "host.toml").write_text('name = "x"\n[kernel]\nmicrocode = "ucode.img"\n')
+        prints.append(fingerprint(load(tmp_path / folder / "host.toml")))
+    assert prints[0] == prints[1] != prints[2]

@@ -169,3 +169,14 @@ def test_even_a_closed_folder_is_removed(tmp_path: Path) -> None:
     (tmp_path / "a/b").chmod(0o500)
     files.remove(tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_a_failed_build_leaves_no_folder_and_a_killed_ones_is_removed() -> None:
+    killed, busy = (paths.work() / f"thing-{digit * store.KEY_DIGITS}" for digit in "ab")
+    for folder in (killed, busy):
+        folder.mkdir(parents=True)
+    building = store.being_built("thing", "c" * store.KEY_DIGITS)
+    with files.locked(busy.with_suffix(".lock")), pytest.raises(RuntimeError), building as folder:
+        (folder / "half").write_text("")
+        raise RuntimeError
+    assert [path for path in paths.work().iterdir() if path.is_dir()] == [busy]
