@@ -263,10 +263,16 @@ def parse_explanations(output: str) -> dict[str, Explanation]:
     for line in output.splitlines():
         kind, name, *rest = line.split("\t")
         symbol = f"CONFIG_{name}"
-        reasons.setdefault(symbol, []).append(_REASONS[kind].format(*rest))
+        reasons.setdefault(symbol, []).append(_reason(kind, rest))
         if kind == "unknown":
             unknown.add(symbol)
     return {name: Explanation(name, tuple(lines), name not in unknown) for name, lines in reasons.items()}
+
+
+def _reason(kind: str, fields: Sequence[str]) -> str:
+    if kind == "unmet" and re.fullmatch(r"\w+", fields[0]):
+        return f"unmet dependency: CONFIG_{fields[0]} is {fields[1]}"
+    return _REASONS[kind].format(*fields)
 
 
 _REASONS = {

@@ -178,6 +178,7 @@ def test_the_error_says_file_line_wanted_got_and_the_unmet_dependency() -> None:
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
+        ("unmet\tA\tSOUND\tn", "unmet dependency: CONFIG_SOUND is n"),
         ("noprompt\tA\tB, C", "it cannot be set by hand: other options select it (B, C)"),
         (
             "choice\tA\tTimer frequency\tHZ_1000",
