@@ -21,7 +21,7 @@ RECIPE = Recipe(
         install=("install.libs", "install.includes", "install.progs"),
         before=("list=ansi,dumb,linux,screen,screen-256color,tmux,vt100,vt102,vt220,xterm,xterm-256color",),
         after=(
-            'install -d "$OUT/usr/share"',
+            'install -d "$OUT/usr/share" && ln -s libncursesw.so "$OUT/usr/lib/libncurses.so"',
             'LD_LIBRARY_PATH=lib progs/tic -x -o "$OUT/usr/share/terminfo" -e "$list" misc/terminfo.src',
         ),
     ),
