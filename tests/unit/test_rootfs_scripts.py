@@ -582,3 +582,29 @@ def test_each_script_says_how_it_is_called(host: FakeHost, script: str) -> None:
     done = host.init(script, "nonsense")
     assert (done.returncode, done.stdout) == (2, "")
     assert f"usage: {script}" in done.stderr
+
+
+# ---- logins
+
+
+PORTS = """\
+serinfo:1.0 driver revision:
+0: uart:unknown port:000003F8 irq:4
+1: uart:16550A port:000002F8 irq:3 tx:0 rx:0 RTS|DTR
+10: uart:16550A port:000002E8 irq:3
+"""
+GETTY = {
+    "ttyS0": "sleep infinity",
+    "ttyS1": "agetty --local-line ttyS1 115200 vt100",
+    "ttyS2": "sleep infinity",
+    "ttyS10": "agetty --local-line ttyS10 115200 vt100",
+}
+
+
+@pytest.mark.parametrize("line", GETTY)
+def test_getty_asks_for_a_login_where_there_is_a_port(two_shells: FakeHost, line: str) -> None:
+    two_shells.write("proc/tty/driver/serial", PORTS)
+    two_shells.command("agetty")
+    two_shells.command("sleep")
+    two_shells.run("usr/sbin/hostwright-getty", line, "115200")
+    assert two_shells.calls() == [GETTY[line]]
