@@ -109,7 +109,7 @@ class FakeHost:
             **environment,
         }
         argv = [*self.shell, str(path), *arguments]
-        return subprocess.run(argv, env=values, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(argv, env=values, capture_output=True, text=True, timeout=120, check=False)
 
     def init(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """A script of /etc/rc.d/init.d; with busybox only those that run none of the DANGEROUS programs."""
