@@ -52,8 +52,8 @@ PLATFORMS = {
     "x86_64-efi": ("efi_gop", "efifwsetup", *MODULES),
 }
 
-# Named here and not taken from mke2fs.conf. Left out: metadata_csum_seed and orphan_file, which GRUB 2.12 and older
-# repair disks do not know.
+# Named here and not taken from mke2fs.conf. Left out: metadata_csum_seed and orphan_file, which boot loaders and repair
+# disks of a few years ago do not know.
 EXT4_FEATURES = (
     "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,"
     "huge_file,dir_nlink,extra_isize,metadata_csum"

@@ -1,0 +1,158 @@
+"""The disk's plans and the placing of its boot code, without writing one."""
+
+import re
+import struct
+import uuid
+from dataclasses import astuple
+from pathlib import Path
+
+import pytest
+
+from hostwright import image, machine, paths
+
+IDS = image.Ids(
+    disk_guid="11111111-1111-5111-8111-111111111111",
+    bios_partuuid="22222222-2222-5222-8222-222222222222",
+    esp_partuuid="33333333-3333-5333-8333-333333333333",
+    root_partuuid="44444444-4444-5444-8444-444444444444",
+    root_uuid="55555555-5555-5555-8555-555555555555",
+    esp_uuid="ABCD-1234",
+    hash_seed="66666666-6666-5666-8666-666666666666",
+)
+PLAN = image.layout(esp_mib=64, root_mib=1024, ids=IDS)
+BOOT = bytes(range(256)) + bytes(254) + b"\x55\xaa"
+
+
+def core(sectors: int, segment: int = 0x820) -> bytes:
+    """A core image as grub-mkimage leaves it, without the padding of its last sector."""
+    first = bytes([0xEB]) + bytes(499) + struct.pack("<QHH", 1, sectors - 1, segment)
+    return first + bytes([0x90]) * (512 * (sectors - 1) - 100)
+
+
+def test_equal_content_gives_equal_ids() -> None:
+    assert image.ids_for("content") == image.ids_for("content")
+
+
+def test_ids_are_the_ones_that_were_given_out() -> None:
+    """A machine that was installed keeps its ids when the image is built anew."""
+    ids = image.ids_for("content")
+    assert (ids.root_uuid, ids.esp_uuid) == ("e0f01036-69e8-56aa-aa63-e443acff6084", "9D6D-3BB6")
+
+
+def test_no_two_ids_are_equal_and_other_content_changes_all() -> None:
+    ids = [value for content in ("one", "two") for value in astuple(image.ids_for(content))]
+    assert len(set(ids)) == 14
+
+
+def test_every_id_has_the_form_that_its_tool_takes() -> None:
+    *uuids, volume, seed = astuple(image.ids_for("content"))
+    assert {uuid.UUID(one).version for one in (*uuids, seed)} == {5}
+    assert re.fullmatch("[0-9A-F]{4}-[0-9A-F]{4}", volume)
+
+
+def test_any_change_of_the_machine_changes_the_ids() -> None:
+    lab = machine.load(paths.TREE / "host.toml")
+    server = machine.load(paths.TREE / "hosts" / "proliant-t10.toml")
+    assert image.ids_for(machine.fingerprint(lab)) != image.ids_for(machine.fingerprint(server))
+
+
+@pytest.mark.parametrize(("esp_mib", "root_mib"), [(34, 256), (64, 1024), (4096, 1 << 20)])
+def test_partitions_follow_each_other_and_leave_room_for_both_tables(esp_mib: int, root_mib: int) -> None:
+    plan = image.layout(esp_mib, root_mib, IDS)
+    assert plan.bios.offset == 1 << 20
+    assert plan.esp.start == plan.bios.start + plan.bios.sectors
+    assert plan.root.start == plan.esp.start + plan.esp.sectors
+    assert plan.esp.sectors == esp_mib * 2048
+    assert plan.root.sectors == root_mib * 2048
+    # The second table is 32 sectors of entries and one of header.
+    assert plan.sectors - (plan.root.start + plan.root.sectors) >= 33
+
+
+def test_the_table_leaves_no_id_to_chance() -> None:
+    assert image.sfdisk_script(PLAN, IDS) == (
+        "label: gpt\n"
+        "label-id: 11111111-1111-5111-8111-111111111111\n"
+        "unit: sectors\n"
+        "\n"
+        "start=2048, size=2048, type=21686148-6449-6E6F-744E-656564454649,"
+        ' uuid=22222222-2222-5222-8222-222222222222, name="bios-boot"\n'
+        "start=4096, size=131072, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B,"
+        ' uuid=33333333-3333-5333-8333-333333333333, name="esp"\n'
+        "start=135168, size=2097152, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709,"
+        ' uuid=44444444-4444-5444-8444-444444444444, name="root"\n'
+    )
+
+
+def test_grub_looks_for_the_root_file_system_by_its_uuid() -> None:
+    assert image.early_config(IDS) == (
+        "search --no-floppy --fs-uuid --set=root 55555555-5555-5555-8555-555555555555\n"
+        "set prefix=($root)/boot/grub\n"
+    )
+
+
+def test_the_script_fills_the_partitions_where_the_table_has_them() -> None:
+    lines = image.script(PLAN, IDS).splitlines()
+    assert f"truncate -s {1091 << 20} disk" in lines
+    assert [line.split()[2] for line in lines if line.startswith(("mformat", "mmd", "mcopy"))] == ["disk@@2097152"] * 3
+    (mke2fs,) = [line for line in lines if line.startswith("mke2fs")]
+    assert f"offset={66 << 20},hash_seed={IDS.hash_seed}" in mke2fs
+    assert mke2fs.endswith("-d root.tar disk 1048576k")
+    assert "-N ABCD1234 " in image.script(PLAN, IDS)
+
+
+def test_mke2fs_is_given_extended_options_once() -> None:
+    """It silently forgets the first of two."""
+    assert image.plan_root(PLAN.root, IDS).count("-E") == 1
+
+
+@pytest.mark.parametrize("platform", ["i386-pc", "x86_64-efi"])
+def test_a_core_has_all_that_grub_cfg_uses(platform: str) -> None:
+    template = (paths.ROOTFS / "boot/grub/grub.cfg.j2").read_text()
+    argv = image.plan_core(platform)
+    assert argv[argv.index("--format") + 1] == platform
+    assert set(re.findall(r"insmod (\w+)", template)) <= set(argv)
+    commands = {"search": "search", "linux": "linux", "serial": "serial", "terminal_input": "terminal"}
+    assert {module for command, module in commands.items() if command in template} <= set(argv)
+
+
+def test_boot_code_is_told_where_the_core_is_and_to_check_its_drive() -> None:
+    patched = image.patch_boot(BOOT, 2048)
+    assert len(patched) == 0x1B8
+    assert patched[0x5C:0x64] == (2048).to_bytes(8, "little")
+    assert patched[0x66:0x68] == b"\x90\x90"
+    rest = [at for at in range(0x1B8) if at not in {*range(0x5C, 0x64), 0x66, 0x67}]
+    assert all(patched[at] == BOOT[at] for at in rest)
+
+
+def test_the_core_says_that_it_lies_in_one_piece() -> None:
+    patched = image.patch_core(core(80), 2048, 2048)
+    assert len(patched) == 80 * 512
+    assert struct.unpack_from("<QHH", patched, 500) == (2049, 79, 0x820)
+    assert patched[:500] == core(80)[:500]
+    assert patched[512:-100] == core(80)[512:]
+
+
+def test_a_core_that_fills_its_partition_is_taken_and_a_larger_one_is_not() -> None:
+    assert image.patch_core(core(80), 2048, 80)
+    with pytest.raises(ValueError, match="80 sectors, its partition has 79"):
+        image.patch_core(core(80), 2048, 79)
+
+
+@pytest.mark.parametrize("blob", [b"", BOOT[:-2], BOOT[:-2] + b"\0\0"])
+def test_what_is_no_boot_sector_is_refused(blob: bytes) -> None:
+    with pytest.raises(ValueError, match="not a boot sector"):
+        image.patch_boot(blob, 2048)
+
+
+def test_a_core_without_the_part_that_reads_the_rest_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"diskboot\.img"):
+        image.patch_core(core(80, segment=0), 2048, 2048)
+
+
+def test_early_config_and_table_reach_the_sandbox(tmp_path: Path) -> None:
+    (tmp_path / "root.tar").write_bytes(b"root")
+    work = tmp_path / "work"
+    work.mkdir()
+    image._fill(work, tmp_path / "root.tar", PLAN, IDS)
+    assert sorted(file.name for file in work.iterdir()) == ["early.cfg", "root.tar", "script", "table"]
+    assert (work / "table").read_text() == image.sfdisk_script(PLAN, IDS)
