@@ -8,6 +8,7 @@ Two boots run side by side. Logs are written as they come; report.json and repor
 
 import json
 import os
+import shutil
 import struct
 import time
 import uuid
@@ -261,8 +262,11 @@ def _fill(folder: Path, inputs: Inputs) -> None:
 
 
 def _place(source: Path, target: Path) -> None:
-    """A file that is only read: one more name for it."""
-    os.link(source, target)
+    """A file that is only read: one more name for it, or a copy where it lies on another file system."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 @contextmanager
