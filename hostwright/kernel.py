@@ -9,6 +9,7 @@ source tree depends on. Kbuild tracks every option and command line itself (Docu
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from hostwright import build, buildroot, files, kconfig, package, paths, pool, sandbox, stage, store
@@ -18,9 +19,10 @@ from hostwright.recipe import EPOCH, Kernel, Recipe
 
 EXPLAIN = Path(__file__).parent / "kconfig_explain.c"
 
-# Reproducible builds: Documentation/kbuild/reproducible-builds.rst.
+# Reproducible builds: Documentation/kbuild/reproducible-builds.rst. The kernel shows the time as it is written here.
+BUILT = datetime.fromtimestamp(EPOCH, UTC).strftime("%a %b %e %H:%M:%S UTC %Y")
 IDENTITY = f"""\
-export KBUILD_BUILD_TIMESTAMP=@{EPOCH} KBUILD_BUILD_VERSION=1
+export KBUILD_BUILD_TIMESTAMP='{BUILT}' KBUILD_BUILD_VERSION=1
 export KBUILD_BUILD_USER=hostwright KBUILD_BUILD_HOST=hostwright
 """
 
