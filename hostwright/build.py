@@ -44,10 +44,14 @@ mkdir -p src obj bin
 UNPACK = "tar -xf /sources/{name} -C {folder} --strip-components=1 --no-same-owner --no-same-permissions"
 
 # A time stamp from the archive is kept so that make does not regenerate what is already there.
-PATCH = 'for one in /patches/*.patch; do [ -f "$one" ] || continue; patch -d src -p1 --fuzz=0 --no-backup-if-mismatch < "$one"; done'
+PATCH = (
+    'for one in /patches/*.patch; do [ -f "$one" ] || continue; '
+    'patch -d src -p1 --fuzz=0 --no-backup-if-mismatch < "$one"; done'
+)
 
 SYSROOT = """\
-for one in {names}; do printf '#!/bin/sh\\nexec /usr/bin/%s --sysroot=/sysroot "$@"\\n' "$one" > "bin/$one"; chmod 755 "bin/$one"; done
+for one in {names}; do printf '#!/bin/sh\\nexec /usr/bin/%s \
+--sysroot=/sysroot "$@"\\n' "$one" > "bin/$one"; chmod 755 "bin/$one"; done
 export PATH=/build/bin:$PATH
 export PKG_CONFIG_SYSROOT_DIR=/sysroot PKG_CONFIG_LIBDIR=/sysroot/usr/lib/pkgconfig:/sysroot/usr/share/pkgconfig
 """
@@ -121,7 +125,14 @@ def _make(build: Make) -> list[str]:
 
 
 def _meson(build: Meson) -> list[str]:
-    fixed = ("--prefix=/usr", "--libdir=lib", "--sysconfdir=/etc", "--localstatedir=/var", "--buildtype=plain", "--wrap-mode=nodownload")
+    fixed = (
+        "--prefix=/usr",
+        "--libdir=lib",
+        "--sysconfdir=/etc",
+        "--localstatedir=/var",
+        "--buildtype=plain",
+        "--wrap-mode=nodownload",
+    )
     return [
         f"export CFLAGS={quote(CFLAGS)} CXXFLAGS={quote(CFLAGS)} LDFLAGS={quote(LDFLAGS)}",
         "cd src",
@@ -172,7 +183,7 @@ def _glibc(build: Glibc) -> list[str]:
         "mkdir -p /out/lib64",
         "ln -sf ../usr/lib/ld-linux-x86-64.so.2 /out/lib64/ld-linux-x86-64.so.2",
         "sed -i 's|RTLDLIST=.*|RTLDLIST=/usr/lib/ld-linux-x86-64.so.2|' /out/usr/bin/ldd",
-        # C.UTF-8 is built in; other locales' sources, the cache of this very tree and libnss_db's Makefile serve nobody.
+        # C.UTF-8 is built in; nobody needs other locales' sources, this tree's cache and libnss_db's Makefile.
         "rm -r /out/usr/share/i18n /out/etc/ld.so.cache /out/var",
     ]
 

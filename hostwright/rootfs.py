@@ -22,7 +22,8 @@ from hostwright.recipe import EPOCH
 
 # Folders with the modes that FHS and LFS chapter 7 give them; those that are mount points are empty.
 FOLDERS = {
-    "boot": 0o755, "boot/efi": 0o755, "dev": 0o755, "etc": 0o755, "mnt": 0o755, "proc": 0o755, "root": 0o700, "run": 0o755,
+    "boot": 0o755, "boot/efi": 0o755, "dev": 0o755,
+    "etc": 0o755, "mnt": 0o755, "proc": 0o755, "root": 0o700, "run": 0o755,
     "srv": 0o755, "sys": 0o755, "tmp": 0o1777, "usr": 0o755, "usr/bin": 0o755, "usr/lib": 0o755, "usr/sbin": 0o755,
     "var": 0o755, "var/cache": 0o755, "var/lib": 0o755, "var/lib/hostwright": 0o755, "var/log": 0o755,
     "var/spool": 0o755, "var/tmp": 0o1777, "lib64": 0o755,
