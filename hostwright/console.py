@@ -119,8 +119,8 @@ class Console:
     def send(self, keys: str) -> None:
         """Press keys; raises EndedError when nobody is there."""
         try:
-            self._keyboard.write(keys.encode("ascii"))
-            self._keyboard.flush()
+            # Past the file's buffer: what could not be written would come up again when the file is closed.
+            os.write(self._keyboard.fileno(), keys.encode("ascii"))
         except OSError:
             raise EndedError("the machine ended before it could be typed to", last_lines(self.text)) from None
 

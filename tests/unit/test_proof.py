@@ -1,0 +1,567 @@
+"""The proof: green on a recorded good host, red in the right row for all that can be wrong, and told to people."""
+
+import copy
+import json
+import re
+import struct
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostwright import console, judge, lab, machine, paths, proof, qemu, report, sandbox
+from hostwright.errors import UserError
+from hostwright.judge import Boot, Origin, Outcome, Row, Verdict
+from hostwright.machine import Machine
+from hostwright.qemu import Accelerator, Firmware
+
+FAKES = paths.TREE / "tests" / "fakes"
+ORIGIN = Origin("6.12.107-hostwright", "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee")
+POWER_OFF = "[   30.1] reboot: Power down\n"
+Document = dict[str, Any]
+
+
+def load_host() -> Machine:
+    return machine.load(paths.TREE / "host.toml")
+
+
+@pytest.fixture(scope="module")
+def host() -> Machine:
+    return load_host()
+
+
+def recorded(boot: Boot) -> Document:
+    """The self-check's document of a real boot."""
+    name = "passthrough" if boot.is_passthrough else "fallback"
+    document: Document = json.loads((FAKES / f"selfcheck-{name}.json").read_text())
+    return document
+
+
+def good(boot: Boot) -> Outcome:
+    is_uefi = boot.firmware is Firmware.UEFI
+    text = ("[    0.0] efi: EFI v2.7 by EDK II\n" if is_uefi else "") + POWER_OFF
+    seconds = {"menu": 2.0, "power-off": 20.5}
+    return Outcome(boot, recorded(boot), text, "efi" if is_uefi else "pc", 0, "", seconds)
+
+
+def outcomes(host: Machine) -> list[Outcome]:
+    return [good(boot) for boot in judge.plan_boots(host)]
+
+
+def red(rows: Sequence[Row]) -> set[tuple[str, str]]:
+    return {(row.boot, row.name) for row in rows if not row.ok}
+
+
+def test_good_host_has_green_rows_only(host: Machine) -> None:
+    rows = judge.judge(outcomes(host), host, ORIGIN)
+    assert red(rows) == set()
+    assert len({(row.boot, row.name) for row in rows}) == len(rows) == 4 * 20 + 4
+
+
+def test_every_row_has_expectation_and_evidence(host: Machine) -> None:
+    assert all(row.expectation and row.evidence for row in judge.judge(outcomes(host), host, ORIGIN))
+
+
+# Every row turned red: which boot is spoilt, how, and which rows must tell.
+
+Spoil = Callable[[Document], None]
+
+
+def device(document: Document, address: str) -> Document:
+    found: Document = next(one for one in document["devices"] if one["address"] == address)
+    return found
+
+
+def drive(address: str, driver: str) -> Spoil:
+    def spoil(document: Document) -> None:
+        device(document, address)["driver"] = driver
+
+    return spoil
+
+
+def put(key: str, value: object) -> Spoil:
+    def spoil(document: Document) -> None:
+        document[key] = value
+
+    return spoil
+
+
+def without_log(sign: str) -> Spoil:
+    def spoil(document: Document) -> None:
+        document["log"] = [line for line in document["log"] if sign not in line]
+
+    return spoil
+
+
+def with_word(old: str, new: str) -> Spoil:
+    def spoil(document: Document) -> None:
+        assert old in document["cmdline"]
+        document["cmdline"] = document["cmdline"].replace(old, new)
+
+    return spoil
+
+
+def module(name: str, **values: object) -> Spoil:
+    def spoil(document: Document) -> None:
+        next(one for one in document["modules"] if one["name"] == name).update(values)
+
+    return spoil
+
+
+def join_groups(*addresses: str) -> Spoil:
+    def spoil(document: Document) -> None:
+        groups = [group for group in document["groups"] if not set(group["devices"]) & set(addresses)]
+        document["groups"] = [*groups, {"id": "99", "type": "DMA", "devices": list(addresses)}]
+
+    return spoil
+
+
+GPU = ("0000:03:00.0", "0000:03:00.1")
+ALL = "all"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "rows"),
+    [
+        (put("kernel", "6.12.0"), "kernel"),
+        (with_word(" pcie_acs_override=downstream,multifunction", ""), "cmdline"),
+        (with_word("iommu=pt ", ""), "cmdline"),
+        (with_word("eeeeeeeeeeee", "ffffffffffff"), "cmdline"),
+        (with_word("ro ", "ro ro "), "cmdline"),
+        (with_word("console=tty0 console=ttyS0,115200", "console=ttyS0,115200 console=tty0"), "cmdline"),
+        (put("iommu", []), "dmar"),
+        (without_log("Directed I/O"), "dmar"),
+        (without_log("DMAR-IR: Enabled"), "remapping"),
+        (module("vfio", loaded=False), "module:vfio"),
+        (module("vfio_iommu_type1", by="hand"), "module:vfio_iommu_type1"),
+        (module("vfio_pci", by=""), "module:vfio_pci"),
+        (drive("0000:01:00.0", "nvme"), "device:0000:01:00.0 vfio-pci all/same-groups"),
+        (drive("0000:03:00.0", ""), "device:0000:03:00.0 vfio-pci all/same-groups"),
+        (drive("0000:03:00.1", "xhci_hcd"), "device:0000:03:00.1 vfio-pci all/same-groups"),
+        (drive("0000:02:00.0", "vfio-pci"), "twin:0000:02:00.0 vfio-pci all/same-groups"),
+        (drive("0000:02:00.0", ""), "twin:0000:02:00.0 all/same-groups"),
+        (drive("0000:00:01.0", "vfio-pci"), "twin:0000:00:01.0 vfio-pci all/same-groups"),
+        (drive("0000:00:1f.2", ""), "root-disk:0000:00:1f.2 all/same-groups"),
+        (drive("0000:00:1f.3", "vfio-pci"), "vfio-pci all/same-groups"),
+        (join_groups("0000:00:04.0", *GPU), "groups all/override-effect:uefi all/same-groups"),
+        (without_log("0000:03:00.1: ACS overridden"), "override"),
+        (without_log("ACS overridden"), "override"),
+        (put("failing", ["unnamed"]), "verdict"),
+    ],
+)
+def test_what_is_wrong_turns_its_rows_red(host: Machine, spoil: Spoil, rows: str) -> None:
+    results = outcomes(host)
+    document = copy.deepcopy(recorded(results[0].boot))
+    spoil(document)
+    results[0] = replace(results[0], document=document)
+    wanted = {(ALL, row.removeprefix("all/")) if "/" in row else ("uefi", row) for row in rows.split()}
+    assert red(judge.judge(results, host, ORIGIN)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("spoil", "rows"),
+    [
+        (drive("0000:01:00.0", "vfio-pci"), "device:0000:01:00.0 vfio-pci all/same-groups-fallback"),
+        (with_word("hostwright.nopassthrough", "intel_iommu=on"), "cmdline"),
+        (
+            put("groups", [{"devices": [one]} for one in lab.BY_ADDRESS]),
+            "groups all/override-effect:uefi all/same-groups-fallback",
+        ),
+    ],
+)
+def test_fallback_is_judged_by_its_own_expectations(host: Machine, spoil: Spoil, rows: str) -> None:
+    results = outcomes(host)
+    document = copy.deepcopy(recorded(results[1].boot))
+    spoil(document)
+    results[1] = replace(results[1], document=document)
+    wanted = {
+        (ALL, row.removeprefix("all/")) if "/" in row else ("uefi-fallback", row) for row in rows.split()
+    }
+    assert red(judge.judge(results, host, ORIGIN)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "row"),
+    [
+        (0, {"console": POWER_OFF}, "firmware"),
+        (0, {"platform": "pc"}, "firmware"),
+        (2, {"platform": "efi"}, "firmware"),
+        (2, {"console": "efi: EFI v2.7\n" + POWER_OFF}, "firmware"),
+        (2, {"console": "reboot: Restarting system\n"}, "power-off"),
+        (2, {"status": None}, "power-off"),
+        (2, {"status": 1}, "power-off"),
+    ],
+)
+def test_firmware_and_power_off(host: Machine, number: int, change: Document, row: str) -> None:
+    results = outcomes(host)
+    results[number] = replace(results[number], **change)
+    assert red(judge.judge(results, host, ORIGIN)) == {(results[number].boot.name, row)}
+
+
+@pytest.mark.parametrize(
+    "document", [None, {}, {"kernel": "6.12"}, recorded(Boot("", Firmware.BIOS, "x")) | {"devices": 3}]
+)
+def test_boot_without_an_answer_fails_every_row(host: Machine, document: Document | None) -> None:
+    results = outcomes(host)
+    results[2] = Outcome(
+        results[2].boot, document, error="no 'x' within 1 s; the console's last lines:\n    y"
+    )
+    rows = [row for row in judge.judge(results, host, ORIGIN) if row.boot == "bios"]
+    assert len(rows) == 20
+    # SeaBIOS has told its name by nothing, and nothing was read from the self-check.
+    assert all(not row.ok for row in rows)
+    assert red(judge.judge(results, host, ORIGIN)) >= {(ALL, "same-groups"), (ALL, "override-effect:bios")}
+
+
+def test_no_boot_at_all_is_no_proof(host: Machine) -> None:
+    assert not verdict([]).ok
+    assert red(judge.judge([], host, ORIGIN))
+
+
+# Other machines in the same lab.
+
+T10 = paths.TREE / "hosts" / "proliant-t10.toml"
+
+
+def test_machine_of_another_place_is_expected_absent() -> None:
+    host = machine.load(T10)
+    assert judge.refusal(host.devices[0]).startswith("absent")
+    assert judge.expected_failures(host, passthrough=True) == {"device:0000:82:00.0"}
+    assert "vfio-pci" not in judge.expected_drivers(host, passthrough=True).values()
+
+
+def odd(tmp_path: Path, text: str) -> Machine:
+    (tmp_path / "odd.toml").write_text(f'name = "odd"\n{text}\n')
+    return machine.load(tmp_path / "odd.toml")
+
+
+@pytest.mark.parametrize(
+    ("device", "why", "failures"),
+    [
+        (
+            'address = "01:00.0"\nid = "10de:1e37"',
+            "left alone: the lab has 1b36:0010 there",
+            "device:0000:01:00.0",
+        ),
+        ('address = "00:02.0"', "left alone: it is a bridge", "device:0000:00:02.0"),
+        ('address = "00:1f.2"', "left alone: it carries the root disk", "device:0000:00:1f.2"),
+        # Without the override the port and both functions are together, and xhci_hcd has one of them.
+        ('address = "03:00.0"', "", "viable:0000:03:00.0"),
+        ('address = "03:00.1"', "", ""),
+        ('address = "01:00.0"', "", ""),
+    ],
+)
+def test_devices_that_this_lab_refuses(tmp_path: Path, device: str, why: str, failures: str) -> None:
+    host = odd(tmp_path, f"[[device]]\n{device}")
+    assert judge.refusal(host.devices[0]) == why
+    assert judge.expected_failures(host, passthrough=True) == frozenset(failures.split())
+
+
+def test_modules_without_hardware_are_expected_to_fail(tmp_path: Path) -> None:
+    host = odd(tmp_path, '[kernel]\nmodules = ["kvm-intel nested=1", "igb"]')
+    assert judge.expected_modules(host)[-2:] == ["kvm_intel", "igb"]
+    assert judge.expected_failures(host, passthrough=False) == {"module:kvm_intel"}
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "words"),
+    [
+        ("[]", ()),
+        ('["quiet"]', ("loglevel=7",)),
+        ('["loglevel=3"]', ("loglevel=7",)),
+        ('["console=ttyS1,9600"]', ()),
+        ('["console=tty0"]', ("console=ttyS0,115200",)),
+        ('["console=ttyS1,9600", "console=tty1"]', ("console=ttyS1,9600",)),
+    ],
+)
+def test_words_without_which_nothing_is_heard(tmp_path: Path, cmdline: str, words: tuple[str, ...]) -> None:
+    assert judge.audible_words(odd(tmp_path, f"[kernel]\ncmdline = {cmdline}")) == words
+
+
+def test_linux_is_told_one_serial_console(tmp_path: Path) -> None:
+    host = odd(tmp_path, '[kernel]\ncmdline = ["console=ttyS1,115200"]')
+    words = judge.expected_words(host, judge.plan_boots(host)[0], ORIGIN)
+    assert [word for word in words if word.startswith("console=")] == ["console=tty0", "console=ttyS1,115200"]
+
+
+# What is read from the artifacts.
+
+ROOT, ESP, BIOS_BOOT = (
+    "4f68bce3-e8cd-4db1-96e7-fbcaf984b709",
+    "c12a7328-f81f-11d2-ba4b-00a0c93ec93b",
+    "21686148-6449-6e6f-744e-656564454649",
+)
+
+
+def gpt_disk(file: Path, types: Sequence[str], signature: bytes = b"EFI PART") -> Path:
+    entries = b"".join(
+        uuid.UUID(kind).bytes_le + uuid.UUID(int=number + 1).bytes_le + bytes(96)
+        for number, kind in enumerate(types)
+    )
+    header = bytearray(512)
+    header[:8] = signature
+    struct.pack_into("<QII", header, 72, 2, 8, 128)
+    file.write_bytes(bytes(512) + header + entries.ljust(1024, b"\0"))
+    return file
+
+
+def test_root_partition_of_an_image(tmp_path: Path) -> None:
+    disk = gpt_disk(tmp_path / "disk", [BIOS_BOOT, ESP, ROOT])
+    assert proof.read_root_partuuid(disk) == str(uuid.UUID(int=3))
+
+
+@pytest.mark.parametrize(
+    ("types", "signature"),
+    [([BIOS_BOOT, ESP], b"EFI PART"), ([ROOT, ROOT], b"EFI PART"), ([ROOT], b"NOT PART")],
+)
+def test_image_without_a_root_partition(tmp_path: Path, types: list[str], signature: bytes) -> None:
+    with pytest.raises(UserError, match="doit host"):
+        proof.read_root_partuuid(gpt_disk(tmp_path / "disk", types, signature))
+
+
+def test_release_of_a_kernel(tmp_path: Path) -> None:
+    kernel = bytearray(0x4000)
+    kernel[0x202:0x206] = b"HdrS"
+    struct.pack_into("<H", kernel, 0x20E, 0x3000)
+    kernel[0x3200:0x3230] = b"6.12.63-hostwright (build@host) #1 SMP".ljust(0x30, b"\0")
+    (tmp_path / "bzImage").write_bytes(kernel)
+    assert proof.kernel_release(tmp_path / "bzImage") == "6.12.63-hostwright"
+    (tmp_path / "bzImage").write_bytes(bytes(0x4000))
+    with pytest.raises(UserError, match="not a Linux kernel"):
+        proof.kernel_release(tmp_path / "bzImage")
+
+
+# Boots of a stand-in.
+
+
+@pytest.fixture
+def inputs(host: Machine, tmp_path: Path) -> proof.Inputs:
+    files = {name: tmp_path / name for name in ("image", "kernel", "code", "vars")}
+    for name, file in files.items():
+        file.write_text(name)
+    return proof.Inputs(host, **files, tools=tmp_path)
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[sandbox.Job]]:
+    """Have a stand-in with some fault run instead of QEMU; the jobs that were asked for."""
+    jobs: list[sandbox.Job] = []
+
+    def install(fault: str) -> list[sandbox.Job]:
+        @contextmanager
+        def entered(job: sandbox.Job, tools: Path) -> Iterator[list[str]]:
+            jobs.append(job)
+            document = FAKES / "selfcheck-passthrough.json"
+            yield [sys.executable, str(FAKES / "firmware.py"), str(document), *([fault] if fault else [])]
+
+        monkeypatch.setattr(sandbox, "entered", entered)
+        return jobs
+
+    return install
+
+
+Install = Callable[[str], list[sandbox.Job]]
+
+
+def start(inputs: proof.Inputs, out: Path, boot: Boot) -> Outcome:
+    out.mkdir(exist_ok=True)
+    return proof.start(inputs, Accelerator.TCG, out, boot, lambda _: None)
+
+
+def test_boot_to_the_end(inputs: proof.Inputs, stand_in: Install, tmp_path: Path) -> None:
+    jobs = stand_in("")
+    boot = Boot("uefi-fallback", Firmware.UEFI, "fallback", ("hostwright.selfcheck", "quiet"))
+    outcome = start(inputs, tmp_path / "out", boot)
+    assert outcome.error == ""
+    assert outcome.document == json.loads((FAKES / "selfcheck-passthrough.json").read_text())
+    assert (outcome.platform, outcome.status) == ("efi", 0)
+    assert list(outcome.seconds) == ["menu", "kernel", "self-check", "power-off"]
+    assert "Command line: entry=1 hostwright.selfcheck quiet\n" in outcome.console
+    assert jobs[0].argv == qemu.plan_boot(inputs.machine, Firmware.UEFI, Accelerator.TCG)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["uefi-fallback.log"]
+
+
+def test_entry_alone(inputs: proof.Inputs, stand_in: Install, tmp_path: Path) -> None:
+    stand_in("")
+    outcome = start(inputs, tmp_path / "out", Boot("bios", Firmware.BIOS, "selfcheck"))
+    assert "Command line: entry=2 \n" in outcome.console
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "reached"),
+    [
+        ("dies", "ended before 'executed automatically in' came", []),
+        ("shell", "'UEFI Interactive Shell' came instead of", []),
+        ("no-kernel", "vmlinuz' not found", ["menu"]),
+        ("panic", "Unable to mount root fs", ["menu", "kernel"]),
+        ("bad-json", "the self-check's JSON is damaged", ["menu", "kernel", "self-check"]),
+        ("no-power-off", "did not end within", ["menu", "kernel", "self-check"]),
+    ],
+)
+def test_boots_that_go_wrong(
+    inputs: proof.Inputs,
+    stand_in: Install,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    error: str,
+    reached: list[str],
+) -> None:
+    monkeypatch.setattr(proof, "POWER_OFF_LIMIT_S", 0.3)
+    stand_in(fault)
+    outcome = start(inputs, tmp_path / "out", Boot("uefi", Firmware.UEFI, "selfcheck"))
+    assert error in outcome.error
+    assert list(outcome.seconds) == reached
+    assert (outcome.status, bool(outcome.document)) in (
+        (None, fault == "no-power-off"),
+        (1, False),
+        (0, False),
+    )
+    assert (tmp_path / "out" / "uefi.log").exists()
+
+
+def test_what_a_killed_run_left_is_no_hindrance(
+    inputs: proof.Inputs, stand_in: Install, tmp_path: Path
+) -> None:
+    stand_in("")
+    left = tmp_path / "out" / ".bios"
+    left.mkdir(parents=True)
+    (left / qemu.IMAGE).write_text("old")
+    assert start(inputs, tmp_path / "out", Boot("bios", Firmware.BIOS, "selfcheck")).error == ""
+    assert not left.exists()
+
+
+# The accelerator.
+
+
+def test_no_kvm_here(inputs: proof.Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "KVM", tmp_path / "nothing")
+    assert proof.find_accelerator(inputs, tmp_path)[0] is Accelerator.TCG
+
+
+@pytest.mark.parametrize(
+    ("program", "accelerator"),
+    [
+        ("print('VFS: Unable to mount root fs on unknown-block(0,0)')", Accelerator.KVM),
+        ("print('Linux version'); import time; time.sleep(60)", Accelerator.TCG),
+        ("print('qemu: kvm_buf_set_msrs: Assertion failed.'); raise SystemExit(134)", Accelerator.TCG),
+        ("print('Unable to mount root fs', flush=True); import time; time.sleep(60)", Accelerator.TCG),
+    ],
+)
+def test_kvm_counts_only_when_a_kernel_runs_to_its_end(
+    inputs: proof.Inputs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+    accelerator: Accelerator,
+) -> None:
+    @contextmanager
+    def entered(job: sandbox.Job, tools: Path) -> Iterator[list[str]]:
+        yield [sys.executable, "-c", program]
+
+    monkeypatch.setattr(sandbox, "entered", entered)
+    monkeypatch.setattr(proof, "KVM", tmp_path)
+    monkeypatch.setattr(proof, "PROBE_LIMIT_S", 1.0)
+    found, reason = proof.find_accelerator(inputs, tmp_path)
+    assert found is accelerator
+    assert reason
+
+
+# The report.
+
+
+def verdict(rows: Sequence[Row], host: Machine | None = None) -> Verdict:
+    results = tuple(outcomes(host)) if host else ()
+    return Verdict("lab", tuple(rows), results, "QEMU 10", "tcg: no KVM", {"host.img": "ab" * 32}, 61.5)
+
+
+def whole(host: Machine) -> Verdict:
+    return verdict(judge.judge(outcomes(host), host, ORIGIN), host)
+
+
+class Page(HTMLParser):
+    """What a page shows, and what it would load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.shown = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [value or "" for name, value in attrs if name in ("src", "href", "style", "onclick")]
+
+    def handle_data(self, data: str) -> None:
+        self.shown += data
+
+
+def test_page_shows_every_row_and_needs_no_network(host: Machine) -> None:
+    page = Page(report.render_html(whole(host)))
+    for row in whole(host).rows:
+        assert row.name in page.shown and row.expectation in page.shown and row.evidence in page.shown
+    assert page.loads == [f"{boot.name}.log" for boot in judge.plan_boots(host)]
+    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+    assert not re.search("https?://|@import", report.render_html(whole(host)))
+    assert "84 of 84 expectations met" in page.shown
+
+
+def test_page_shows_drivers_and_groups_of_every_boot(host: Machine) -> None:
+    text = report.render_html(whole(host))
+    line = next(row for row in text.split("<tr>") if ">0000:03:00.1<" in row)
+    assert re.findall("<td>([^<]*)</td>", line)[1:] == [
+        "vfio-pci, group 9", "xhci_hcd, group 4", "vfio-pci, group 9", "xhci_hcd, group 4",
+    ]  # fmt: skip
+
+
+def test_what_a_machine_says_is_not_markup(host: Machine) -> None:
+    evil = "<script>alert(1)</script>&"
+    row = Row("uefi", evil, evil, evil, False)
+    outcome = replace(good(judge.plan_boots(host)[0]), console=evil, document={"devices": [{"address": "x"}]})
+    text = report.render_html(replace(verdict([row]), outcomes=(outcome,), machine=evil, qemu=evil))
+    assert "<script" not in text
+    assert Page(text).shown.count(evil) >= 6
+
+
+def test_report_for_programs(host: Machine) -> None:
+    content = json.loads(report.render_json(whole(host)))
+    assert content["verdict"] == "pass"
+    assert len(content["rows"]) == 84
+    assert [boot["name"] for boot in content["boots"]] == ["uefi", "uefi-fallback", "bios", "bios-fallback"]
+    assert content["boots"][0]["selfcheck"]["verdict"] == "pass"
+    assert json.loads(report.render_json(verdict([Row("a", "b", "c", "d", False)])))["verdict"] == "fail"
+
+
+def test_failed_proof_is_written_and_then_told(
+    host: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = outcomes(host)
+    results[0] = Outcome(results[0].boot, error="Kernel panic; the console's last lines:\n    end")
+    rows = [*judge.judge(results, host, ORIGIN), Row("bios", "extra", "it holds", "it does not", False)]
+    monkeypatch.setattr(proof, "examine", lambda *_: replace(verdict(rows), outcomes=tuple(results)))
+    with pytest.raises(UserError) as caught:
+        proof.prove(host, tmp_path / "image", tmp_path, lambda _: None)
+    assert "uefi self-check: expected the image boots and its self-check answers; found Kernel panic" in str(
+        caught.value
+    )
+    assert "bios extra: expected it holds; found it does not" in str(caught.value)
+    # The rows that only say that there was no answer would bury the one that says why.
+    assert "uefi groups" not in str(caught.value)
+    assert json.loads((tmp_path / "report.json").read_text())["verdict"] == "fail"
+    assert "uefi <code>groups</code>" in (tmp_path / "report.html").read_text()
+
+
+def test_good_proof_is_quiet(host: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "examine", lambda *_: whole(host))
+    assert proof.prove(host, tmp_path / "image", tmp_path, lambda _: None).ok
+
+
+def test_tail_of_a_console_has_no_escape_sequences(host: Machine) -> None:
+    assert "\x1b" not in console.last_lines(console.plain("\x1b[1mbold\x1b[m\n"))
