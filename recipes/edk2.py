@@ -18,7 +18,7 @@ RECIPE = Recipe(
         Source(BROTLI, BROTLI_SHA256, into="MdeModulePkg/Library/BrotliCustomDecompressLib/brotli"),
         Source(BROTLI, BROTLI_SHA256, into="BaseTools/Source/C/BrotliCompress/brotli"),
     ),
-    # Measured boot and iSCSI would bring openssl in, for nothing that a guest here uses.
+    # A guest here has local disks and is not confidential: nobody would read the measurements.
     build=Edk2(defines=("CC_MEASUREMENT_ENABLE=FALSE", "NETWORK_ISCSI_ENABLE=FALSE")),
     view="tools",
 )
