@@ -7,7 +7,6 @@ Two boots run side by side. Logs are written as they come; report.json and repor
 """
 
 import json
-import os
 import shutil
 import struct
 import time
@@ -15,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,13 +84,23 @@ def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], No
 
     Raises UserError, naming each expectation that was not met with its evidence, after the report is written.
     """
-    tools = buildroot.root(buildroot.load_lock()) / "tools"
-    code, variables = (paths.OVMF / name for name in (qemu.CODE, qemu.VARS))
-    verdict = examine(Inputs(machine, image, paths.KERNEL / "bzImage", code, variables, tools), out, progress)
+    verdict = examine(find_inputs(machine, image), out, progress)
     report.write_reports(verdict, out)
     if not verdict.ok:
         raise _failure(verdict, out)
     return verdict
+
+
+def find_inputs(machine: Machine, image: Path) -> Inputs:
+    """`image` with the kernel and the firmware of dist/, and QEMU of the build root."""
+    return Inputs(
+        machine=machine,
+        image=image,
+        kernel=paths.KERNEL / "bzImage",
+        code=paths.OVMF / qemu.CODE,
+        vars=paths.OVMF / qemu.VARS,
+        tools=buildroot.root(buildroot.load_lock()) / "tools",
+    )
 
 
 def examine(inputs: Inputs, out: Path, progress: Callable[[str], None]) -> Verdict:
@@ -174,9 +183,9 @@ def find_accelerator(inputs: Inputs, out: Path) -> tuple[Accelerator, str]:
 
 def _probe(inputs: Inputs, out: Path) -> None:
     with _folder(out, "probe") as folder:
-        _place(inputs.kernel, folder / qemu.KERNEL)
-        argv = qemu.plan_probe(Accelerator.KVM)
-        with _running(argv, folder, inputs.tools, out / "probe.log", (str(KVM),)) as (console, _):
+        shutil.copyfile(inputs.kernel, folder / qemu.KERNEL)
+        job = _plan_job(qemu.plan_probe(Accelerator.KVM), folder, inputs.tools, Accelerator.KVM)
+        with _running(job, out / "probe.log") as (console, _):
             console.wait_for("Unable to mount root fs", PROBE_LIMIT_S)
             console.wait_for_end(PROBE_LIMIT_S)
 
@@ -189,11 +198,14 @@ def start(
 ) -> Outcome:
     """Boot the image once, to the self-check and to the end."""
     record, error = _Record(), ""
-    devices = (str(KVM),) if accelerator is Accelerator.KVM else ()
     with _folder(out, boot.name) as folder:
         _fill(folder, inputs)
         argv = qemu.plan_boot(inputs.machine, boot.firmware, accelerator)
-        with _running(argv, folder, inputs.tools, out / f"{boot.name}.log", devices) as (console, status_of):
+        job = _plan_job(argv, folder, inputs.tools, accelerator)
+        # The image is in sight, and out of reach.
+        image = sandbox.Bind(inputs.image, f"{qemu.FOLDER}/{qemu.IMAGE}")
+        job = replace(job, binds=(*job.binds, image))
+        with _running(job, out / f"{boot.name}.log") as (console, status_of):
             try:
                 _follow(console, boot, record, progress)
             except ConsoleError as what:
@@ -252,21 +264,13 @@ def _parse(text: str, console: Console) -> Mapping[str, Any]:
 
 
 def _fill(folder: Path, inputs: Inputs) -> None:
-    """Everything that QEMU opens. The variable store is written to, so that each boot has its own."""
-    _place(inputs.image, folder / qemu.IMAGE)
-    _place(inputs.code, folder / qemu.CODE)
-    (folder / qemu.VARS).write_bytes(inputs.vars.read_bytes())
+    """What QEMU opens: a place for the image, the firmware with a variable store of its own, empty drives."""
+    (folder / qemu.IMAGE).touch()
+    shutil.copyfile(inputs.code, folder / qemu.CODE)
+    shutil.copyfile(inputs.vars, folder / qemu.VARS)
     for drive in lab.DRIVES:
         with (folder / f"{drive}.img").open("wb") as disk:
             disk.truncate(qemu.NVME_MIB << 20)
-
-
-def _place(source: Path, target: Path) -> None:
-    """A file that is only read: one more name for it, or a copy where it lies on another file system."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 @contextmanager
@@ -281,15 +285,23 @@ def _folder(out: Path, name: str) -> Iterator[Path]:
         files.remove(folder)
 
 
+def _plan_job(argv: tuple[str, ...], folder: Path, tools: Path, accelerator: Accelerator) -> sandbox.Job:
+    """QEMU in the sandbox, at home in `folder`."""
+    return sandbox.Job(
+        root=tools,
+        argv=argv,
+        binds=(sandbox.Bind(folder, qemu.FOLDER, writable=True),),
+        # A temporary disk goes to /var/tmp, which is closed, unless TMPDIR names another place than /tmp.
+        env=(("TMPDIR", qemu.FOLDER),),
+        cwd=qemu.FOLDER,
+        devices=(str(KVM),) if accelerator is Accelerator.KVM else (),
+    )
+
+
 @contextmanager
-def _running(
-    argv: tuple[str, ...], folder: Path, tools: Path, log: Path, devices: tuple[str, ...]
-) -> Iterator[tuple[Console, Callable[[], int | None]]]:
-    """QEMU in the sandbox: its serial line, and what tells its exit status. What still runs is ended by force."""
-    binds = (sandbox.Bind(folder, qemu.FOLDER, writable=True),)
-    # QEMU puts a temporary disk into /var/tmp, which is closed, unless TMPDIR names another place than /tmp.
-    job = sandbox.Job(tools, argv, binds, (("TMPDIR", qemu.FOLDER),), qemu.FOLDER, devices)
-    with sandbox.entered(job, tools) as command:
+def _running(job: sandbox.Job, log: Path) -> Iterator[tuple[Console, Callable[[], int | None]]]:
+    """QEMU's serial line, and what tells its exit status. What still runs is ended by force."""
+    with sandbox.entered(job, job.root) as command:
         child = run.open_pipe(command)
         assert child.stdout and child.stdin
         console = Console(child.stdout, child.stdin, log)
