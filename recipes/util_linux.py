@@ -14,7 +14,8 @@ RECIPE = Recipe(
     needs=("glibc", "ncurses"),
     build=Configure(
         options=(
-            *("--disable-static", "--disable-nls", "--disable-asciidoc", "--disable-poman"),
+            *("--bindir=/usr/bin", "--sbindir=/usr/sbin", "--libdir=/usr/lib", "--disable-static"),
+            *("--disable-nls", "--disable-asciidoc", "--disable-poman", "--disable-scriptutils"),
             *("--disable-bash-completion", "--disable-liblastlog2", "--disable-chfn-chsh", "--disable-login"),
             *("--disable-su", "--disable-runuser", "--disable-nologin", "--disable-minix"),
             *("--disable-cramfs", "--disable-bfs", "--disable-makeinstall-setuid"),
