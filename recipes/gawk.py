@@ -13,7 +13,14 @@ RECIPE = Recipe(
     ),
     needs=("glibc",),
     build=Configure(
-        options=("--disable-nls", "--disable-mpfr", "--disable-extensions", "--without-readline"),
+        # Persistent memory would need a fixed load address.
+        options=(
+            "--disable-nls",
+            "--disable-mpfr",
+            "--disable-extensions",
+            "--disable-pma",
+            "--without-readline",
+        ),
         make=("SUBDIRS=support .",),
         install=(),
         after=('install -D -m 755 -t "$OUT/usr/bin" gawk && ln -s gawk "$OUT/usr/bin/awk"',),
