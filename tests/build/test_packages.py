@@ -127,6 +127,8 @@ def test_the_smoke_test_runs_beside_its_needs_alone(name: str, root: Path) -> No
     recipe = package.load_recipe(name)
     package.make_sysroot(root, [built(one) for one in package.closure([name])])
     tools = buildroot.root(buildroot.load_lock()) / "tools"
+    if sandbox.mode(tools) == "chroot":
+        pytest.skip("in a chroot the job starts through env and sh of its own tree")
     sandbox.output(sandbox.Job(root, recipe.smoke, cwd="/"), tools)
 
 
