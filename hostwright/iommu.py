@@ -77,9 +77,6 @@ class _Grouping:
 
     def _find_group(self, function: Function) -> set[str] | None:
         bridge = self._functions.get(function.port)
-        if bridge and bridge.kind is Kind.PCI_BRIDGE:
-            # All behind it reach the IOMMU under the bridge's own requester id.
-            return self._group_of[bridge.address]
         while bridge:
             if self._is_isolated_upward(bridge):
                 break
@@ -107,7 +104,7 @@ class _Grouping:
         return None
 
     def _is_isolated(self, function: Function) -> bool:
-        """pci_acs_enabled() with all the flags that grouping asks for."""
+        """pci_acs_enabled() with all the flags that grouping asks for; conventional PCI and bridges to it never are."""
         if function.has_acs:
             return True
         if word := _find_override(function, self._words):
