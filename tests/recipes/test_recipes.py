@@ -142,3 +142,9 @@ def test_a_circle_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(package, "load_recipe", circular)
     with pytest.raises(UserError, match="egg -> hen -> egg"):
         package.closure(["egg"])
+
+
+def test_the_recipe_in_the_documentation_is_a_real_one() -> None:
+    page = (paths.TREE / "docs" / "recipes.md").read_text()
+    shown = page.partition("```python\n")[2].partition("```")[0]
+    assert shown in [file.read_text() for file in FILES]
