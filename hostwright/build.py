@@ -211,7 +211,13 @@ def _grub(build: Grub) -> list[str]:
 
 
 def _edk2(build: Edk2) -> list[str]:
-    defines = ("FD_SIZE_4MB", "SECURE_BOOT_ENABLE=FALSE", "SMM_REQUIRE=FALSE", "TPM2_ENABLE=FALSE", *build.defines)
+    defines = (
+        "FD_SIZE_4MB",
+        "SECURE_BOOT_ENABLE=FALSE",
+        "SMM_REQUIRE=FALSE",
+        "TPM2_ENABLE=FALSE",
+        *build.defines,
+    )
     words = ["-q", "-a", "X64", "-t", "GCC", "-b", "RELEASE", "-p", "OvmfPkg/OvmfPkgX64.dsc"]
     return [
         "cd src",
@@ -226,7 +232,8 @@ def _edk2(build: Edk2) -> list[str]:
         # build.py draws the stack cookies anew unless the files are there.
         *(_cookies(bits) for bits in (32, 64)),
         # Its makefiles race with themselves under -j; whole modules may run side by side.
-        'MAKEFLAGS= build -n "${JOBS:-1}" ' + _line(*words, *(word for define in defines for word in ("-D", define))),
+        'MAKEFLAGS= build -n "${JOBS:-1}" '
+        + _line(*words, *(word for define in defines for word in ("-D", define))),
         "cd Build/OvmfX64/RELEASE_GCC/FV",
         f"install -D -m 644 -t /out/{ovmf.FOLDER} OVMF_CODE.fd OVMF_VARS.fd",
         f"printf %s {quote(ovmf.descriptor())} > descriptor",
@@ -235,7 +242,9 @@ def _edk2(build: Edk2) -> list[str]:
 
 
 def _cookies(bits: int) -> str:
-    values = [int(hashlib.sha256(f"{bits} {index}".encode()).hexdigest()[: bits // 4], 16) for index in range(100)]
+    values = [
+        int(hashlib.sha256(f"{bits} {index}".encode()).hexdigest()[: bits // 4], 16) for index in range(100)
+    ]
     return f"echo {quote(str(values))} > Build/OvmfX64/RELEASE_GCC/StackCookieValues{bits}.json"
 
 

@@ -25,22 +25,25 @@ def descriptor() -> str:
 
     Its file names are those on the host, where the package is installed; `dist/ovmf` holds the same bytes.
     """
-    return json.dumps(
-        {
-            "description": "UEFI firmware for x86_64, without Secure Boot and SMM",
-            "interface-types": ["uefi"],
-            "mapping": {
-                "device": "flash",
-                "mode": "split",
-                "executable": {"filename": f"/{CODE}", "format": "raw"},
-                "nvram-template": {"filename": f"/{VARS}", "format": "raw"},
+    return (
+        json.dumps(
+            {
+                "description": "UEFI firmware for x86_64, without Secure Boot and SMM",
+                "interface-types": ["uefi"],
+                "mapping": {
+                    "device": "flash",
+                    "mode": "split",
+                    "executable": {"filename": f"/{CODE}", "format": "raw"},
+                    "nvram-template": {"filename": f"/{VARS}", "format": "raw"},
+                },
+                "targets": [{"architecture": "x86_64", "machines": ["pc-i440fx-*", "pc-q35-*"]}],
+                "features": ["acpi-s3"],
+                "tags": [],
             },
-            "targets": [{"architecture": "x86_64", "machines": ["pc-i440fx-*", "pc-q35-*"]}],
-            "features": ["acpi-s3"],
-            "tags": [],
-        },
-        indent=4,
-    ) + "\n"
+            indent=4,
+        )
+        + "\n"
+    )
 
 
 def copies(package: Path, target: Path) -> dict[Path, Path]:

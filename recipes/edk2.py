@@ -1,4 +1,5 @@
 """edk2: OVMF, the UEFI firmware of the guests and of the emulated machines."""
+
 from hostwright.recipe import Edk2, Recipe, Source
 
 BROTLI = "pool/main/b/brotli/brotli_1.1.0.orig.tar.gz"

@@ -1,4 +1,5 @@
 """grub: the boot loader of the host image, for UEFI and for BIOS firmware."""
+
 from hostwright.recipe import Grub, Recipe, Source
 
 RECIPE = Recipe(
@@ -14,8 +15,11 @@ RECIPE = Recipe(
     # What the host's disk needs not: fonts, ZFS, device mapper, a 64-bit EFI emulated on BIOS.
     build=Grub(
         options=(
-            "--disable-efiemu", "--disable-grub-mkfont", "--disable-grub-mount",
-            "--disable-device-mapper", "--disable-libzfs",
+            "--disable-efiemu",
+            "--disable-grub-mkfont",
+            "--disable-grub-mount",
+            "--disable-device-mapper",
+            "--disable-libzfs",
         ),
     ),
     smoke=("/usr/bin/grub-script-check", "--version"),

@@ -26,7 +26,10 @@ def shell() -> Iterator[Shell]:
     tools = buildroot.root(buildroot.load_lock()) / "tools"
     with tempfile.TemporaryDirectory(dir=paths.DIST, prefix=".test-") as folder:
         os.link(paths.HOST_IMAGE, Path(folder) / "host.img")
-        binds = (sandbox.Bind(Path(folder), "/input"), sandbox.Bind(store.read_stamp("grub").tree, "/sysroot"))
+        binds = (
+            sandbox.Bind(Path(folder), "/input"),
+            sandbox.Bind(store.read_stamp("grub").tree, "/sysroot"),
+        )
 
         def run(line: str) -> str:
             job = sandbox.Job(tools, ("sh", "-euc", line), binds, cwd="/")
@@ -71,7 +74,9 @@ def test_the_root_file_system_has_its_ids_and_nothing_that_grub_cannot_read(shel
 
 def test_the_esp_is_clean_and_has_the_loader_that_firmware_looks_for(shell: Shell) -> None:
     shell(f"{ESP}; fsck.fat -n /tmp/esp")
-    loader = shell(f"{ESP}; mtype -i /tmp/esp ::/EFI/BOOT/BOOTX64.EFI | head -c 2; blkid -p -o export /tmp/esp")
+    loader = shell(
+        f"{ESP}; mtype -i /tmp/esp ::/EFI/BOOT/BOOTX64.EFI | head -c 2; blkid -p -o export /tmp/esp"
+    )
     assert loader.startswith("MZ")
     assert f"\nUUID={IDS.esp_uuid}\n" in loader
     assert "\nVERSION=FAT32\n" in loader

@@ -43,7 +43,9 @@ def machine(folder: Path) -> Iterator[Console]:
 
 
 def variables(store: Path) -> dict[str, bytes]:
-    return {str(name): bytes(variable.data) for name, variable in Edk2VarStore(str(store)).get_varlist().items()}
+    return {
+        str(name): bytes(variable.data) for name, variable in Edk2VarStore(str(store)).get_varlist().items()
+    }
 
 
 @pytest.fixture(scope="module")

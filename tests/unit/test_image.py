@@ -93,7 +93,9 @@ def test_grub_looks_for_the_root_file_system_by_its_uuid() -> None:
 def test_the_script_fills_the_partitions_where_the_table_has_them() -> None:
     lines = image.script(PLAN, IDS).splitlines()
     assert f"truncate -s {1091 << 20} disk" in lines
-    assert [line.split()[2] for line in lines if line.startswith(("mformat", "mmd", "mcopy"))] == ["disk@@2097152"] * 3
+    assert [line.split()[2] for line in lines if line.startswith(("mformat", "mmd", "mcopy"))] == [
+        "disk@@2097152"
+    ] * 3
     (mke2fs,) = [line for line in lines if line.startswith("mke2fs")]
     assert f"offset={66 << 20},hash_seed={IDS.hash_seed}" in mke2fs
     assert mke2fs.endswith("-d root.tar disk 1048576k")
