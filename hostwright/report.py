@@ -25,11 +25,12 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; width: 100%; } .wide { overflow-x: auto; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top; }
-th { font-weight: 600; } td { overflow-wrap: anywhere; } tr.fail { background: var(--shade); }
+th { font-weight: 600; } td { overflow-wrap: break-word; } tr.fail { background: var(--shade); }
 code, pre, .mono { font: 13px/1.45 ui-monospace, monospace; } td.name { white-space: nowrap; }
 pre { background: var(--shade); padding: .8rem; overflow-x: auto; }
-.pass { color: var(--pass); } .fail .sign, .verdict.fail { color: var(--fail); font-weight: 700; }
-.dim { color: var(--dim); } .verdict { font-weight: 700; } summary { cursor: pointer; }
+.sign, .verdict { font-weight: 600; color: var(--pass); }
+.sign.fail, .verdict.fail { color: var(--fail); }
+.dim { color: var(--dim); } summary { cursor: pointer; }
 """
 
 
@@ -94,11 +95,11 @@ def render_html(verdict: Verdict) -> str:
             f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
             f"<h1>{escape(title)}</h1>",
             _summary(verdict),
+            "<h2>Devices and groups</h2>",
+            _device_table(verdict.outcomes),
             *(_boot_section(outcome, verdict.rows) for outcome in verdict.outcomes),
             "<h2>All boots together</h2>",
             _row_table(row for row in verdict.rows if row.boot == ALL_BOOTS),
-            "<h2>Devices and groups</h2>",
-            _device_table(verdict.outcomes),
             "<h2>Consoles</h2>",
             *(_tail(outcome) for outcome in verdict.outcomes),
             "<h2>What was proved</h2>",
@@ -140,7 +141,7 @@ def _row_table(rows: Iterable[Row]) -> str:
 def _row_cells(row: Row) -> str:
     word = "pass" if row.ok else "fail"
     return (
-        f'<tr class="{word}"><td class="sign {word}">{word}</td><td class="name mono">{escape(row.name)}</td>'
+        f'<tr class="{word}"><td class="name sign {word}">{word}</td><td class="name mono">{escape(row.name)}</td>'
         f"<td>{escape(row.expectation)}</td><td>{escape(row.evidence)}</td></tr>"
     )
 
@@ -181,7 +182,8 @@ def _tail(outcome: Outcome) -> str:
     name = _log_name(outcome)
     status = "ended by force" if outcome.status is None else f"exit status {outcome.status}"
     return (
-        f'<details><summary>{escape(outcome.boot.name)}: last lines, QEMU {status} (<a href="{escape(name)}">'
+        f"<details{' open' if outcome.error else ''}>"
+        f'<summary>{escape(outcome.boot.name)}: last lines, QEMU {status} (<a href="{escape(name)}">'
         f"{escape(name)}</a>)</summary><pre>{escape(last_lines(outcome.console, TAIL_LINES))}</pre></details>"
     )
 
