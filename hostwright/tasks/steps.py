@@ -61,10 +61,11 @@ def machine_file() -> Path:
 
 @cache
 def machine() -> Machine:
-    """The machine to build; a mistake in its file or in a fragment ends the run with status 2 before any work."""
+    """The machine to build; a mistake in its file, a fragment or the lock ends the run with status 2 at once."""
     try:
         found = model.load(machine_file())
         linux.requests(found)
+        root.load_lock()
         return found
     except UserError as error:
         report.fail_cleanly(str(error))
@@ -78,6 +79,7 @@ def host_packages() -> list[str]:
 
 
 def sources() -> Iterator[Task]:
+    machine()
     yield _fetching("buildroot", "the compilers and tools of buildroot/lock", _buildroot_files)
     for name in package.recipe_names():
         recipe = package.load_recipe(name)

@@ -59,7 +59,7 @@ def is_untouched(tree: Path) -> bool:
         ('name = "x"\nkernell = 1\n', "kernel"),
         ('name = "x"\n[[device]]\naddress = "0000:zz:00.0"\n', "0000:zz:00.0"),
         ('name = "x"\n[iommu]\nacs_override = ["downstraem"]\n', "downstream"),
-        ("name = \n", "line 1"),
+        ("name = \n", "bad.toml:1:"),
         ('name = "x"\n[kernel]\noptions = ["CONFIG_VFIO=n"]\n', "kconfig/vfio.config"),
     ],
 )
