@@ -81,6 +81,7 @@ class SelfCheck:
     kernel: str
     cmdline: str
     units: tuple[str, ...]
+    ids: Mapping[str, str]
     drivers: Mapping[str, str]
     groups: frozenset[frozenset[str]]
     modules: Mapping[str, str]
@@ -145,6 +146,7 @@ def read_document(document: Mapping[str, Any]) -> SelfCheck:
             kernel=document["kernel"],
             cmdline=document["cmdline"],
             units=tuple(document["iommu"]),
+            ids={device["address"]: device["id"] for device in document["devices"]},
             drivers={device["address"]: device["driver"] for device in document["devices"]},
             groups=frozenset(frozenset(group["devices"]) for group in document["groups"]),
             modules={
@@ -273,7 +275,7 @@ def _judge_boot(outcome: Outcome, machine: Machine, origin: Origin) -> Iterator[
     yield Row(boot.name, "power-off", *_check_power_off(outcome))
 
 
-NOTHING = SelfCheck("", "", (), {}, frozenset(), {}, (), frozenset())
+NOTHING = SelfCheck("", "", (), {}, {}, frozenset(), {}, (), frozenset())
 
 
 def _read(outcome: Outcome) -> tuple[SelfCheck | None, str]:
@@ -322,6 +324,7 @@ def _checks(machine: Machine, boot: Boot, origin: Origin) -> Iterator[tuple[str,
         "cmdline",
         lambda found: _compare_words(expected_words(machine, boot, origin), found.cmdline.split()),
     )
+    yield "lab", _check_lab
     yield "dmar", _check_dmar
     yield "remapping", _check_remapping
     for name in expected_modules(machine):
@@ -335,6 +338,7 @@ def _checks(machine: Machine, boot: Boot, origin: Origin) -> Iterator[tuple[str,
         _driver_check(lab.ROOT_DISK, drivers, "the root disk stays with the host"),
     )
     yield "vfio-pci", lambda found: _check_taken(drivers, found)
+    yield "by-address", _check_by_address
     yield "groups", lambda found: _check_groups(prediction, found)
     yield "override", lambda found: _check_override(prediction, found)
     yield "verdict", lambda found: _check_verdict(expected_failures(machine, passthrough), found)
@@ -353,6 +357,14 @@ def _compare_words(expected: Sequence[str], found: Sequence[str]) -> Finding:
 
 def _find_line(found: SelfCheck, *parts: str) -> str:
     return next((line for line in found.log if all(part in line for part in parts)), "")
+
+
+def _check_lab(found: SelfCheck) -> Finding:
+    """The table that all else is expected by: what QEMU made is what it says."""
+    wanted = {function.address: function.id for function in lab.FUNCTIONS}
+    differing = sorted(a for a in wanted.keys() | found.ids.keys() if wanted.get(a) != found.ids.get(a))
+    evidence = " ".join(f"{address}={found.ids.get(address, 'absent')}" for address in differing)
+    return f"the {len(wanted)} functions of the lab and their ids", evidence or "each of them", not differing
 
 
 def _check_dmar(found: SelfCheck) -> Finding:
@@ -410,6 +422,16 @@ def _check_taken(drivers: Mapping[str, str], found: SelfCheck) -> Finding:
     expected = sorted(address for address, driver in drivers.items() if driver == "vfio-pci")
     taken = sorted(address for address, driver in found.drivers.items() if driver == "vfio-pci")
     return f"vfio-pci has exactly: {_list(expected)}", _list(taken), expected == taken
+
+
+def _check_by_address(found: SelfCheck) -> Finding:
+    """drivers/vfio/pci/vfio_pci.c logs each of its ids=, whether or not a device is free to be taken by it."""
+    line = _find_line(found, "vfio_pci: add [")
+    return (
+        "vfio-pci takes nothing by id, which would be every device with it",
+        line or "no ids= in use",
+        not line,
+    )
 
 
 def _check_groups(prediction: Prediction, found: SelfCheck) -> Finding:

@@ -61,7 +61,7 @@ def red(rows: Sequence[Row]) -> set[tuple[str, str]]:
 def test_good_host_has_green_rows_only(host: Machine) -> None:
     rows = judge.judge(outcomes(host), host, ORIGIN)
     assert red(rows) == set()
-    assert len({(row.boot, row.name) for row in rows}) == len(rows) == 4 * 20 + 4
+    assert len({(row.boot, row.name) for row in rows}) == len(rows) == 4 * 22 + 4
 
 
 def test_every_row_has_expectation_and_evidence(host: Machine) -> None:
@@ -97,6 +97,14 @@ def without_log(sign: str) -> Spoil:
         document["log"] = [line for line in document["log"] if sign not in line]
 
     return spoil
+
+
+def with_log(line: str) -> Spoil:
+    return lambda document: document["log"].append(line)
+
+
+def other_id(address: str) -> Spoil:
+    return lambda document: device(document, address).update(id="144d:a808")
 
 
 def with_word(old: str, new: str) -> Spoil:
@@ -135,6 +143,8 @@ ALL = "all"
         (with_word("eeeeeeeeeeee", "ffffffffffff"), "cmdline"),
         (with_word("ro ", "ro ro "), "cmdline"),
         (with_word("console=tty0 console=ttyS0,115200", "console=ttyS0,115200 console=tty0"), "cmdline"),
+        (lambda document: document["devices"].pop(0), "lab all/same-groups"),
+        (other_id("0000:02:00.0"), "lab"),
         (put("iommu", []), "dmar"),
         (without_log("Directed I/O"), "dmar"),
         (without_log("DMAR-IR: Enabled"), "remapping"),
@@ -152,6 +162,10 @@ ALL = "all"
         (join_groups("0000:00:04.0", *GPU), "groups all/override-effect:uefi all/same-groups"),
         (without_log("0000:03:00.1: ACS overridden"), "override"),
         (without_log("ACS overridden"), "override"),
+        (
+            with_log("[    5.1] vfio_pci: add [1b36:0010[ffffffff:ffffffff]] class 0x000000/00000000"),
+            "by-address",
+        ),
         (put("failing", ["unnamed"]), "verdict"),
     ],
 )
@@ -213,7 +227,7 @@ def test_boot_without_an_answer_fails_every_row(host: Machine, document: Documen
         results[2].boot, document, error="no 'x' within 1 s; the console's last lines:\n    y"
     )
     rows = [row for row in judge.judge(results, host, ORIGIN) if row.boot == "bios"]
-    assert len(rows) == 20
+    assert len(rows) == 22
     # SeaBIOS has told its name by nothing, and nothing was read from the self-check.
     assert all(not row.ok for row in rows)
     assert red(judge.judge(results, host, ORIGIN)) >= {(ALL, "same-groups"), (ALL, "override-effect:bios")}
@@ -510,7 +524,7 @@ def test_page_shows_every_row_and_needs_no_network(host: Machine) -> None:
     assert page.loads == [f"{boot.name}.log" for boot in judge.plan_boots(host)]
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
     assert not re.search("https?://|@import", report.render_html(whole(host)))
-    assert "84 of 84 expectations met" in page.shown
+    assert "92 of 92 expectations met" in page.shown
 
 
 def test_page_shows_drivers_and_groups_of_every_boot(host: Machine) -> None:
@@ -533,7 +547,7 @@ def test_what_a_machine_says_is_not_markup(host: Machine) -> None:
 def test_report_for_programs(host: Machine) -> None:
     content = json.loads(report.render_json(whole(host)))
     assert content["verdict"] == "pass"
-    assert len(content["rows"]) == 84
+    assert len(content["rows"]) == 92
     assert [boot["name"] for boot in content["boots"]] == ["uefi", "uefi-fallback", "bios", "bios-fallback"]
     assert content["boots"][0]["selfcheck"]["verdict"] == "pass"
     assert json.loads(report.render_json(verdict([Row("a", "b", "c", "d", False)])))["verdict"] == "fail"
