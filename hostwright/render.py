@@ -60,6 +60,7 @@ def render_text(template_text: str, name: str, values: Mapping[str, object]) -> 
         autoescape=False,
     )
     environment.filters["grub_word"] = grub_word
+    environment.tests["serial_console"] = is_serial_console
     try:
         return environment.from_string(template_text).render(values)
     except jinja2.TemplateSyntaxError as error:
@@ -67,6 +68,11 @@ def render_text(template_text: str, name: str, values: Mapping[str, object]) -> 
     except jinja2.UndefinedError as error:
         hint = f"the template may name {', '.join(sorted(values))} and their attributes"
         raise UserError(f"{name}{_template_line(error)}: {error.message}", hint) from None
+
+
+def is_serial_console(word: str) -> bool:
+    """Whether a word of the kernel's command line names a serial console."""
+    return word.startswith("console=ttyS")
 
 
 def grub_word(word: str) -> str:

@@ -52,6 +52,12 @@ BUILDROOT_STAMP = paths.DIST / "buildroot.json"
 CONFIG_FILE = paths.KERNEL / "config"
 SPECIAL = ("linux", "edk2")
 
+# A proof is as old as the code that gave it.
+_PROOF_ROOMS = [
+    paths.TREE / "hostwright" / f"{room}.py"
+    for room in ("lab", "iommu", "qemu", "console", "judge", "proof", "report")
+]
+
 
 @cache
 def machine_file() -> Path:
@@ -292,7 +298,7 @@ def prove() -> Task:
     return step(
         "boot dist/host.img in an emulated VT-d machine and check it from inside",
         act,
-        reads=[paths.HOST_IMAGE, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd"],
+        reads=[paths.HOST_IMAGE, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd", *_PROOF_ROOMS],
         writes=[paths.PROOF / "report.json", paths.PROOF / "report.html"],
         counted=False,
     )

@@ -110,13 +110,13 @@ def test_grub_loads_microcode_when_the_machine_has_some(host: Path, given: str, 
     assert render("boot/grub/grub.cfg.j2", host).count("\n  initrd /boot/microcode.img\n") == initrds
 
 
-def test_a_serial_line_of_the_machine_comes_after_the_first_port(host: Path) -> None:
-    """The kernel takes the last console= as /dev/console, where the self-check prints."""
+def test_a_serial_line_of_the_machine_replaces_the_first_port(host: Path) -> None:
+    """Linux takes the first serial console that is named; its last console= is /dev/console, for the self-check."""
     host.write_text(NAME + '[kernel]\ncmdline = ["console=ttyS1,57600n8"]\n')
     text = render("boot/grub/grub.cfg.j2", host)
     assert "  if serial --unit=1 --speed=57600; then\n" in text
     consoles = [word for word in boot_entries(text)["normal"] if word.startswith("console=")]
-    assert consoles == ["console=tty0", "console=ttyS0,115200", "console=ttyS1,57600n8"]
+    assert consoles == ["console=tty0", "console=ttyS1,57600n8"]
     gettys = [
         line.split(":", 3)[3] for line in render("etc/inittab.j2", host).splitlines() if "getty ttyS" in line
     ]
