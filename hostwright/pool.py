@@ -49,12 +49,20 @@ def close() -> None:
             remove(place)
 
 
+def _remove_leftovers(base: Path) -> None:
+    """Remove the pools of runs that were killed."""
+    for place in base.glob("jobs-*-*"):
+        if not Path("/proc", place.name.split("-")[1]).exists():
+            remove(place)
+
+
 def _open() -> tuple[Path, int]:
     with _lock:
         if not _opened:
             base = paths.cache() / "run"
             base.mkdir(parents=True, exist_ok=True)
-            place = Path(tempfile.mkdtemp(prefix="jobs-", dir=base))
+            _remove_leftovers(base)
+            place = Path(tempfile.mkdtemp(prefix=f"jobs-{os.getpid()}-", dir=base))
             os.mkfifo(place / "pool")
             # Opened for both directions, so that neither end ever sees the FIFO closed.
             descriptor = os.open(place / "pool", os.O_RDWR)

@@ -112,6 +112,18 @@ def test_the_pool_holds_one_token_a_processor(tmp_path: Path, monkeypatch: pytes
     assert list((tmp_path / "hostwright/run").iterdir()) == []
 
 
+def test_the_pool_of_a_killed_run_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    ended = tmp_path / "hostwright/run/jobs-4194305-x"
+    running = tmp_path / f"hostwright/run/jobs-{os.getpid()}-x"
+    for place in (ended, running):
+        place.mkdir(parents=True)
+    pool.close()
+    pool.folder()
+    pool.close()
+    assert not ended.exists() and running.exists()
+
+
 def test_times_are_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     progress.remember("kernel", 12.34)
