@@ -136,6 +136,8 @@ def _execute(recipe: Recipe, what: str, script: str, log: Path) -> None:
     work = _work(recipe)
     (work / "build" / "script").write_text(script)
     folders = ("sources", "patches", "build", "out")
+    # A finished build has taken its staged tree away.
+    (work / "out").mkdir(exist_ok=True)
     binds = tuple(
         sandbox.Bind(work / name, f"/{name}", writable=name in ("build", "out")) for name in folders
     )
