@@ -1,8 +1,6 @@
 """Style, types and tests; the same for people and for CI."""
 
 import sys
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from hostwright import paths, run
@@ -13,6 +11,9 @@ PYTHON_FILES = ("dodo.py", "hostwright", "recipes", "tests")
 FAST = ("tests/unit", "tests/recipes")
 BUILT = ("tests/build", "tests/boot")
 
+# Most of the fast tests wait for a child or a clock: more of them at a time than there are processors.
+AT_A_TIME = ("-n", "4", "--dist", "worksteal")
+
 
 def lint() -> Task:
     return step("check style, types and shell scripts", _lint, always=True)
@@ -21,7 +22,7 @@ def lint() -> Task:
 def test_fast() -> Task:
     task = step(
         "lint, unit and recipe tests: everything that needs no build",
-        partial(_pytest, FAST),
+        _test_fast,
         after=["lint"],
         always=True,
     )
@@ -32,7 +33,7 @@ def test() -> Task:
     built = ["lint", "host", "prove"]
     return step(
         "all tests, on what was really built and booted",
-        partial(_pytest, (*FAST, *BUILT)),
+        _test_all,
         after=built,
         always=True,
     )
@@ -74,6 +75,16 @@ def is_shell(file: Path) -> bool:
         return source.readline().split()[:1] == [b"#!/bin/sh"]
 
 
-def _pytest(folders: Sequence[str]) -> None:
-    if run.attached([sys.executable, "-m", "pytest", "--durations=5", *folders], paths.TREE) != 0:
+def _test_fast() -> None:
+    _pytest(*AT_A_TIME, *FAST)
+
+
+def _test_all() -> None:
+    _test_fast()
+    # These share the machine with QEMU and limit how long a boot may take: one at a time.
+    _pytest(*BUILT)
+
+
+def _pytest(*words: str) -> None:
+    if run.attached([sys.executable, "-m", "pytest", "--durations=5", *words], paths.TREE) != 0:
         raise UserError("the tests above failed")
