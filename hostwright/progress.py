@@ -14,6 +14,7 @@ from pathlib import Path
 from hostwright import files, paths
 
 QUIET_S = 30.0
+FROM_STORE_S = 2.0
 LIVE_S = 0.5
 
 
@@ -50,7 +51,9 @@ def _measured() -> dict[str, float]:
 
 
 def remember(task: str, seconds: float) -> None:
-    """Keep how long a task took, for the estimates of later runs."""
+    """Keep how long a task took, for the estimates of later runs; what came out of the store tells nothing."""
+    if seconds < FROM_STORE_S:
+        return
     with files.locked(paths.cache() / "times.lock"):
         files.write(
             paths.cache() / "times.json", json.dumps({**_measured(), task: round(seconds, 1)}, indent=1)

@@ -34,10 +34,12 @@ from hostwright.machine import Machine
 from hostwright.recipe import Recipe
 from hostwright.tasks import report
 from hostwright.tasks.define import Task, step
+from hostwright.tasks.state import Checker
 
 CONFIG = {
     "default_tasks": ["host", "prove"],
     "backend": "state",
+    "check_file_uptodate": Checker,
     "dep_file": str(paths.STATE),
     "reporter": report.Reporter,
     "num_process": pool.jobs(),

@@ -33,7 +33,7 @@ MARKS = (b"/build/", b"/sysroot/", b"/out/", b"hostwright\0")
 def built(name: str) -> store.Built:
     """The package as this tree built it."""
     if not store.is_stamped(name):
-        pytest.skip(f"{name} is not built; run ./doit package:{name}")
+        pytest.fail(f"{name} is not built; run ./doit package:{name}")
     return store.read_stamp(name)
 
 

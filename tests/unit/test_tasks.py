@@ -12,7 +12,7 @@ from doit.exceptions import TaskError, TaskFailed
 
 from hostwright import pool, progress, run
 from hostwright.errors import UserError
-from hostwright.tasks import define
+from hostwright.tasks import define, steps
 from hostwright.tasks.state import Checker, State
 
 
@@ -25,6 +25,10 @@ def test_an_equal_time_stamp_does_not_hide_a_change(tmp_path: Path) -> None:
     file.write_text("two")
     os.utime(file, (5, 5))
     assert Checker().check_modified(str(file), file.stat(), state)
+
+
+def test_doit_is_given_the_checker() -> None:
+    assert steps.CONFIG["check_file_uptodate"] is Checker
 
 
 def test_a_touched_file_is_unchanged(tmp_path: Path) -> None:
@@ -127,6 +131,7 @@ def test_the_pool_of_a_killed_run_is_removed(tmp_path: Path, monkeypatch: pytest
 def test_times_are_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     progress.remember("kernel", 12.34)
+    progress.remember("kernel", 0.4)
     assert progress.expected_times()["kernel"] == 12.3
     (tmp_path / "hostwright/times.json").write_text("{")
     assert progress.expected_times()["kernel"] > 60
