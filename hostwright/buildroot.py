@@ -23,6 +23,8 @@ COMPILER_DEV = ("libgcc-14-dev", "libstdc++-14-dev")
 
 # What package scripts would have made: alternatives, and the accounts that builds look up.
 LINKS = {
+    "usr/bin/aclocal": "aclocal-1.17",
+    "usr/bin/automake": "automake-1.17",
     "usr/bin/awk": "gawk",
     "usr/bin/cc": "gcc",
     "usr/bin/c++": "g++",

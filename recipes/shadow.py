@@ -1,0 +1,27 @@
+"""shadow: login, passwd and the programs that keep accounts."""
+
+from hostwright.recipe import Configure, Recipe, Source
+
+RECIPE = Recipe(
+    name="shadow",
+    version="4.17.4",
+    license="BSD-3-Clause",
+    home="https://github.com/shadow-maint/shadow",
+    source=Source(
+        "pool/main/s/shadow/shadow_4.17.4.orig.tar.xz",
+        sha256="554801054694ff7d8a7abdf0d6ece34e2f16e111673cc01b8c9ee1278451181e",
+    ),
+    needs=("glibc", "libxcrypt"),
+    build=Configure(
+        before=("sed -i 's| po contrib doc etc tests/unit| etc|' Makefile.in",),
+        options=(
+            *("--disable-static", "--disable-nls", "--disable-logind", "--disable-subordinate-ids"),
+            *("--without-libpam", "--without-libbsd", "--without-su", "--without-nscd", "--without-sssd"),
+            "--with-yescrypt",
+        ),
+        # Its own default is /bin and /sbin for some.
+        make=("exec_prefix=/usr",),
+        after=("sed -i 's/^#ENCRYPT_METHOD .*/ENCRYPT_METHOD YESCRYPT/' \"$OUT/etc/login.defs\"",),
+    ),
+    smoke=("/usr/bin/passwd", "--help"),
+)
