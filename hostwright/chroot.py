@@ -71,9 +71,13 @@ def _bound(source: Path, target: Path, writable: bool) -> Iterator[None]:
     if writable and source.is_dir() and not _is_pool(source):
         files.remove(target)
         shutil.move(source, target)
+        # What the job makes there, a socket above all, is found under both names while it runs.
+        source.symlink_to(target)
         try:
             yield
         finally:
+            source.unlink()
+            _remove_sockets(target)
             shutil.move(target, source)
         return
     if _is_pool(source):
@@ -84,6 +88,13 @@ def _bound(source: Path, target: Path, writable: bool) -> Iterator[None]:
     else:
         shutil.copy(source, target)
     yield
+
+
+def _remove_sockets(folder: Path) -> None:
+    """A killed job leaves its sockets, which cannot be moved to another file system."""
+    for place in folder.iterdir():
+        if place.is_socket():
+            place.unlink()
 
 
 def _is_pool(source: Path) -> bool:

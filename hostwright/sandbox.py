@@ -1,4 +1,4 @@
-"""Where every build and every emulated machine runs: no network, fixed paths, a clean environment.
+"""Where every build and every emulated machine runs: no network unless asked for, fixed paths, a clean environment.
 
     Job (argv, binds, view) --plan_bwrap()--> argv    user namespaces, or root with mounts
                             --plan_chroot()-> argv    root where neither is allowed (a plain container)
@@ -62,6 +62,8 @@ class Job:
     env: tuple[tuple[str, str], ...] = ()
     cwd: str = "/build"
     devices: tuple[str, ...] = field(default=())
+    # For an emulated machine that is watched and fed over loopback; a build never has it.
+    network: bool = False
 
 
 def environment(job: Job) -> dict[str, str]:
@@ -73,7 +75,8 @@ def plan_bwrap(job: Job, tools: Path) -> list[str]:
     """The argv that runs `job` under bubblewrap; `tools` is the build root that bwrap itself comes from."""
     return [
         str(tools / LOADER), "--library-path", str(tools / LIBRARIES), str(tools / "usr/bin/bwrap"),
-        "--unshare-all", "--uid", "0", "--gid", "0",
+        "--unshare-all", *(("--share-net",) if job.network else ()),
+        "--uid", "0", "--gid", "0",
         "--hostname", "hostwright",
         "--die-with-parent", "--new-session", "--clearenv",
         "--ro-bind", str(job.root), "/",

@@ -1,12 +1,14 @@
 """The sandbox's argv: what is open to a build and what is not."""
 
 import os
+import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hostwright import run, sandbox
+from hostwright import chroot, run, sandbox
 from hostwright.errors import UserError
 from hostwright.recipe import EPOCH
 from hostwright.sandbox import Bind, Job
@@ -38,6 +40,14 @@ def test_no_network_and_no_namespace_is_shared() -> None:
     argv = sandbox.plan_bwrap(JOB, TOOLS)
     assert "--unshare-all" in argv and "--share-net" not in argv
     assert "--die-with-parent" in argv
+
+
+def test_a_watched_machine_gets_the_network_and_nothing_else() -> None:
+    closed = sandbox.plan_bwrap(JOB, TOOLS)
+    shared = sandbox.plan_bwrap(replace(JOB, network=True), TOOLS)
+    assert [word for word in shared if word != "--share-net"] == closed
+    # bubblewrap takes options in order: sharing comes after the word that unshares everything.
+    assert shared.index("--share-net") > shared.index("--unshare-all")
 
 
 def test_only_what_is_declared_can_be_written() -> None:
@@ -87,3 +97,18 @@ def test_a_plain_user_without_namespaces_is_told_what_to_do(monkeypatch: pytest.
     assert "kernel.unprivileged_userns_clone" in error.value.hint
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert sandbox._find_mode(TOOLS) == "chroot"
+
+
+def test_what_a_chroot_writes_is_seen_outside_at_once(tmp_path: Path) -> None:
+    outside, inside = tmp_path / "folder", tmp_path / "slot" / "output"
+    outside.mkdir()
+    (outside / "disk").write_text("before")
+    with chroot._bound(outside, inside, writable=True):
+        assert (inside / "disk").read_text() == "before"
+        (inside / "log").write_text("after")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(inside / "qmp"))
+        assert (outside / "log").read_text() == "after"
+        assert (outside / "qmp").is_socket()
+    assert not outside.is_symlink()
+    assert {file.name for file in outside.iterdir()} == {"disk", "log"}
