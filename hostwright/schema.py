@@ -284,16 +284,27 @@ def _find_line(content: str, way: Way) -> int:
     for number, row in enumerate(content.splitlines(), start=1):
         head = row.strip()
         if head.startswith("["):
-            place = table = _key_parts(head.lstrip("[").partition("]")[0])
-            if head.startswith("[["):
-                counts[place] = counts.get(place, -1) + 1
-                place = table = (*place, counts[place])
+            place = table = _header_way(head, counts)
         else:
             place = (*table, *_key_parts(row.partition("=")[0]))
         common = min(len(place), len(way))
         if common > length and place[:common] == way[:common]:
             best, length = number, common
     return best
+
+
+def _header_way(head: str, counts: dict[Way, int]) -> Way:
+    """Where a header leads; `counts` has the index of the last table of each array so far, and is kept."""
+    *above, last = _key_parts(head.lstrip("[").partition("]")[0])
+    way: Way = ()
+    for part in above:
+        way = (*way, part)
+        way = (*way, counts[way]) if way in counts else way
+    way = (*way, last)
+    if not head.startswith("[["):
+        return way
+    counts[way] = counts.get(way, -1) + 1
+    return (*way, counts[way])
 
 
 def _key_parts(dotted: str) -> Way:

@@ -183,6 +183,19 @@ ONE_KEY = [
     ("guest[0].mac", '"01:00:00:00:00:01"', '"52:54:00:00:00:01"'),
     ("guest[0].mac", '"00:16:3e:ab:00:01"', '"52:54:00:ab:00:01"'),
     ("guest[0].devices[0]", '"01:00.1"', "[[device]]"),
+    ("guest[0].install.user", '"Root"', "begin with a letter"),
+    ("guest[0].install.user", '"root"', "another name"),
+    ("guest[0].install.ssh_keys[0]", '"ssh-ed25519 AAAA"', ".pub"),
+    ("guest[0].install.password_hash", '"secret"', "openssl passwd -6"),
+    ("guest[0].install.locale", '"de_DE"', "de_DE.UTF-8"),
+    ("guest[0].install.keyboard", '"US"', "XKB"),
+    ("guest[0].install.timezone", '"Berlin"', "Area/City"),
+    ("guest[0].install.filesystem", '"btrfs"', "ext4"),
+    ("guest[0].install.presets[0]", '"dokcer"', 'did you mean "docker"?'),
+    ("guest[0].install.packages[0]", '"Htop!"', "apt search"),
+    ("guest[0].install.cmdline[0]", '"root=/dev/vda"', "leave it out"),
+    ("guest[0].install.preseed[0]", '"d-i nonsense"', "owner/question"),
+    ("guest[0].install.late_commands[0]", '"no-such.sh"', "relative to this file"),
 ]
 # The same where one key is not enough: the file, and line (0: none), key and value of the message.
 MORE_KEYS = {
@@ -311,7 +324,9 @@ def place(key: str, value: str) -> str:
         each: given for each, given in REQUIRED.get(table.removesuffix("[0]"), {}).items() if each != name
     }
     lines = [] if name == "name" and not table else [NAME.strip()]
-    if table:
+    if table == "guest[0].install":
+        lines += [*GUEST.strip().splitlines(), "[guest.install]"]
+    elif table:
         lines.append(f"[[{table[:-3]}]]" if table.endswith("[0]") else f"[{table}]")
         lines += [f"{each} = {given}" for each, given in needed.items()]
     return "\n".join([*lines, f"{name} = [{value}]" if index else f"{name} = {value}"])

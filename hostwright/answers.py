@@ -1,0 +1,109 @@
+"""`[guest.install]` of host.toml: what Debian's installer is told, as a checked value.
+
+host.toml -> machine.load -> Guest.install: Install -> preseed
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostwright import values
+from hostwright.schema import BadValueError, Field, Section, line, matching, nearest, one_of, sequence, text
+
+# What the presets put on the guest beside Debian's base system, the kernel and OpenSSH.
+PRESETS = {
+    "minimal": (),
+    "docker": ("docker.io", "docker-cli", "containerd", "iptables"),
+    "nvidia": ("nvidia-driver", "nvidia-smi", "linux-headers-amd64", "dkms", "build-essential"),
+}
+
+
+@dataclass(frozen=True)
+class Install:
+    """The answers to the installer. `timezone` None is the host's; `ssh_keys` empty: a key pair is made for the guest.
+
+    `preseed` has further lines of preseed.cfg; `late_commands` are scripts run inside the new system, in order.
+    """
+
+    user: str
+    ssh_keys: tuple[str, ...]
+    password_hash: str | None
+    locale: str
+    keyboard: str
+    timezone: str | None
+    filesystem: str
+    presets: tuple[str, ...]
+    packages: tuple[str, ...]
+    cmdline: tuple[str, ...]
+    preseed: tuple[str, ...]
+    late_commands: tuple[Path, ...]
+
+
+# Accounts of base-passwd, which the installer refuses (user-setup's reserved-usernames).
+_RESERVED = frozenset(
+    (
+        *("root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy"),
+        *("www-data", "backup", "list", "irc", "nobody", "sshd", "admin"),
+    )
+)
+
+
+def _user(raw: object) -> str:
+    name = text(raw)
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", name):
+        raise BadValueError("not a user name", "begin with a letter; then a-z, 0-9, _ and -, 31 in all")
+    if name in _RESERVED:
+        raise BadValueError("belongs to the system", 'choose another name, such as "debian"')
+    return name
+
+
+def _preset(raw: object) -> str:
+    name = text(raw)
+    if name not in PRESETS:
+        raise BadValueError("no such preset", nearest(name, PRESETS))
+    return name
+
+
+_locale = matching(
+    r"C\.UTF-8|[a-z]{2,3}_[A-Z]{2}\.UTF-8", "not a UTF-8 locale", 'write it as in "de_DE.UTF-8"'
+)
+_keyboard = matching(r"[a-z]{2,8}", "not a keyboard layout", 'write the name that XKB gives it: "us", "de"')
+# Debian Policy, section 5.6.7.
+_package = matching(r"[a-z0-9][a-z0-9+.-]+", "not a package name", "as `apt search` shows it")
+
+
+def _preseed_line(raw: object) -> str:
+    """owner, question, type, value: the form of debconf-set-selections(1)."""
+    words = line(raw).split(maxsplit=3)
+    if len(words) < 3 or "/" not in words[1]:
+        raise BadValueError(
+            "not a line of preseed.cfg", 'write "d-i owner/question type value": "d-i time/zone string UTC"'
+        )
+    return " ".join(words)
+
+
+def _script(raw: object) -> Path:
+    return Path(line(raw))
+
+
+INSTALL = Section(
+    Install,
+    {
+        "user": Field(_user, 'user = "debian"', default="debian"),
+        "ssh_keys": Field(
+            sequence(values.ssh_key, values.ssh_key_data), 'ssh_keys = ["ssh-ed25519 AAAA..."]', default=[]
+        ),
+        "password_hash": Field(values.password_hash, 'password_hash = "$6$..."'),
+        "locale": Field(_locale, 'locale = "en_US.UTF-8"', default="en_US.UTF-8"),
+        "keyboard": Field(_keyboard, 'keyboard = "us"', default="us"),
+        "timezone": Field(values.timezone, 'timezone = "Europe/Berlin"'),
+        "filesystem": Field(one_of("ext4", "xfs"), 'filesystem = "ext4"', default="ext4"),
+        "presets": Field(sequence(_preset), 'presets = ["docker"]', default=["minimal"]),
+        "packages": Field(sequence(_package), 'packages = ["htop"]', default=[]),
+        "cmdline": Field(sequence(values.cmdline_word), 'cmdline = ["quiet"]', default=[]),
+        "preseed": Field(
+            sequence(_preseed_line), 'preseed = ["d-i clock-setup/ntp boolean true"]', default=[]
+        ),
+        "late_commands": Field(sequence(_script), 'late_commands = ["setup.sh"]', default=[]),
+    },
+)

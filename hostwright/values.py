@@ -1,0 +1,286 @@
+"""What a single value of host.toml may be: names, PCI addresses, kernel words, keys and hashes, network addresses.
+
+Each check takes the value as TOML gives it and returns it as the engine wants it, or raises BadValueError (`schema`).
+"""
+
+import re
+from binascii import a2b_base64
+from ipaddress import IPv4Address, IPv4Interface, ip_address
+from pathlib import Path
+
+from hostwright.schema import BadValueError, line, matching, nearest, sequence, text
+
+# As many as the kernel patch keeps.
+MOST_OVERRIDE_IDS = 64
+
+# Names.
+
+label = matching(
+    r"[a-z0-9](?:[a-z0-9-]{0,29}[a-z0-9])?",
+    "must be 1 to 31 of a-z, 0-9 and -, with no - at either end",
+    "it names files and machines: write something like lab-1",
+)
+
+
+def hostname(raw: object) -> str:
+    """RFC 1123 section 2.1, within the 64 bytes that Linux keeps (HOST_NAME_MAX)."""
+    name = text(raw)
+    labels = name.split(".")
+    good = all(re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", each) for each in labels)
+    if not good or len(name) > 64:
+        hint = "use labels of a-z, 0-9 and - joined by dots, no - at an end of a label, 64 characters at most"
+        raise BadValueError("not a host name (RFC 1123)", hint)
+    if re.fullmatch(r"[0-9]+", labels[-1]):
+        raise BadValueError(
+            "looks like an address, not a host name", "let the last label have a letter in it"
+        )
+    return name
+
+
+_AREAS = (
+    *("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic"),
+    *("Australia", "Etc", "Europe", "Indian", "Pacific"),
+)
+
+
+def timezone(raw: object) -> str:
+    zone = text(raw)
+    if zone == "UTC":
+        return zone
+    if not re.fullmatch(r"[A-Za-z]+(?:/[A-Z][A-Za-z0-9_+-]*){1,2}", zone):
+        raise BadValueError("not a time zone name", 'write "UTC" or Area/City as in "Europe/Berlin"')
+    area = zone.partition("/")[0]
+    if area not in _AREAS:
+        raise BadValueError(f'there is no time zone area "{area}"', nearest(area, _AREAS))
+    return zone
+
+
+# PCI.
+
+_ADDRESS_HINT = 'write it as lspci -D shows it, "0000:82:00.0" or "82:00.0"'
+
+
+def address(raw: object) -> str:
+    match = re.fullmatch(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-9a-f])", text(raw).lower())
+    if not match:
+        raise BadValueError("not a PCI address", _ADDRESS_HINT)
+    domain, bus, device, function = match.groups()
+    if int(device, 16) > 0x1F:
+        raise BadValueError(f"device number {device} is above 1f", _ADDRESS_HINT)
+    if int(function, 16) > 7:
+        raise BadValueError(f"function number {function} is above 7", _ADDRESS_HINT)
+    return f"{domain or '0000'}:{bus}:{device}.{function}"
+
+
+def device_id(raw: object) -> str:
+    number = text(raw).lower()
+    if not re.fullmatch(r"[0-9a-f]{4}:[0-9a-f]{4}", number):
+        raise BadValueError("not a PCI id", 'write vendor:device as lspci -nn shows it: "10de:1e37"')
+    return number
+
+
+_OVERRIDE_WORDS = ("downstream", "multifunction")
+
+
+def _override_word(raw: object) -> str:
+    word = text(raw)
+    if word in _OVERRIDE_WORDS:
+        return word
+    if not word.lower().startswith("id:"):
+        hint = nearest(word, (*_OVERRIDE_WORDS, "id:vvvv:dddd"))
+        raise BadValueError("no such override word", f"{hint}; one word an entry")
+    if not re.fullmatch(r"id:[0-9a-f]{4}:[0-9a-f]{4}", word.lower()):
+        raise BadValueError("not id:vvvv:dddd", 'write four hexadecimal digits each: "id:10de:1e37"')
+    return word.lower()
+
+
+def acs_override(raw: object) -> tuple[str, ...]:
+    words: tuple[str, ...] = sequence(_override_word)(raw)
+    count = sum(word.startswith("id:") for word in words)
+    if count > MOST_OVERRIDE_IDS:
+        hint = f"the kernel keeps {MOST_OVERRIDE_IDS}: use downstream or multifunction instead"
+        raise BadValueError(f"{count} ids are too many", hint)
+    return words
+
+
+# The kernel.
+
+# Words that something else decides, by their beginning (after = or .) or as a whole, and what decides them.
+_DECIDED_ELSEWHERE = {
+    "root=": "leave it out: the image sets it from its own root partition",
+    "ro": "leave it out: the image sets it",
+    "rw": "leave it out: the image mounts its root itself",
+    "initrd=": "set kernel.microcode; there is no other initrd",
+    "iommu=": "leave it out: iommu=pt is set wherever devices are passed through",
+    "intel_iommu=": "set iommu.vendor; its further settings go into iommu.extra",
+    "amd_iommu=": "set iommu.vendor; its further settings go into iommu.extra",
+    "pcie_acs_override=": "set iommu.acs_override",
+    "vfio_pci.ids=": "name the device by address in a [[device]] table: an id takes every match",
+    "hostwright.": "leave it out: the boot entries set it",
+    "--": "leave it out: it would end the kernel's words",
+}
+
+
+def _kernel_word(raw: object) -> str:
+    word = text(raw)
+    # GRUB puts a backslash before quotes and backslashes on the way to the kernel (grub-core/lib/cmdline.c).
+    if not re.fullmatch(r"[!-~]+", word) or re.search(r"[\\\"']", word):
+        hint = "one word an entry: printable ASCII without spaces, quotes and backslashes"
+        raise BadValueError("not a kernel command line word", hint)
+    return word
+
+
+def cmdline_word(raw: object) -> str:
+    word = _kernel_word(raw)
+    name, equals, _ = word.partition("=")
+    # The kernel takes - and _ in a parameter's name as equal (kernel/params.c parameqn()).
+    plain = name if name == "--" else name.replace("-", "_") + equals
+    for decided, hint in _DECIDED_ELSEWHERE.items():
+        if plain == decided or (decided.endswith(".") and plain.startswith(decided)):
+            raise BadValueError("not to be set here", hint)
+    return word
+
+
+def extra_word(raw: object) -> str:
+    word = _kernel_word(raw)
+    name, _, values = word.partition("=")
+    if name not in ("intel_iommu", "amd_iommu"):
+        return cmdline_word(word)
+    if {"on", "off"} & set(values.split(",")):
+        raise BadValueError("not to be set here", "set iommu.vendor: it turns the IOMMU on")
+    return word
+
+
+def option(raw: object) -> str:
+    setting = text(raw)
+    value = r'[ymn]|-?[0-9]+|0x[0-9a-fA-F]+|"[ !#-\[\]-~]*"'
+    if not re.fullmatch(rf"CONFIG_[A-Za-z0-9_]+=(?:{value})", setting):
+        hint = 'write CONFIG_NAME=y, =m, =n, a number or a "string", with no space around ='
+        raise BadValueError("not a kernel option", hint)
+    return setting
+
+
+def option_name(setting: str) -> str:
+    return setting.partition("=")[0]
+
+
+module = matching(
+    r"[A-Za-z0-9_-]+(?: [!-~]+)*",
+    "not a module name",
+    'write the name, then its options if any: "kvm_intel nested=1"',
+)
+
+
+def module_name(entry: str) -> str:
+    return entry.partition(" ")[0].replace("-", "_")
+
+
+def microcode(raw: object) -> Path:
+    return Path(line(raw))
+
+
+# Access.
+
+_KEY_TYPES = (
+    *("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
+    *("sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"),
+)
+_KEY_HINT = "paste the one line of a .pub file, such as ~/.ssh/id_ed25519.pub"
+
+
+def ssh_key(raw: object) -> str:
+    """A line of authorized_keys, without options. Its data begins with its type (RFC 4253 section 6.6)."""
+    if "PRIVATE KEY" in text(raw):
+        raise BadValueError("this is a private key", f"take it out of this file; {_KEY_HINT}", secret=True)
+    key = line(raw)
+    kind, _, rest = key.partition(" ")
+    if kind not in _KEY_TYPES:
+        raise BadValueError("does not start with a key type", f"{_KEY_HINT}; {nearest(kind, _KEY_TYPES)}")
+    try:
+        data = a2b_base64(rest.partition(" ")[0], strict_mode=True)
+    except ValueError:
+        raise BadValueError("the base64 of the key is damaged", _KEY_HINT) from None
+    start = len(kind).to_bytes(4, "big") + kind.encode()
+    if not data.startswith(start) or len(data) < len(start) + 32:
+        raise BadValueError(f"the data is not that of a whole {kind} key", _KEY_HINT)
+    return key
+
+
+def ssh_key_data(key: str) -> str:
+    return key.split(" ")[1]
+
+
+# crypt(5): yescrypt and gost-yescrypt, bcrypt, sha512crypt, sha256crypt.
+_HASH = (
+    r"\$g?y\$[./0-9A-Za-z]+\$[./0-9A-Za-z]{1,86}\$[./0-9A-Za-z]{43}"
+    r"|\$2[aby]\$[0-9]{2}\$[./0-9A-Za-z]{53}"
+    r"|\$6\$(?:rounds=[0-9]{4,9}\$)?[./0-9A-Za-z]{1,16}\$[./0-9A-Za-z]{86}"
+    r"|\$5\$(?:rounds=[0-9]{4,9}\$)?[./0-9A-Za-z]{1,16}\$[./0-9A-Za-z]{43}"
+)
+
+
+def password_hash(raw: object) -> str:
+    if not re.fullmatch(_HASH, text(raw)):
+        hint = "make one with `openssl passwd -6`; leave the key out to lock the password"
+        raise BadValueError("not a crypt hash ($y$, $6$, $5$ or $2b$)", hint, secret=True)
+    return text(raw)
+
+
+# Network.
+
+
+def interface(raw: object) -> str:
+    """A name that the kernel takes (net/core/dev.c dev_valid_name()) and no file name or sysctl misreads."""
+    name = text(raw)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}", name) or name in ("lo", "all", "default"):
+        hint = "at most 15 of letters, digits, . _ and -; not lo, all or default"
+        raise BadValueError("not a network interface name", hint)
+    return name
+
+
+_HOST_ADDRESS_HINT = 'write "dhcp" or IPv4/prefix as in "192.168.1.10/24"'
+
+
+def host_address(raw: object) -> str:
+    given = text(raw)
+    if given == "dhcp":
+        return given
+    try:
+        found = IPv4Interface(given)
+    except ValueError:
+        raise BadValueError("not an IPv4 address with its prefix", _HOST_ADDRESS_HINT) from None
+    if "/" not in given:
+        raise BadValueError("the prefix length is missing", _HOST_ADDRESS_HINT)
+    ip, net = found.ip, found.network
+    if ip.is_multicast or ip.is_unspecified or ip.is_loopback or ip.is_reserved:
+        raise BadValueError("not an address that a host can have", _HOST_ADDRESS_HINT)
+    if net.prefixlen < 31 and ip in (net.network_address, net.broadcast_address):
+        raise BadValueError(f"is the network's own or its broadcast address in {net}", _HOST_ADDRESS_HINT)
+    return found.with_prefixlen
+
+
+def gateway(raw: object) -> str:
+    try:
+        return str(IPv4Address(text(raw)))
+    except ValueError:
+        raise BadValueError("not an IPv4 address", 'write the router\'s address: "192.168.1.1"') from None
+
+
+def nameserver(raw: object) -> str:
+    try:
+        return str(ip_address(text(raw)))
+    except ValueError:
+        raise BadValueError("not an IP address", 'write an address, not a name: "192.168.1.1"') from None
+
+
+def mac(raw: object) -> str:
+    """A unicast address with the locally administered bit (IEEE 802 section 8.2), in lower case."""
+    given = text(raw).lower()
+    if not re.fullmatch(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}", given):
+        raise BadValueError("not a MAC address", 'write six pairs of digits: "52:54:00:12:34:56"')
+    hint = f'for example: mac = "52:54:00{given[8:]}"'
+    if int(given[:2], 16) & 1:
+        raise BadValueError("is a multicast address, which no card can have", hint)
+    if not int(given[:2], 16) & 2:
+        raise BadValueError("is not locally administered: it may belong to a real card", hint)
+    return given
