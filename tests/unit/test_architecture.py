@@ -10,7 +10,21 @@ import pytest
 
 from hostwright import paths
 
-VOCABULARY = {"errors", "recipe", "schema", "machine", "paths", "files", "run", "pool", "progress"}
+VOCABULARY = {
+    *(
+        "errors",
+        "recipe",
+        "schema",
+        "values",
+        "answers",
+        "machine",
+        "paths",
+        "files",
+        "run",
+        "pool",
+        "progress",
+    ),
+}
 DOORS = {"requests": "fetch", "jinja2": "render", "elftools": "elf", "subprocess": "run", "doit": "tasks"}
 LONGEST_FUNCTION = 45
 HOST_NAME = re.compile(r"https?://(?!HOST\b|127\.0\.0\.1|localhost)[a-z0-9.-]+", re.IGNORECASE)

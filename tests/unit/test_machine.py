@@ -186,7 +186,6 @@ ONE_KEY = [
     ("guest[0].install.user", '"Root"', "begin with a letter"),
     ("guest[0].install.user", '"root"', "another name"),
     ("guest[0].install.ssh_keys[0]", '"ssh-ed25519 AAAA"', ".pub"),
-    ("guest[0].install.password_hash", '"secret"', "openssl passwd -6"),
     ("guest[0].install.locale", '"de_DE"', "de_DE.UTF-8"),
     ("guest[0].install.keyboard", '"US"', "XKB"),
     ("guest[0].install.timezone", '"Berlin"', "Area/City"),
