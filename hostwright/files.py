@@ -85,6 +85,19 @@ def _open_and_retry(function: object, path: str, _info: object) -> None:
         Path(path).unlink()
 
 
+@contextmanager
+def short_name(path: Path) -> Iterator[str]:
+    """A name of `path` that fits into the address of a unix socket (unix(7): 108 bytes), while the block runs."""
+    if len(os.fsencode(path)) < 108:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 def digest(file: Path) -> str:
     """The sha256 of a file, as hex digits."""
     with file.open("rb") as source:

@@ -25,7 +25,18 @@ VOCABULARY = {
         "progress",
     ),
 }
-DOORS = {"requests": "fetch", "jinja2": "render", "elftools": "elf", "subprocess": "run", "doit": "tasks"}
+DOORS = {
+    "requests": "fetch",
+    "jinja2": "render",
+    "elftools": "elf",
+    "subprocess": "run",
+    "doit": "tasks",
+    "qemu": "qmp",
+    "vncdotool": "vnc",
+    "twisted": "vnc",
+    "PIL": "pictures",
+    "paramiko": "ssh",
+}
 LONGEST_FUNCTION = 45
 HOST_NAME = re.compile(r"https?://(?!HOST\b|127\.0\.0\.1|localhost)[a-z0-9.-]+", re.IGNORECASE)
 
