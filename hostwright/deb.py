@@ -6,6 +6,7 @@ unpacked: no package script ever runs.
 
 import io
 import os
+import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,16 +32,52 @@ def members(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 def unpack(deb: Path, root: Path) -> list[str]:
     """Unpack the files of `deb` below `root`; the paths of what is not a folder, relative to `root`."""
+    with _open(deb, "data") as tar:
+        return [path for member in tar if (path := _place(tar, member, root))]
+
+
+def read(deb: Path, part: str, under: str = "") -> Iterator[tuple[str, int, bytes]]:
+    """Path, st_mode and content (of a link: its goal) of what the member `part`, control or data, holds.
+
+    Only what begins with the path `under` is read; nothing is written anywhere.
+    """
+    with _open(deb, part) as tar:
+        for member in tar:
+            path = _path(member)
+            if path and path.startswith(under):
+                yield path, _mode(member), _content(tar, member)
+
+
+def _open(deb: Path, part: str) -> tarfile.TarFile:
     for name, content in members(deb.read_bytes()):
-        if name.startswith("data.tar"):
-            with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-                return [path for member in tar if (path := _place(tar, member, root))]
-    raise UserError(f"{deb.name}: not a .deb file: no data member")
+        if name.startswith(f"{part}.tar"):
+            return tarfile.open(fileobj=io.BytesIO(content))
+    raise UserError(f"{deb.name}: not a .deb file: no {part} member")
+
+
+def _path(member: tarfile.TarInfo) -> str:
+    """The path without what leads to the root; '' for the root itself and for a path that leaves it."""
+    path = member.name.removeprefix("./").rstrip("/")
+    return "" if path == "." or ".." in path.split("/") else path
+
+
+def _mode(member: tarfile.TarInfo) -> int:
+    if member.isdir():
+        return stat.S_IFDIR | member.mode
+    return (stat.S_IFLNK if member.issym() else stat.S_IFREG) | member.mode
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.issym():
+        return member.linkname.encode()
+    # A hard link is followed to its file.
+    source = tar.extractfile(member)
+    return source.read() if source else b""
 
 
 def _place(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> str:
-    path = member.name.removeprefix("./").rstrip("/")
-    if path in ("", ".") or ".." in path.split("/"):
+    path = _path(member)
+    if not path:
         return ""
     target = root / path
     if member.isdir():

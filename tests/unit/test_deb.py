@@ -56,6 +56,26 @@ def test_a_path_that_climbs_out_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "evil").exists()
 
 
+def test_contents_are_read_without_unpacking(tmp_path: Path) -> None:
+    entries = [
+        entry("./usr/", tarfile.DIRTYPE, mode=0o755),
+        entry("./usr/su", mode=0o4755),
+        entry("./usr/hard", tarfile.LNKTYPE, "./usr/su"),
+        entry("./usr/soft", tarfile.SYMTYPE, "su", 0o777),
+        entry("./usr/../evil"),
+        entry("./lib/x"),
+    ]
+    package = make_deb(tmp_path / "x.deb", entries, {"./usr/su": b"program"})
+    assert list(deb.read(package, "data", "usr")) == [
+        ("usr", 0o40755, b""),
+        ("usr/su", 0o104755, b"program"),
+        ("usr/hard", 0o100644, b"program"),
+        ("usr/soft", 0o120777, b"su"),
+    ]
+    with pytest.raises(UserError, match="no control member"):
+        list(deb.read(package, "control"))
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"!<arch>\n" + member("debian-binary", b"2.0")])
 def test_what_is_no_deb_is_said(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.deb").write_bytes(content)
