@@ -1,6 +1,7 @@
-"""A Debian archive's signed indexes, and the lock made from them.
+"""A Debian archive's signed indexes, and the locks made from them.
 
     InRelease --gpgv--> index digests --> Packages, Sources --> closure of the seeds --> buildroot/lock
+                                      --> the installer's Packages -----------------> guest/installer.lock
 
 Formats: deb-control(5), and the archive's repository format (InRelease, Packages, Sources).
 """
@@ -15,6 +16,7 @@ from hostwright.errors import UserError
 
 SUITE = "trixie"
 PACKAGES = "main/binary-amd64/Packages.xz"
+UDEBS = "main/debian-installer/binary-amd64/Packages.xz"
 SOURCES = "main/source/Sources.xz"
 
 Stanza = dict[str, str]
@@ -22,7 +24,7 @@ Stanza = dict[str, str]
 
 @dataclass(frozen=True, order=True)
 class Pin:
-    """One locked `.deb`: pool path, size in bytes and sha256."""
+    """One locked `.deb` or `.udeb`: pool path, size in bytes and sha256."""
 
     name: str
     version: str
@@ -72,18 +74,25 @@ def parse_seeds(text: str) -> tuple[list[str], frozenset[str]]:
     return wanted, frozenset(word[1:] for word in words if word.startswith("-"))
 
 
-def lock(stanzas: Iterable[Stanza], seeds: Iterable[str], excluded: frozenset[str]) -> list[Pin]:
-    """The closure of `seeds` under Depends and Pre-Depends, sorted by name; a missing package is a UserError."""
+def lock(
+    stanzas: Iterable[Stanza], seeds: Iterable[str], excluded: frozenset[str], file: str = "buildroot/seeds"
+) -> list[Pin]:
+    """The closure of `seeds` under Depends and Pre-Depends, sorted by name; a seed may be what a package provides.
+
+    A missing package is a UserError that names the `file` of the seeds.
+    """
     index = _Index(stanzas)
     chosen: dict[str, Stanza] = {}
     queue = list(seeds)
     while queue:
         name = queue.pop(0)
-        if name in chosen or name in excluded:
+        if name in excluded:
             continue
-        chosen[name] = index.find(name)
-        queue += list(_needs(chosen[name], index, set(chosen) | excluded))
-    return sorted(_pin(stanza) for stanza in chosen.values())
+        stanza = index.find(name, file)
+        if stanza["Package"] not in chosen:
+            chosen[stanza["Package"]] = stanza
+            queue += list(_needs(stanza, index, set(chosen) | excluded))
+    return sorted(pin_of(stanza) for stanza in chosen.values())
 
 
 class _Index:
@@ -94,14 +103,15 @@ class _Index:
         self.virtual: dict[str, list[str]] = {}
         for stanza in stanzas:
             self.real[stanza["Package"]] = stanza
-            for name in _names(stanza.get("Provides", "")):
+            for name in dependencies(stanza, "Provides"):
                 self.virtual.setdefault(name[0], []).append(stanza["Package"])
 
-    def find(self, name: str) -> Stanza:
+    def find(self, name: str, file: str) -> Stanza:
+        real = name if name in self.real else min(self.virtual.get(name, [name]))
         try:
-            return self.real[name]
+            return self.real[real]
         except KeyError:
-            raise UserError(f"buildroot/seeds: the archive has no package {name}") from None
+            raise UserError(f"{file}: the archive has no package {name}") from None
 
     def resolve(self, alternatives: list[str], settled: set[str]) -> str:
         """The package that satisfies one dependency; '' if one that is settled already does."""
@@ -117,41 +127,41 @@ class _Index:
 
 def _needs(stanza: Stanza, index: _Index, settled: set[str]) -> Iterator[str]:
     for field in ("Pre-Depends", "Depends"):
-        for alternatives in _names(stanza.get(field, "")):
+        for alternatives in dependencies(stanza, field):
             if name := index.resolve(alternatives, settled):
                 yield name
 
 
-def _names(field: str) -> list[list[str]]:
-    groups = [group for group in field.replace("\n", " ").split(",") if group.strip()]
+def dependencies(stanza: Stanza, field: str) -> list[list[str]]:
+    """The names in a field of relations: one list of alternatives for each, without versions."""
+    groups = [group for group in stanza.get(field, "").replace("\n", " ").split(",") if group.strip()]
     return [
         [re.split(r"[\s(:\[]", word.strip(), maxsplit=1)[0] for word in group.split("|")] for group in groups
     ]
 
 
-def _pin(stanza: Stanza) -> Pin:
+def pin_of(stanza: Stanza) -> Pin:
+    """The pin of a paragraph of Packages."""
     return Pin(
         stanza["Package"], stanza["Version"], stanza["Filename"], int(stanza["Size"]), stanza["SHA256"]
     )
 
 
 def render_lock(pins: Iterable[Pin]) -> str:
-    """The text of buildroot/lock: one pin a line, fields separated by blanks."""
+    """The text of a lock: one pin a line, fields separated by blanks."""
     head = "# name version pool-path size sha256; written by ./doit lock, not by hand\n"
     return head + "".join(f"{p.name} {p.version} {p.path} {p.size} {p.sha256}\n" for p in pins)
 
 
-def parse_lock(text: str) -> list[Pin]:
-    """The pins of a lock file; a line of another form is a UserError with its number."""
+def parse_lock(text: str, file: str = "buildroot/lock") -> list[Pin]:
+    """The pins of a lock; a line of another form is a UserError with the name of the `file` and its number."""
     pins = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("#") or not line.strip():
             continue
         words = line.split()
         if len(words) != 5 or not words[3].isdigit() or not re.fullmatch(r"[0-9a-f]{64}", words[4]):
-            raise UserError(
-                f"buildroot/lock:{number}: not a pin: {line[:60]!r}", "write it anew with ./doit lock"
-            )
+            raise UserError(f"{file}:{number}: not a pin: {line[:60]!r}", "write it anew with ./doit lock")
         pins.append(Pin(words[0], words[1], words[2], int(words[3]), words[4]))
     return pins
 

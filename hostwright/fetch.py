@@ -109,6 +109,26 @@ def fetch_bytes(path: str, mirrors: Sequence[str]) -> bytes:
     )
 
 
+def is_offered(path: str, mirrors: Sequence[str]) -> bool:
+    """Whether an archive has a file of the pool now: its index may list one that it does not hold.
+
+    Raises UserError when an archive gives no answer to that.
+    """
+    reasons = []
+    for place in places(path, mirrors):
+        try:
+            _session().head(place, timeout=TIMEOUT_S, allow_redirects=True).raise_for_status()
+            return True
+        except OSError as error:
+            reasons.append(f"    {place}: {_reason(error)}")
+    if all(" 404 " in reason for reason in reasons):
+        return False
+    raise UserError(
+        f"cannot ask for {path}:\n" + "\n".join(reasons),
+        "check the network or name an archive in HOSTWRIGHT_MIRROR",
+    )
+
+
 def _session() -> "requests.Session":
     import requests
 

@@ -28,19 +28,27 @@ class Outcome:
 
 def renew(mirrors: Sequence[str], root: Path, sources: Mapping[str, Sequence[Source]]) -> Outcome:
     """Write buildroot/lock anew; UserError if the archive's signature or an index's digest does not hold."""
-    release = verify(_index("InRelease", mirrors), root).decode()
-    stanzas = archive.read_index(_index(archive.PACKAGES, mirrors), release, archive.PACKAGES)
+    release = signed_release(mirrors, root)
+    stanzas = index(archive.PACKAGES, release, mirrors)
     wanted, excluded = archive.parse_seeds(paths.SEEDS.read_text())
     pins = archive.lock(stanzas, wanted, excluded)
-    found = archive.source_files(
-        archive.read_index(_index(archive.SOURCES, mirrors), release, archive.SOURCES)
-    )
+    found = archive.source_files(index(archive.SOURCES, release, mirrors))
     before = archive.parse_lock(paths.LOCK.read_text())
     files.write(paths.LOCK, archive.render_lock(pins))
     return Outcome(len(pins), tuple(differences(before, pins)), tuple(source_notes(sources, found)))
 
 
-def _index(name: str, mirrors: Sequence[str]) -> bytes:
+def signed_release(mirrors: Sequence[str], root: Path) -> str:
+    """The text of the archive's InRelease, its signature checked with the build root below `root`."""
+    return verify(_fetch("InRelease", mirrors), root).decode()
+
+
+def index(name: str, release: str, mirrors: Sequence[str]) -> list[archive.Stanza]:
+    """The paragraphs of an index of the suite, checked against the signed Release text."""
+    return archive.read_index(_fetch(name, mirrors), release, name)
+
+
+def _fetch(name: str, mirrors: Sequence[str]) -> bytes:
     return fetch.fetch_bytes(f"dists/{archive.SUITE}/{name}", mirrors)
 
 

@@ -70,6 +70,13 @@ def test_an_excluded_package_stays_out() -> None:
 def test_an_unknown_seed_is_named() -> None:
     with pytest.raises(UserError, match="no package gnat"):
         archive.lock(stanzas(), ["gnat"], frozenset())
+    with pytest.raises(UserError, match="guest/parts: the archive"):
+        archive.lock(stanzas(), ["gnat"], frozenset(), "guest/parts")
+
+
+def test_a_seed_may_name_what_a_package_provides() -> None:
+    names = [pin.name for pin in archive.lock(stanzas(), ["awk", "mawk"], frozenset())]
+    assert names == ["mawk"]
 
 
 def test_the_lock_reads_back_as_written() -> None:
@@ -83,6 +90,8 @@ def test_the_lock_reads_back_as_written() -> None:
 def test_a_broken_pin_names_its_line(line: str) -> None:
     with pytest.raises(UserError, match=r"buildroot/lock:2: not a pin"):
         archive.parse_lock(f"# head\n{line}\n")
+    with pytest.raises(UserError, match=r"guest/lock:1: not a pin"):
+        archive.parse_lock(line, "guest/lock")
 
 
 def test_seeds_know_comments_and_exclusions() -> None:

@@ -36,6 +36,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self._answer(CONTENT, wanted if self.path != "/plain" else None)
 
+    def do_HEAD(self) -> None:
+        self.send_response({"/gone": 404, "/closed": 503}.get(self.path, 200))
+        self.end_headers()
+
     def _answer(self, content: bytes, wanted: str | None, cut: int = 0) -> None:
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
         self.send_response(206 if wanted else 200)
@@ -116,3 +120,13 @@ def test_failure_names_file_places_and_reasons(server: str) -> None:
     ):
         assert part in message
     assert not fetch.is_here(SHA256)
+
+
+def test_what_an_archive_offers_is_asked_of_each(server: str) -> None:
+    nobody = "http://127.0.0.1:1"
+    assert fetch.is_offered("good", [nobody, server])
+    assert not fetch.is_offered("gone", [server, server])
+    with pytest.raises(UserError, match=r"cannot ask for closed:\n.*503"):
+        fetch.is_offered("closed", [server])
+    with pytest.raises(UserError, match="cannot ask for gone"):
+        fetch.is_offered("gone", [server, nobody])
