@@ -11,15 +11,14 @@ import shutil
 import struct
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hostwright import buildroot, files, lab, paths, qemu, report, run, sandbox
+from hostwright import buildroot, emulator, files, lab, paths, qemu, report, sandbox
 from hostwright.console import Console, ConsoleError, StoppedError
 from hostwright.errors import UserError
 from hostwright.judge import UNKNOWN, Boot, Origin, Outcome, Verdict, judge, plan_boots
@@ -32,8 +31,6 @@ PROMPT_LIMIT_S = 30.0
 KERNEL_LIMIT_S = 90.0
 SELF_CHECK_LIMIT_S = 240.0
 POWER_OFF_LIMIT_S = 60.0
-EXIT_LIMIT_S = 10.0
-PROBE_LIMIT_S = 10.0
 
 # The order of GRUB's menu; the first entry is the one that is highlighted.
 ENTRIES = ("normal", "fallback", "selfcheck")
@@ -43,7 +40,6 @@ BEGIN, END = "HOSTWRIGHT-SELFCHECK-BEGIN", "HOSTWRIGHT-SELFCHECK-END"
 PANIC = "Kernel panic - not syncing.*"
 # OVMF's last resort, and SeaBIOS's last word.
 NO_BOOT = "UEFI Interactive Shell|No bootable device"
-KVM = Path("/dev/kvm")
 
 SECTOR = 512
 # Partition types: no partition, BIOS boot, EFI system.
@@ -109,7 +105,7 @@ def examine(inputs: Inputs, out: Path, progress: Callable[[str], None]) -> Verdi
     out.mkdir(parents=True, exist_ok=True)
     origin = Origin(kernel_release(inputs.kernel), read_root_partuuid(inputs.image))
     progress("trying the accelerators")
-    accelerator, reason = find_accelerator(inputs, out)
+    accelerator, reason = emulator.find_accelerator(inputs.kernel, inputs.tools, out)
     boots = plan_boots(inputs.machine)
     with ThreadPoolExecutor(max_workers=2) as workers:
         act = partial(start, inputs, accelerator, out, progress=progress)
@@ -164,32 +160,6 @@ def read_root_partuuid(image: Path) -> str:
     return str(uuid.UUID(bytes_le=roots[0]))
 
 
-# The accelerator.
-
-
-def find_accelerator(inputs: Inputs, out: Path) -> tuple[Accelerator, str]:
-    """KVM if a whole kernel runs under it, else TCG; and why.
-
-    That /dev/kvm can be opened says nothing: para-virtual KVM opens, and then hangs or aborts.
-    """
-    if not KVM.exists():
-        return Accelerator.TCG, f"this machine has no {KVM}"
-    try:
-        _probe(inputs, out)
-    except ConsoleError as error:
-        return Accelerator.TCG, f"a kernel does not run under KVM here: {error.what} ({error.last_line})"
-    return Accelerator.KVM, "a kernel ran under it to its end"
-
-
-def _probe(inputs: Inputs, out: Path) -> None:
-    with _folder(out, "probe") as folder:
-        shutil.copyfile(inputs.kernel, folder / qemu.KERNEL)
-        job = _plan_job(qemu.plan_probe(Accelerator.KVM), folder, inputs.tools, Accelerator.KVM)
-        with _running(job, out / "probe.log") as (console, _):
-            console.wait_for("Unable to mount root fs", PROBE_LIMIT_S)
-            console.wait_for_end(PROBE_LIMIT_S)
-
-
 # One boot.
 
 
@@ -198,14 +168,14 @@ def start(
 ) -> Outcome:
     """Boot the image once, to the self-check and to the end."""
     record, error = _Record(), ""
-    with _folder(out, boot.name) as folder:
+    with emulator.folder(out, boot.name) as folder:
         _fill(folder, inputs)
         argv = qemu.plan_boot(inputs.machine, boot.firmware, accelerator)
-        job = _plan_job(argv, folder, inputs.tools, accelerator)
+        job = emulator.plan_job(argv, folder, inputs.tools, accelerator)
         # The image is in sight, and out of reach.
         image = sandbox.Bind(inputs.image, f"{qemu.FOLDER}/{qemu.IMAGE}")
         job = replace(job, binds=(*job.binds, image))
-        with _running(job, out / f"{boot.name}.log") as (console, status_of):
+        with emulator.running(job, out / f"{boot.name}.log") as (console, status_of):
             try:
                 _follow(console, boot, record, progress)
             except ConsoleError as what:
@@ -271,52 +241,6 @@ def _fill(folder: Path, inputs: Inputs) -> None:
     for drive in lab.DRIVES:
         with (folder / f"{drive}.img").open("wb") as disk:
             disk.truncate(qemu.NVME_MIB << 20)
-
-
-@contextmanager
-def _folder(out: Path, name: str) -> Iterator[Path]:
-    """An empty folder for one run of QEMU, also when the last run was killed in it; removed at the end."""
-    folder = out / f".{name}"
-    files.remove(folder)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        files.remove(folder)
-
-
-def _plan_job(argv: tuple[str, ...], folder: Path, tools: Path, accelerator: Accelerator) -> sandbox.Job:
-    """QEMU in the sandbox, at home in `folder`."""
-    return sandbox.Job(
-        root=tools,
-        argv=argv,
-        binds=(sandbox.Bind(folder, qemu.FOLDER, writable=True),),
-        # A temporary disk goes to /var/tmp, which is closed, unless TMPDIR names another place than /tmp.
-        env=(("TMPDIR", qemu.FOLDER),),
-        cwd=qemu.FOLDER,
-        devices=(str(KVM),) if accelerator is Accelerator.KVM else (),
-    )
-
-
-@contextmanager
-def _running(job: sandbox.Job, log: Path) -> Iterator[tuple[Console, Callable[[], int | None]]]:
-    """QEMU's serial line, and what tells its exit status. What still runs is ended by force."""
-    with sandbox.entered(job, job.root) as command:
-        child = run.open_pipe(command)
-        assert child.stdout and child.stdin
-        console = Console(child.stdout, child.stdin, log)
-        try:
-            yield console, partial(_status, console, child.poll)
-        finally:
-            run.close_pipe(child)
-
-
-def _status(console: Console, poll: Callable[[], int | None]) -> int | None:
-    """QEMU's exit status, None while it runs. The end of its output comes a moment before its own."""
-    deadline = time.monotonic() + EXIT_LIMIT_S
-    while console.has_ended and poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return poll()
 
 
 def _qemu_version(tools: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hostwright import console, judge, lab, machine, paths, proof, qemu, report, sandbox
+from hostwright import console, emulator, judge, lab, machine, paths, proof, qemu, report, sandbox
 from hostwright.errors import UserError
 from hostwright.judge import Boot, Origin, Outcome, Row, Verdict
 from hostwright.machine import Machine
@@ -455,8 +455,8 @@ def test_what_a_killed_run_left_is_no_hindrance(
 
 
 def test_no_kvm_here(inputs: proof.Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proof, "KVM", tmp_path / "nothing")
-    assert proof.find_accelerator(inputs, tmp_path)[0] is Accelerator.TCG
+    monkeypatch.setattr(emulator, "KVM", tmp_path / "nothing")
+    assert emulator.find_accelerator(inputs.kernel, inputs.tools, tmp_path)[0] is Accelerator.TCG
 
 
 @pytest.mark.parametrize(
@@ -480,9 +480,9 @@ def test_kvm_counts_only_when_a_kernel_runs_to_its_end(
         yield [sys.executable, "-c", program]
 
     monkeypatch.setattr(sandbox, "entered", entered)
-    monkeypatch.setattr(proof, "KVM", tmp_path)
-    monkeypatch.setattr(proof, "PROBE_LIMIT_S", 1.0)
-    found, reason = proof.find_accelerator(inputs, tmp_path)
+    monkeypatch.setattr(emulator, "KVM", tmp_path)
+    monkeypatch.setattr(emulator, "PROBE_LIMIT_S", 1.0)
+    found, reason = emulator.find_accelerator(inputs.kernel, inputs.tools, tmp_path)
     assert found is accelerator
     assert reason
 
