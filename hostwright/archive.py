@@ -9,7 +9,7 @@ Formats: deb-control(5), and the archive's repository format (InRelease, Package
 import hashlib
 import lzma
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hostwright.errors import UserError
@@ -75,11 +75,12 @@ def parse_seeds(text: str) -> tuple[list[str], frozenset[str]]:
 
 
 def lock(
-    stanzas: Iterable[Stanza], seeds: Iterable[str], excluded: frozenset[str], file: str = "buildroot/seeds"
+    stanzas: Iterable[Stanza], seeds: Sequence[str], excluded: frozenset[str], file: str = "buildroot/seeds"
 ) -> list[Pin]:
     """The closure of `seeds` under Depends and Pre-Depends, sorted by name; a seed may be what a package provides.
 
-    A missing package is a UserError that names the `file` of the seeds.
+    Of several packages that would do for a dependency a seed is taken, else the first. A missing package is a
+    UserError that names the `file` of the seeds.
     """
     index = _Index(stanzas)
     chosen: dict[str, Stanza] = {}
@@ -91,7 +92,7 @@ def lock(
         stanza = index.find(name, file)
         if stanza["Package"] not in chosen:
             chosen[stanza["Package"]] = stanza
-            queue += list(_needs(stanza, index, set(chosen) | excluded))
+            queue += list(_needs(stanza, index, {*seeds, *chosen, *excluded}))
     return sorted(pin_of(stanza) for stanza in chosen.values())
 
 

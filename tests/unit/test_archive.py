@@ -79,6 +79,13 @@ def test_a_seed_may_name_what_a_package_provides() -> None:
     assert names == ["mawk"]
 
 
+def test_a_seed_does_for_what_it_provides() -> None:
+    text = INDEX + f"\nPackage: gawk\nVersion: 1\nFilename: x\nSize: 1\nSHA256: {'a' * 64}\nProvides: awk\n"
+    known = list(archive.parse_stanzas(text))
+    assert "mawk" not in [pin.name for pin in archive.lock(known, ["gawk", "gcc"], frozenset())]
+    assert "mawk" not in [pin.name for pin in archive.lock(known, ["gcc", "gawk"], frozenset())]
+
+
 def test_the_lock_reads_back_as_written() -> None:
     pins = archive.lock(stanzas(), ["gcc"], frozenset())
     assert archive.parse_lock(archive.render_lock(pins)) == pins
