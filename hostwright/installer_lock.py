@@ -1,0 +1,105 @@
+"""The installer's pins, renewed from the archive's signed indexes; `./doit lock` does it.
+
+    InRelease --gpgv--> Packages (netboot package), the installer's Packages (parts) --> guest/installer.lock
+
+An archive may list files that it does not hold, and a netboot package works only with module parts of its kernel. So
+each pin is asked for: one that is listed but not held is stood in for by the part that is pinned now, as long as that
+is held; where this leaves a gap, the netboot package that is pinned now is tried, and then everything stays as it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostwright import archive, fetch, files, installer, locking, paths, udeb
+from hostwright.archive import Pin, Stanza
+from hostwright.errors import UserError
+
+FILE = "guest/installer.lock"
+SEEDS = "guest/installer.seeds"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How many pins there are now, what changed, and what the archive lists or was pinned but does not hold."""
+
+    pins: int
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The pins for one netboot package, and a line for each that the archive does not hold."""
+
+    pins: tuple[Pin, ...]
+    notes: tuple[str, ...]
+    is_whole: bool
+
+
+def renew(mirrors: Sequence[str], root: Path) -> Outcome:
+    """Write guest/installer.lock anew if a whole set can be had; `root` holds the build root's views.
+
+    UserError if a signature or a digest does not hold, or if no archive answers.
+    """
+    release = locking.signed_release(mirrors, root)
+    packages = locking.index(archive.PACKAGES, release, mirrors)
+    parts = locking.index(archive.UDEBS, release, mirrors)
+    before = installer.load_lock()
+    pinned = [pin for pin in before if pin.name == installer.NETBOOT]
+    offered = [archive.pin_of(one) for one in packages if one["Package"] == installer.NETBOOT]
+    notes: list[str] = []
+    for netboot in dict.fromkeys([*offered, *pinned]):
+        choice = choose(netboot, parts, before, mirrors)
+        notes += choice.notes
+        if choice.is_whole:
+            return _write(choice.pins, before, notes)
+    lost = [_lost(pin) for pin in before if not fetch.is_offered(pin.path, mirrors)]
+    return Outcome(len(before), (), (*dict.fromkeys([*notes, *lost]), f"{FILE} stays as it is"))
+
+
+def _write(pins: Sequence[Pin], before: Sequence[Pin], notes: Sequence[str]) -> Outcome:
+    files.write(installer.lock_file(), archive.render_lock(pins))
+    return Outcome(len(pins), tuple(locking.differences(before, pins)), tuple(dict.fromkeys(notes)))
+
+
+def choose(netboot: Pin, parts: Sequence[Stanza], before: Sequence[Pin], mirrors: Sequence[str]) -> Choice:
+    """What an install with this netboot package needs, as far as the archive holds it."""
+    if not fetch.is_offered(netboot.path, mirrors):
+        return Choice((), (_lost(netboot),), is_whole=False)
+    wanted = fetch.Pinned(netboot.name, netboot.path, netboot.sha256, netboot.size)
+    kernel, tree = installer.read_netboot(fetch.fetch(wanted.at(mirrors), lambda _: None))
+    release = installer.kernel_release(kernel)
+    try:
+        needed = closure(parts, tree, release)
+    except UserError as error:
+        return Choice(
+            (), (f"{netboot.name} {netboot.version}, Linux {release}: {error.message}",), is_whole=False
+        )
+    found, notes = [netboot], list[str]()
+    for pin in needed:
+        held, lines = stand_in(pin, before, mirrors)
+        found += [held] if held else []
+        notes += lines
+    return Choice(tuple(sorted(found)), tuple(notes), len(found) == len(needed) + 1)
+
+
+def closure(parts: Sequence[Stanza], tree: udeb.Tree, release: str) -> list[Pin]:
+    """The parts of guest/installer.seeds and their needs that are not in the initrd, for one kernel release."""
+    fitting = [one for one in parts if one.get("Kernel-Version", release) == release]
+    wanted, excluded = archive.parse_seeds((paths.GUEST / "installer.seeds").read_text())
+    return archive.lock(fitting, wanted, excluded | udeb.provided(tree), SEEDS)
+
+
+def stand_in(pin: Pin, before: Sequence[Pin], mirrors: Sequence[str]) -> tuple[Pin | None, list[str]]:
+    """The pin itself if the archive holds it, else the one of that name that is pinned now; and what to say."""
+    notes: list[str] = []
+    for one in dict.fromkeys([pin, *(old for old in before if old.name == pin.name)]):
+        if fetch.is_offered(one.path, mirrors):
+            return one, [f"{line}; {one.version} stays" for line in notes]
+        notes.append(_lost(one))
+    return None, notes
+
+
+def _lost(pin: Pin) -> str:
+    return f"{FILE}: the archive does not hold {pin.name} {pin.version}"

@@ -1,0 +1,185 @@
+"""The installer's own packages: what udpkg does with a `.udeb`, done to the tree of an initramfs.
+
+    .udeb --read_part()--> Part (control paragraph, scripts, files) --add()--> Tree
+    Tree, var/lib/dpkg/info/*.templates --find_templates()--> {question: Template}
+
+A part is left unpacked and not configured, as the netboot image leaves its own: the main menu configures what it
+needs, in its order. Templates are only put in their place, as with udpkg's --no-loadtemplate: at start
+lib/debian-installer-startup.d/S20templates loads all of them into the database, before the preseed file is read.
+Formats: deb-control(5), debconf-devel(7).
+"""
+
+import posixpath
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from hostwright import deb
+from hostwright.archive import Stanza, dependencies, parse_stanzas
+from hostwright.cpio import FOLDER_MODE, Entry, parents
+from hostwright.errors import UserError
+
+Tree = dict[str, Entry]
+
+STATUS = "var/lib/dpkg/status"
+INFO = "var/lib/dpkg/info"
+MODULES = "usr/lib/modules"
+
+# The members of control.tar that udpkg keeps (control itself becomes a paragraph of the status).
+SCRIPTS = ("config", "isinstallable", "menutest", "postinst", "prerm", "templates")
+# What the main menu reads of a paragraph.
+FIELDS = ("Provides", "Depends", "Description", "Installer-Menu-Item")
+
+_CHOICE = re.compile(r"(?:\\.|[^,\\])+")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One installer package: its control paragraph, its scripts by name and its files."""
+
+    control: Stanza
+    scripts: dict[str, Entry]
+    files: tuple[Entry, ...]
+
+    @property
+    def name(self) -> str:
+        return self.control["Package"]
+
+
+@dataclass(frozen=True)
+class Template:
+    """A question of the installer.
+
+    `owner` is the package that brings it. `choices` are those that stand in the template, in English; what the
+    installer finds out at run time (`${...}`) is not among them.
+    """
+
+    owner: str
+    type: str
+    choices: tuple[str, ...] = ()
+    default: str = ""
+
+
+def read_part(file: Path) -> Part:
+    """Read a `.udeb`; UserError if it is none."""
+    control: Stanza = {}
+    scripts: dict[str, Entry] = {}
+    for name, mode, content in deb.read(file, "control"):
+        if name == "control":
+            control = next(parse_stanzas(content.decode()))
+        elif name in SCRIPTS:
+            scripts[name] = Entry(name, mode, content)
+    return Part(control, scripts, tuple(Entry(*found) for found in deb.read(file, "data")))
+
+
+def add(tree: Tree, part: Part) -> None:
+    """Unpack a part into the tree and write it down there; UserError where it would replace another part's file."""
+    for entry in part.files:
+        _place(tree, entry, part.name)
+    for name, script in part.scripts.items():
+        _place(tree, Entry(f"{INFO}/{part.name}.{name}", script.mode, script.content), part.name)
+    _write_status(tree, [*_paragraphs(tree), paragraph(part.control)])
+
+
+def drop(tree: Tree, name: str) -> None:
+    """Take a part out of the status, with its scripts; UserError if it is not there."""
+    left = [text for text in _paragraphs(tree) if not text.startswith(f"Package: {name}\n")]
+    if len(left) == len(_paragraphs(tree)):
+        raise UserError(f"the installer has no part {name} to leave out", "renew the pins with ./doit lock")
+    _write_status(tree, left)
+    for script in SCRIPTS:
+        tree.pop(f"{INFO}/{name}.{script}", None)
+
+
+def installed(tree: Tree) -> list[Stanza]:
+    """The paragraphs of all parts in the tree."""
+    return [next(parse_stanzas(text)) for text in _paragraphs(tree)]
+
+
+def provided(tree: Tree) -> frozenset[str]:
+    """The names of all parts in the tree, and of what they provide."""
+    stanzas = installed(tree)
+    virtual = (name for stanza in stanzas for [name] in dependencies(stanza, "Provides"))
+    return frozenset([*(stanza["Package"] for stanza in stanzas), *virtual])
+
+
+def _paragraphs(tree: Tree) -> list[str]:
+    return [text + "\n" for text in tree[STATUS].content.decode().strip("\n").split("\n\n")]
+
+
+def _write_status(tree: Tree, paragraphs: Iterable[str]) -> None:
+    tree[STATUS] = replace(tree[STATUS], content="\n".join([*paragraphs, ""]).encode())
+
+
+def _place(tree: Tree, entry: Entry, owner: str) -> None:
+    path = resolve(tree, entry.path)
+    there = tree.get(path)
+    if there and entry.is_folder and not stat.S_ISREG(there.mode):
+        return
+    new = replace(entry, path=path)
+    if there and there != new:
+        raise UserError(
+            f"{owner} brings /{path}, which another part of the installer has with other content or mode",
+            "take one of the two out of guest/installer.seeds",
+        )
+    for parent in parents(path):
+        tree.setdefault(parent, Entry(parent, FOLDER_MODE))
+    tree[path] = new
+
+
+def resolve(tree: Tree, path: str) -> str:
+    """Where a path lies when the links among its folders, as bin -> usr/bin, are followed."""
+    for parent in parents(path):
+        there = tree.get(parent)
+        if there and there.is_link:
+            goal = PurePosixPath("/", parent).parent / there.content.decode()
+            rest = PurePosixPath(path).relative_to(parent)
+            return resolve(tree, posixpath.normpath(goal / rest).lstrip("/"))
+    return path
+
+
+def paragraph(control: Stanza) -> str:
+    """The paragraph of the status for a part that is unpacked."""
+    lines = [
+        f"Package: {control['Package']}",
+        "Status: install ok unpacked",
+        f"Version: {control['Version']}",
+    ]
+    lines += [f"{field}: {control[field].splitlines()[0]}" for field in FIELDS if control.get(field)]
+    return "\n".join(lines) + "\n"
+
+
+def module_releases(entries: Iterable[Entry]) -> set[str]:
+    """The kernel releases that the modules among `entries` are for."""
+    paths = (PurePosixPath("usr", entry.path.removeprefix("usr/")) for entry in entries)
+    return {path.parts[3] for path in paths if path.is_relative_to(MODULES) and len(path.parts) > 4}
+
+
+def find_templates(tree: Tree) -> dict[str, Template]:
+    """Every question of the installer by its name."""
+    return {
+        name: template
+        for path in sorted(tree)
+        if path.startswith(f"{INFO}/") and path.endswith(".templates")
+        for name, template in _parse_templates(tree[path])
+    }
+
+
+def _parse_templates(file: Entry) -> Iterator[tuple[str, Template]]:
+    owner = file.path.removeprefix(f"{INFO}/").removesuffix(".templates")
+    for stanza in parse_stanzas(file.content.decode()):
+        # Where there are both, the C ones are what is stored and the others what is shown.
+        choices = stanza.get("Choices-C") or stanza.get("Choices", "")
+        yield (
+            stanza["Template"],
+            Template(owner, stanza["Type"], tuple(_split(choices)), stanza.get("Default", "")),
+        )
+
+
+def _split(choices: str) -> Iterator[str]:
+    for choice in _CHOICE.findall(choices):
+        text = re.sub(r"\\(.)", r"\1", choice.strip())
+        if text and "${" not in text:
+            yield text
