@@ -36,6 +36,7 @@ DOORS = {
     "twisted": "vnc",
     "PIL": "pictures",
     "paramiko": "ssh",
+    "cryptography": "ssh",
 }
 LONGEST_FUNCTION = 45
 HOST_NAME = re.compile(r"https?://(?!HOST\b|127\.0\.0\.1|localhost)[a-z0-9.-]+", re.IGNORECASE)
