@@ -29,7 +29,7 @@ from hostwright.errors import UserError
 from hostwright.udeb import Template, Tree
 
 # Changes when the medium changes while the lock does not.
-FORMAT = "1"
+FORMAT = "2"
 
 NETBOOT = "debian-installer-13-netboot-amd64"
 IMAGES = "usr/lib/debian-installer/images/13/amd64/text/debian-installer/amd64"

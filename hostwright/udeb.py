@@ -29,8 +29,7 @@ MODULES = "usr/lib/modules"
 
 # The members of control.tar that udpkg keeps (control itself becomes a paragraph of the status).
 SCRIPTS = ("config", "isinstallable", "menutest", "postinst", "prerm", "templates")
-# What the main menu reads of a paragraph.
-FIELDS = ("Provides", "Depends", "Description", "Installer-Menu-Item")
+RELATIONS = ("Provides", "Depends")
 
 _CHOICE = re.compile(r"(?:\\.|[^,\\])+")
 
@@ -52,14 +51,15 @@ class Part:
 class Template:
     """A question of the installer.
 
-    `owner` is the package that brings it. `choices` are those that stand in the template, in English; what the
-    installer finds out at run time (`${...}`) is not among them.
+    `owner` is the package that brings it. `choices` are those of the template, in English; none where the installer
+    finds out some of them at run time (`${...}`). `description` is the short one, as a dialog's title shows it.
     """
 
     owner: str
     type: str
     choices: tuple[str, ...] = ()
     default: str = ""
+    description: str = ""
 
 
 def read_part(file: Path) -> Part:
@@ -141,13 +141,17 @@ def resolve(tree: Tree, path: str) -> str:
 
 
 def paragraph(control: Stanza) -> str:
-    """The paragraph of the status for a part that is unpacked."""
+    """The paragraph of the status for a part that is unpacked: what the main menu reads of one."""
     lines = [
         f"Package: {control['Package']}",
         "Status: install ok unpacked",
         f"Version: {control['Version']}",
     ]
-    lines += [f"{field}: {control[field].splitlines()[0]}" for field in FIELDS if control.get(field)]
+    lines += [f"{field}: {' '.join(control[field].split())}" for field in RELATIONS if control.get(field)]
+    short, _, _ = control.get("Description", "").partition("\n")
+    lines.append(f"Description: {short}")
+    if number := control.get("Installer-Menu-Item"):
+        lines.append(f"Installer-Menu-Item: {number}")
     return "\n".join(lines) + "\n"
 
 
@@ -174,12 +178,19 @@ def _parse_templates(file: Entry) -> Iterator[tuple[str, Template]]:
         choices = stanza.get("Choices-C") or stanza.get("Choices", "")
         yield (
             stanza["Template"],
-            Template(owner, stanza["Type"], tuple(_split(choices)), stanza.get("Default", "")),
+            Template(
+                owner,
+                stanza["Type"],
+                tuple(_split(choices)),
+                stanza.get("Default", ""),
+                stanza.get("Description", "").split("\n")[0],
+            ),
         )
 
 
 def _split(choices: str) -> Iterator[str]:
+    if "${" in choices:
+        return
     for choice in _CHOICE.findall(choices):
-        text = re.sub(r"\\(.)", r"\1", choice.strip())
-        if text and "${" not in text:
+        if text := re.sub(r"\\(.)", r"\1", choice.strip()):
             yield text
