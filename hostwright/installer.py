@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import stat
-import struct
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -29,7 +28,7 @@ from hostwright.errors import UserError
 from hostwright.udeb import Template, Tree
 
 # Changes when the medium changes while the lock does not.
-FORMAT = "2"
+FORMAT = "3"
 
 NETBOOT = "debian-installer-13-netboot-amd64"
 IMAGES = "usr/lib/debian-installer/images/13/amd64/text/debian-installer/amd64"
@@ -152,7 +151,7 @@ def read_netboot(package: Path) -> tuple[bytes, Tree]:
 
 def kernel_release(kernel: bytes) -> str:
     """What `uname -r` says under a bzImage; UserError if it is none."""
-    (offset,) = struct.unpack_from("<H", kernel, VERSION_FIELD)
+    offset = int.from_bytes(kernel[VERSION_FIELD : VERSION_FIELD + 2], "little")
     if kernel[0x202:0x206] != b"HdrS" or not offset:
         raise UserError("the installer's kernel is not a bzImage", "renew the pins with ./doit lock")
     return kernel[VERSION_BASE + offset :].split(b"\0", 1)[0].split()[0].decode()

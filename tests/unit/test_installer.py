@@ -1,0 +1,194 @@
+"""The installer medium as far as it can be checked without Debian's packages."""
+
+import re
+import shlex
+import stat
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from hostwright import archive, fetch, installer, installer_lock, paths, udeb
+from hostwright.archive import Pin, Stanza
+from hostwright.cpio import Entry
+from hostwright.errors import UserError
+
+FILE = stat.S_IFREG | 0o644
+RELEASE = "6.12.94+deb13-amd64"
+IDS = installer.ids_for("one medium")
+ARCHIVES = ["http://127.0.0.1"]
+
+
+def bzimage(version: str) -> bytes:
+    """As much of a bzImage as says what it is: the setup header and the version that it points to."""
+    kernel = bytearray(0x2400)
+    kernel[0x202:0x206] = b"HdrS"
+    struct.pack_into("<H", kernel, 0x20E, 0x2000)
+    text = f"{version} (somebody@somewhere) #1 SMP\0".encode()
+    kernel[0x2200 : 0x2200 + len(text)] = text
+    return bytes(kernel)
+
+
+def part(name: str, *files: str, version: str = "1") -> udeb.Part:
+    entries = tuple(Entry(path, FILE, b"x") for path in files)
+    return udeb.Part({"Package": name, "Version": version}, {}, entries)
+
+
+def empty_tree() -> udeb.Tree:
+    status = b"Package: debian-installer\nStatus: install ok installed\n\n"
+    return {udeb.STATUS: Entry(udeb.STATUS, FILE, status)}
+
+
+def test_the_release_is_read_from_the_kernel() -> None:
+    assert installer.kernel_release(bzimage(RELEASE)) == RELEASE
+
+
+@pytest.mark.parametrize("kernel", [b"", bytes(0x2400), bzimage(RELEASE).replace(b"HdrS", b"hdrs")])
+def test_what_is_no_kernel_is_said(kernel: bytes) -> None:
+    with pytest.raises(UserError, match="not a bzImage"):
+        installer.kernel_release(kernel)
+
+
+def test_modules_for_another_kernel_are_refused() -> None:
+    tree = empty_tree()
+    installer.merge(tree, part("ext4", f"lib/modules/{RELEASE}/kernel/ext4.ko.xz"), RELEASE)
+    with pytest.raises(UserError) as error:
+        installer.merge(tree, part("xfs", "lib/modules/6.12.107/kernel/xfs.ko.xz"), RELEASE)
+    for word in ("guest/installer.lock", "xfs", "6.12.107", RELEASE, "./doit lock"):
+        assert word in str(error.value)
+    assert "Package: xfs" not in tree[udeb.STATUS].content.decode()
+
+
+def pin(name: str, digest: str = "a", version: str = "1") -> Pin:
+    return Pin(name, version, f"pool/{name}_{version}.udeb", 1, digest * 64)
+
+
+def test_the_key_depends_on_every_pin_and_not_on_their_order() -> None:
+    pins = [pin("x", "a"), pin("y", "b")]
+    assert installer.key(pins) == installer.key(pins[::-1])
+    assert len({installer.key(pins), installer.key(pins[:1]), installer.key([pin("x", "c"), pins[1]])}) == 3
+
+
+def test_the_committed_lock_is_one_netboot_package_and_parts_for_one_kernel() -> None:
+    pins = installer.load_lock()
+    assert pins == sorted(pins)
+    assert [one.name for one in pins].count(installer.NETBOOT) == 1
+    releases = {found[1] for one in pins if (found := re.search(r"-modules-(.*)-di$", one.name))}
+    assert len(releases) == 1
+    assert all(
+        one.path.startswith("pool/") and one.path.endswith(("amd64.udeb", "all.udeb", "all.deb"))
+        for one in pins
+    )
+
+
+def test_a_lock_without_the_netboot_package_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"guest/installer\.lock pins no debian-installer"):
+        installer.build_initrd([pin("x")])
+
+
+def entries(menu: str) -> dict[str, list[str]]:
+    """The words of each entry's kernel line, as GRUB's shell parts them."""
+    found = re.findall(r"^menuentry .* --id (\w+) \{\n  linux /install/linux (.*)$", menu, re.M)
+    return {name: shlex.split(line) for name, line in found}
+
+
+def test_the_menu_by_hand_is_the_golden_one() -> None:
+    assert installer.render_menu(False, [], "video") == (paths.GOLDEN / "installer-grub.cfg").read_text()
+
+
+def test_the_menu_of_an_unattended_install() -> None:
+    menu = installer.render_menu(True, ["auto=true", "a b", "---", "quiet"], "serial")
+    assert "set timeout=1\n" in menu
+    assert "set default=serial\n" in menu
+    assert menu.count("initrd /install/initrd /install/answers\n") == 2
+    assert entries(menu) == {
+        "video": ["auto=true", "a b", "---", "quiet", "console=tty0", "$extra"],
+        "serial": ["auto=true", "a b", "---", "quiet", "console=ttyS0,115200n8", "$extra"],
+    }
+
+
+def test_equal_content_gives_equal_ids() -> None:
+    assert installer.ids_for("one medium") == IDS
+    other = installer.ids_for("another")
+    assert len({*vars(IDS).values(), *vars(other).values()}) == 6
+    assert re.fullmatch(r"[0-9A-F]{8}", IDS.esp_serial)
+
+
+def test_the_loader_finds_its_own_medium_and_no_other() -> None:
+    assert installer.early_config(IDS) == (
+        f"search --no-floppy --file --set=root /{IDS.mark}\nset prefix=($root)/boot/grub\n"
+    )
+    assert f"touch tree/{IDS.mark}\n" in installer.script(IDS, False)
+
+
+def test_the_loader_holds_what_the_menu_and_the_early_configuration_use() -> None:
+    loader = installer.plan_loader("loader")
+    named = set(re.findall(r"^insmod (\w+)", installer.render_menu(True, [], "video"), re.M))
+    assert named and named <= set(loader)
+    assert {"linux", "normal", "search", "search_fs_file", "iso9660", "fat", "part_gpt"} <= set(loader)
+
+
+def test_the_iso_draws_no_id_and_reads_no_configuration() -> None:
+    argv = installer.plan_iso(IDS)
+    assert argv[argv.index("--gpt_disk_guid") + 1] == IDS.disk_guid
+    assert argv[1] == "-no_rc"
+    script = installer.script(IDS, False)
+    assert f"-N {IDS.esp_serial}" in script and "MTOOLSRC=/dev/null" in script
+
+
+def test_answers_are_on_the_medium_only_if_there_are_some() -> None:
+    assert "mv linux initrd answers tree/install\n" in installer.script(IDS, True)
+    assert "mv linux initrd tree/install\n" in installer.script(IDS, False)
+
+
+def stanza(name: str, version: str, **fields: str) -> Stanza:
+    rest = {"Filename": f"pool/{name}_{version}.udeb", "Size": "1", "SHA256": "a" * 64}
+    return {"Package": name, "Version": version, **rest, **fields}
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The pool paths that the archive holds."""
+    found: set[str] = set()
+
+    def is_offered(path: str, mirrors: Sequence[str]) -> bool:
+        assert mirrors == ARCHIVES
+        return path in found
+
+    monkeypatch.setattr(fetch, "is_offered", is_offered)
+    return found
+
+
+def test_a_part_that_is_listed_but_not_held_is_stood_in_for(held: set[str]) -> None:
+    new, old = pin("e2fsprogs", version="12"), pin("e2fsprogs", version="11")
+    held.add(old.path)
+    lines = ["guest/installer.lock: the archive does not hold e2fsprogs 12; 11 stays"]
+    assert installer_lock.stand_in(new, [old, pin("other")], ARCHIVES) == (old, lines)
+    held.add(new.path)
+    assert installer_lock.stand_in(new, [old], ARCHIVES) == (new, [])
+    held.clear()
+    gone = [f"guest/installer.lock: the archive does not hold e2fsprogs {number}" for number in (12, 11)]
+    assert installer_lock.stand_in(new, [old], ARCHIVES) == (None, gone)
+
+
+def test_only_parts_for_the_kernel_are_taken_and_none_that_is_there() -> None:
+    tree = empty_tree()
+    udeb.add(tree, part("di-utils"))
+    wanted, _ = archive.parse_seeds((paths.GUEST / "installer.seeds").read_text())
+    modules = [name for name in wanted if name.endswith("-modules")]
+    parts = [
+        *(stanza(name, "1", Depends="di-utils") for name in wanted if name not in modules),
+        *(
+            stanza(f"{name}-{release}-di", "1", Provides=name, **{"Kernel-Version": release})
+            for name in modules
+            for release in ("6.12.107", RELEASE)
+        ),
+    ]
+    found = {one.name for one in installer_lock.closure(parts, tree, RELEASE)}
+    assert found == {name if name not in modules else f"{name}-{RELEASE}-di" for name in wanted}
+    with pytest.raises(UserError, match=r"guest/installer\.seeds: the archive has no package ata-modules"):
+        installer_lock.closure(parts, tree, "6.1")
