@@ -25,6 +25,7 @@ from hostwright import buildroot, cpio, deb, fetch, files, image, paths, render,
 from hostwright.archive import Pin, parse_lock
 from hostwright.cpio import Entry
 from hostwright.errors import UserError
+from hostwright.recipe import EPOCH
 from hostwright.udeb import Template, Tree
 
 # Changes when the medium changes while the lock does not.
@@ -330,5 +331,7 @@ def plan_iso(ids: Ids) -> tuple[str, ...]:
         "-appended_part_as_gpt",
         "-e", "--interval:appended_partition_2:all::", "-no-emul-boot",
         "--gpt_disk_guid", ids.disk_guid,
+        # Without this a file keeps the time at which it was put into the folder.
+        "--set_all_file_dates", f"={EPOCH}",
         "-o", "iso", "tree",
     )  # fmt: skip
