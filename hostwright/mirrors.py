@@ -29,6 +29,12 @@ def find_mirrors(apt: Path = APT) -> list[str]:
     return found
 
 
+def find_security(apt: Path = APT) -> str | None:
+    """The first archive of security updates that apt is told of; None where it is told of none."""
+    found = (address.rstrip("/") for address in _configured(apt) if "security" in address)
+    return next(found, None)
+
+
 def _configured(apt: Path) -> Iterator[str]:
     lists = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.list"))]
     for file in lists:

@@ -20,6 +20,8 @@ from hostwright.errors import UserError
 
 TAIL_LINES = 30
 
+Child = subprocess.Popen[bytes]
+
 _live: set[int] = set()
 _lock = threading.Lock()
 
@@ -76,13 +78,13 @@ def attached(argv: Sequence[str], folder: Path) -> int:
         _forget(child)
 
 
-def open_pipe(argv: Sequence[str], env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+def open_pipe(argv: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
     """Start a program to be talked to over its standard input and output; end it with `close_pipe`."""
     return _start(argv, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def close_pipe(child: "subprocess.Popen[bytes]") -> int:
-    """End a child of `open_pipe`, by force if it still runs; its exit status."""
+def close_pipe(child: Child) -> int:
+    """End a child of `open_pipe` or `start`, by force if it still runs; its exit status."""
     if child.poll() is None:
         _kill(child.pid)
     for pipe in (child.stdin, child.stdout):
@@ -91,6 +93,12 @@ def close_pipe(child: "subprocess.Popen[bytes]") -> int:
     status = child.wait()
     _forget(child)
     return status
+
+
+def start(argv: Sequence[str], log: Path) -> Child:
+    """Start a program that is left alone, its output appended to `log`; end it with `close_pipe`."""
+    with log.open("ab") as sink:
+        return _start(argv, None, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)
 
 
 def tail(log: Path, lines: int = TAIL_LINES) -> str:
@@ -115,7 +123,7 @@ def _start(
     stdout: int | IO[bytes] | None = None,
     stderr: int | None = None,
     cwd: Path | None = None,
-) -> "subprocess.Popen[bytes]":
+) -> Child:
     try:
         child = subprocess.Popen(
             list(argv), stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, process_group=0
@@ -127,7 +135,7 @@ def _start(
     return child
 
 
-def _forget(child: "subprocess.Popen[bytes]") -> None:
+def _forget(child: Child) -> None:
     if child.poll() is None:
         _kill(child.pid)
         child.wait()

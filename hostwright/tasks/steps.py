@@ -88,13 +88,15 @@ def host_packages() -> list[str]:
 
 def sources() -> Iterator[Task]:
     machine()
-    yield _fetching("buildroot", "the compilers and tools of buildroot/lock", _buildroot_files)
+    yield fetching("buildroot", "the compilers and tools of buildroot/lock", _buildroot_files)
     for name in package.recipe_names():
         recipe = package.load_recipe(name)
-        yield _fetching(name, f"the source of {name} {recipe.version}", partial(_source_files, recipe))
+        yield fetching(name, f"the source of {name} {recipe.version}", partial(_source_files, recipe))
 
 
-def _fetching(name: str, what: str, wanted: Callable[[], list[fetch.Pinned]]) -> Task:
+def fetching(name: str, what: str, wanted: Callable[[], list[fetch.Pinned]]) -> Task:
+    """A task that fetches what is `wanted` and not yet in the cache."""
+
     def act() -> None:
         missing = [one for one in wanted() if not fetch.is_here(one.sha256)]
         counter = _Counter(f"sources:{name}", sum(one.size for one in missing))

@@ -1,0 +1,167 @@
+"""The installed guest, booted once more by itself: what it must be before it is handed over.
+
+    disk (nothing is written to it) + a copy of its variable store --> two boots: alone, and with further devices
+        --> serial login, ssh with a key, the network card's name and MAC, lspci -nnv
+
+The key of the check is made for it and handed in by systemd-tmpfiles (systemd.system-credentials(7)): it never
+comes to lie on the guest's disk.
+"""
+
+import os
+import re
+import shutil
+import socket
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from hostwright import emulator, files, ssh, vm
+from hostwright.errors import UserError
+from hostwright.install import Plan
+from hostwright.run import tail
+from hostwright.session import Session, started
+
+LOGIN_LIMIT_S = 420.0
+COMMAND_LIMIT_S = 60.0
+POWER_OFF_LIMIT_S = 90.0
+DRIVE_MIB = 64
+
+LIST_CARDS = 'for c in /sys/class/net/*; do [ ! -e $c/device ] || echo "${c##*/} $(cat $c/address)"; done'
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One boot of the check: -device options beside the guest's own, and the ids that lspci must then show."""
+
+    name: str
+    extra: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+
+
+# Stand-ins for what is passed to a guest: a drive, and a card of two functions, each on a port of its own.
+BOOTS = (
+    Boot("alone"),
+    Boot(
+        "with-devices",
+        (
+            f"nvme,bus={vm.passed_port(0)},addr=00.0,drive=drive,serial=CHECK",
+            f"bochs-display,bus={vm.passed_port(1)},addr=00.0,multifunction=on",
+            f"qemu-xhci,bus={vm.passed_port(1)},addr=00.1",
+        ),
+        ("1b36:0010", "1234:1111", "1b36:000d"),
+    ),
+)
+
+
+def check(plan: Plan, network: Mapping[str, str], progress: Callable[[str], None]) -> dict[str, object]:
+    """Boot the guest, both ways at once; what was found, or a UserError that names what is not as it was installed."""
+    progress("booting the installed guest, alone and with further devices")
+    with ThreadPoolExecutor(len(BOOTS)) as workers:
+        found = list(workers.map(partial(_boot, plan), BOOTS))
+    faults = [
+        fault for boot, facts in zip(BOOTS, found, strict=True) for fault in judge(boot, facts, network)
+    ]
+    if faults:
+        raise UserError(
+            "the installed guest is not as it should be:\n" + "\n".join(f"    {fault}" for fault in faults),
+            f"logs: {plan.folder}",
+        )
+    return {boot.name: facts for boot, facts in zip(BOOTS, found, strict=True)}
+
+
+def judge(boot: Boot, facts: Mapping[str, object], network: Mapping[str, str]) -> list[str]:
+    """What is wrong with the `facts` of a boot; `network` has the card's name and MAC as the installer saw them."""
+    faults = []
+    if facts["network"] != network:
+        faults.append(f"{boot.name}: network cards {facts['network']}, at the install {dict(network)}")
+    listed = str(facts["lspci"])
+    faults += [f"{boot.name}: lspci does not show {id}" for id in boot.ids if f"[{id}]" not in listed]
+    if not facts["login"]:
+        faults.append(f"{boot.name}: no login on the serial line")
+    if facts["accepts_password"] and not facts["has_password"]:
+        faults.append(f"{boot.name}: ssh takes passwords, and the user has none")
+    if "debian" not in str(facts["boot_entry"]).lower():
+        faults.append(
+            f"{boot.name}: not booted by its own entry of the variable store: {facts['boot_entry']}"
+        )
+    return faults
+
+
+def _boot(plan: Plan, boot: Boot) -> dict[str, object]:
+    key, port = ssh.generate_key(), _free_port()
+    credential = _tmpfiles(plan.guest.install.user, key.public)
+    argv = vm.plan_boot(plan.guest, plan.accelerator, port, (credential,), boot.extra)
+    with ExitStack() as stack:
+        folder = stack.enter_context(emulator.folder(plan.folder, f"check-{boot.name}"))
+        _fill(plan.folder, folder)
+        session = stack.enter_context(started(argv, folder, plan.tools, plan.accelerator, vm.Vnc(unix=True)))
+        try:
+            facts = _ask(plan, session, port, key)
+        except UserError as error:
+            said = tail(session.console.path)
+            raise UserError(f"boot {boot.name}: {error.message}; its console's last lines:\n{said}") from None
+        finally:
+            shutil.copyfile(session.console.path, plan.folder / f"boot-{boot.name}.log")
+        files.write(plan.folder / f"lspci-{boot.name}.txt", str(facts["lspci"]))
+        return facts
+
+
+def _fill(source: Path, folder: Path) -> None:
+    """The guest's disk, which nobody writes to, its firmware and a variable store of its own."""
+    os.link(source / vm.DISK, folder / vm.DISK)
+    os.link(source / vm.CODE, folder / vm.CODE)
+    shutil.copyfile(source / vm.VARS, folder / vm.VARS)
+    with (folder / vm.SPARE_DRIVE).open("wb") as drive:
+        drive.truncate(DRIVE_MIB << 20)
+
+
+def _ask(plan: Plan, session: Session, port: int, key: ssh.Key) -> dict[str, object]:
+    user = plan.guest.install.user
+    with ssh.connect("127.0.0.1", port, user, key.private, LOGIN_LIMIT_S) as shell:
+        facts: dict[str, object] = {
+            "network": dict(line.split() for line in _output(shell, LIST_CARDS).splitlines()),
+            "lspci": _output(shell, "lspci -nnv"),
+            "kernel": _output(shell, "uname -r").strip(),
+            "boot_entry": _boot_entry(_output(shell, "efibootmgr")),
+            "failed_units": _output(shell, "systemctl --failed --plain --no-legend").split("\n")[:-1],
+            "seconds_to_userland": _output(shell, "cat /proc/uptime").split()[0],
+        }
+    facts["accepts_password"] = ssh.accepts_password("127.0.0.1", port, user)
+    facts["has_password"] = plan.guest.install.password_hash is not None
+    facts["login"] = "login: " in session.console.path.read_text(errors="replace")
+    session.monitor.powerdown()
+    facts["powered_off"] = session.wait_for_end(POWER_OFF_LIMIT_S)
+    return facts
+
+
+def _output(shell: ssh.Session, command: str) -> str:
+    status, output = shell.run(command, COMMAND_LIMIT_S)
+    if status != 0:
+        raise UserError(f"`{command}` in the guest ended with status {status}: {output.strip()}")
+    return output
+
+
+def _boot_entry(text: str) -> str:
+    """The line of efibootmgr(8) for the entry that was booted."""
+    current = re.search(r"BootCurrent: (\w+)", text)
+    line = re.search(rf"Boot{current[1]}\*? (.*)", text) if current else None
+    return line[1].split("\t")[0] if line else "none"
+
+
+def _tmpfiles(user: str, key: str) -> str:
+    """A credential with tmpfiles.d(5) lines that let `key` in, beside the guest's own keys."""
+    home = f"/home/{user}/.ssh"
+    lines = f"d {home} 0700 {user} {user} -\nf {home}/authorized_keys2 0600 {user} {user} - {key}\n"
+    return f"tmpfiles.extra={b64encode(lines.encode()).decode()}"
+
+
+def _free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,174 @@
+"""A guest: installed by Debian's installer, booted once by itself, and laid down in dist/guest/<name>.
+
+    host.toml --preseed--> answers --installer--> medium --install--> disk, variable store
+        --check--> booted twice, alone and with further devices --> dist/guest/<name>, whole or not there
+
+While it is made everything lies in dist/guest/.<name>, where a failed install leaves its logs and pictures.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hostwright import (
+    buildroot,
+    check,
+    cpio,
+    emulator,
+    files,
+    installer,
+    mirrors,
+    paths,
+    pictures,
+    preseed,
+    sandbox,
+    vm,
+)
+from hostwright.archive import SUITE
+from hostwright.depot import Depot, reachable
+from hostwright.install import Outcome, Plan, install
+from hostwright.machine import Guest, Machine
+from hostwright.qemu import Accelerator
+from hostwright.render import render_text
+from hostwright.ssh import Key, generate_key
+
+# What QEMU's user network calls the installing machine.
+GATEWAY = "10.0.2.2"
+FRAME_MS = 400
+# A second console= would draw the installer away from the screen (rootskel's reopen-console does not know tty0 by its
+# other name tty1); what the kernel says comes over the first serial line all the same.
+INSTALL_WORDS = (
+    "auto=true",
+    "priority=critical",
+    "DEBCONF_DEBUG=developer",
+    "earlyprintk=ttyS0,115200,keep",
+)
+KEY_FILE = "id_ed25519"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says: the archive from the cache alone, and how the screen is shown."""
+
+    offline: bool = False
+    vnc: vm.Vnc = field(default_factory=vm.Vnc)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is built beforehand."""
+
+    code: Path
+    vars: Path
+    grub: Path
+    tools: Path
+
+
+def find_inputs(grub: Path) -> Inputs:
+    """OVMF of dist/, `grub` as staged, QEMU of the build root."""
+    tools = buildroot.root(buildroot.load_lock()) / "tools"
+    return Inputs(paths.OVMF / vm.CODE, paths.OVMF / vm.VARS, grub, tools)
+
+
+def make(
+    machine: Machine, guest: Guest, inputs: Inputs, options: Options, progress: Callable[[str], None]
+) -> None:
+    """Install and check `guest`; raises UserError, and leaves an earlier guest of the name as it was."""
+    known = installer.templates(installer.load_lock())
+    preseed.check(preseed.render(machine, guest, "archive"), known, f"preseed.cfg of guest {guest.name}")
+    archives = mirrors.find_mirrors()
+    if not options.offline and (problem := reachable(archives, SUITE)):
+        raise problem
+    work = paths.GUESTS / f".{guest.name}"
+    files.remove(work)
+    work.mkdir(parents=True)
+    key = None if guest.install.ssh_keys else generate_key()
+    with Depot(paths.cache() / "archive", archives, offline=options.offline) as depot:
+        progress("writing the medium")
+        _prepare(machine, guest, inputs, archives[0], key, depot.port, work)
+        accelerator, reason = find_accelerator(inputs, work)
+        plan = Plan(guest, work, inputs.tools, accelerator, options.vnc, known)
+        outcome = install(plan, depot, progress)
+    checked = check.check(plan, outcome.network, progress)
+    _record(guest, outcome, checked, f"{accelerator.value}: {reason}", work)
+    _publish(guest, work)
+
+
+def find_accelerator(inputs: Inputs, work: Path) -> tuple[Accelerator, str]:
+    """KVM or TCG, by a boot of the installer's own kernel."""
+    return emulator.find_accelerator(installer.build_initrd(installer.load_lock()).kernel, inputs.tools, work)
+
+
+def _prepare(
+    machine: Machine, guest: Guest, inputs: Inputs, mirror: str, key: Key | None, port: int, work: Path
+) -> None:
+    """Disk, firmware and medium, as QEMU will open them."""
+    shutil.copyfile(inputs.code, work / vm.CODE)
+    shutil.copyfile(inputs.vars, work / vm.VARS)
+    text = preseed.render(machine, guest, f"{GATEWAY}:{port}")
+    keys = guest.install.ssh_keys
+    if key:
+        _write_key(work / KEY_FILE, key)
+        keys = (key.public,)
+    sources = preseed.sources_list(mirror, mirrors.find_security(), "nvidia" in guest.install.presets)
+    answers = cpio.write(preseed.entries(guest, text, keys, sources))
+    (work / "preseed.cfg").write_text(text)
+    installer.write_iso(work / vm.MEDIUM, inputs.grub, answers, INSTALL_WORDS, work / "medium.log")
+    _make_disk(guest, inputs.tools, work)
+
+
+def _write_key(path: Path, key: Key) -> None:
+    path.touch(mode=0o600)
+    path.write_text(key.private)
+    path.with_suffix(".pub").write_text(f"{key.public}\n")
+
+
+def _make_disk(guest: Guest, tools: Path, work: Path) -> None:
+    argv = ("qemu-img", "create", "-q", "-f", "qcow2", f"{vm.FOLDER}/{vm.DISK}", f"{guest.disk_gib}G")
+    job = sandbox.Job(tools, argv, (sandbox.Bind(work, vm.FOLDER, writable=True),))
+    sandbox.execute("making the disk", job, tools, work / "medium.log")
+
+
+def _record(
+    guest: Guest, outcome: Outcome, checked: Mapping[str, object], accelerator: str, work: Path
+) -> None:
+    """manifest.json, the pictures, and how to start the guest."""
+    manifest = {
+        "guest": guest.name,
+        "suite": SUITE,
+        "packages": [list(each) for each in sorted(outcome.packages)],
+        "network": dict(outcome.network),
+        "accelerator": accelerator,
+        "install_seconds": outcome.seconds,
+        "check": dict(checked),
+    }
+    files.write(work / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    pictures.contact_sheet(outcome.shots, work / "install.png")
+    pictures.animate(outcome.frames, work / "install.webp", FRAME_MS)
+    place = str(paths.GUESTS / guest.name)
+    values = {"guest": guest, "vm": vm, "folder": place, "passed": [_split(each) for each in guest.devices]}
+    template = paths.GUEST / "guest.xml.j2"
+    files.write(work / "guest.xml", render_text(template.read_text(), template.name, values))
+    files.write(work / "launch.args", "\n".join(vm.plan_launch(guest, place)) + "\n")
+
+
+def _split(address: str) -> tuple[str, str, str, str]:
+    """dddd:bb:dd.f in its four parts."""
+    domain, bus, rest = address.split(":")
+    return (domain, bus, *rest.split("."))  # type: ignore[return-value]
+
+
+def _publish(guest: Guest, work: Path) -> None:
+    """What is kept takes the place of the guest's folder at once."""
+    for name in (vm.MEDIUM, vm.CODE, "medium.log", "qemu.log"):
+        files.remove(work / name)
+    shutil.copyfile(paths.OVMF / vm.CODE, work / vm.CODE)
+    target = paths.GUESTS / guest.name
+    old = Path(tempfile.mkdtemp(prefix=f".{guest.name}.old.", dir=paths.GUESTS))
+    if target.exists():
+        target.rename(old / guest.name)
+    work.rename(target)
+    files.remove(old)

@@ -1,0 +1,186 @@
+"""An unattended install, from the medium to a disk that a guest boots from, watched all the time.
+
+answers + medium + empty disk --> QEMU --> Watch (log), pictures (screen), Depot (archive) --> Outcome
+                                                \\-> Fault: the machine is ended, UserError with what was seen last
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hostwright import pictures, vm
+from hostwright.depot import Depot
+from hostwright.errors import UserError
+from hostwright.machine import Guest
+from hostwright.pictures import Frame, Shot
+from hostwright.progress import clock
+from hostwright.qemu import Accelerator
+from hostwright.session import Session, started
+from hostwright.udeb import Template
+from hostwright.vnc import VncError
+from hostwright.watch import STAGES, Fault, Limits, Watch
+
+TICK_S = 1.0
+PICTURE_S = 10.0
+# A screen is asked this often in vain before it counts as frozen.
+MOST_MISSES = 4
+CAPTURE_LIMIT_S = 8.0
+TAIL_LINES = 12
+POWER_OFF_LIMIT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished install leaves besides the disk: packages, the card's name and MAC, pictures, its time."""
+
+    packages: tuple[tuple[str, ...], ...]
+    network: Mapping[str, str]
+    shots: tuple[Shot, ...]
+    frames: tuple[Path, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an install needs; `folder` holds the disk, the medium and the firmware under the names of `vm`."""
+
+    guest: Guest
+    folder: Path
+    tools: Path
+    accelerator: Accelerator
+    vnc: vm.Vnc
+    templates: Mapping[str, Template]
+    limits: Limits = field(default_factory=Limits)
+
+
+def install(plan: Plan, depot: Depot, progress: Callable[[str], None]) -> Outcome:
+    """Run the installer to its end; raises UserError that says why it was given up, with its last lines."""
+    argv = vm.plan_install(plan.guest, plan.accelerator, plan.vnc)
+    with started(argv, plan.folder, plan.tools, plan.accelerator, plan.vnc) as session:
+        progress(_invitation(session))
+        follower = Follower(plan, session, depot, progress)
+        fault = follower.follow()
+        if fault:
+            raise follower.failure(fault)
+        return follower.outcome()
+
+
+def _invitation(session: Session) -> str:
+    word = f", password {session.password}" if session.password else ""
+    return f"watch it with any VNC client: {session.address}{word}"
+
+
+class Follower:
+    """Looks at log and screen in turn until the install has ended, one way or the other."""
+
+    def __init__(self, plan: Plan, session: Session, depot: Depot, progress: Callable[[str], None]) -> None:
+        self.plan, self.session, self.depot, self.progress = plan, session, depot, progress
+        self.started = time.monotonic()
+        self.watch = Watch(plan.templates, plan.limits, self.started)
+        self.last: list[str] = []
+        self.shots: list[Shot] = []
+        self.frames: list[Path] = []
+        self._frame: Frame | None = None
+        self._misses = 0
+        self._next_picture = self.started + PICTURE_S
+        (plan.folder / "pictures").mkdir(exist_ok=True)
+
+    def follow(self) -> Fault | None:
+        """Until the machine ends by itself after its work, None, or why it is given up."""
+        while True:
+            ended = self.session.status is not None
+            now = time.monotonic()
+            self._read(now)
+            if ended:
+                return self._judge_end()
+            if fault := self.watch.fault(now):
+                self._picture("the end")
+                return fault
+            if now >= self._next_picture and (fault := self._look(now)):
+                return fault
+            self.progress(self._status(now))
+            time.sleep(TICK_S)
+
+    def outcome(self) -> Outcome:
+        """What was seen, for the records."""
+        return Outcome(
+            tuple(self.watch.packages),
+            dict(self.watch.network),
+            tuple(self.shots),
+            tuple(self.frames),
+            round(time.monotonic() - self.started, 1),
+        )
+
+    def failure(self, fault: Fault) -> UserError:
+        """The fault with its stage, what the archive could not give, and the log's last lines."""
+        stage = STAGES[self.watch.stage].title
+        after = clock(time.monotonic() - self.started)
+        trouble = [f"    archive: {each}" for each in self.depot.failures[-3:]]
+        last = [f"    {line}" for line in self.last[-TAIL_LINES:]]
+        lines = [f"{fault.what} (at: {stage}, after {after}); the installer's last lines:", *last, *trouble]
+        return UserError("\n".join(lines), f"{fault.hint}; logs and pictures: {self.plan.folder}")
+
+    def _read(self, now: float) -> None:
+        stage = self.watch.stage
+        for line in self.session.console.lines():
+            if line.strip():
+                self.watch.moved(now)
+        for line in self.session.installer.lines():
+            self.watch.line(line, now)
+            if line.strip() and "hostwright: alive" not in line and "debconf: " not in line:
+                self.last = [*self.last[-TAIL_LINES:], line]
+        if self.watch.stage != stage:
+            self._picture(STAGES[stage].title)
+
+    def _look(self, now: float) -> Fault | None:
+        """A picture every now and then; a screen that cannot be read several times in a row is a fault."""
+        self._next_picture = now + PICTURE_S
+        before = self._frame
+        if not self._capture():
+            return (
+                None
+                if self._misses < MOST_MISSES
+                else Fault("the display is frozen", "QEMU hangs: try again")
+            )
+        assert self._frame
+        if before is None or pictures.difference(before, self._frame) > 0:
+            self.watch.moved(now)
+            self._keep()
+        return None
+
+    def _picture(self, title: str) -> None:
+        """Keep what the screen shows under the name of the stage that it ends."""
+        if self._capture():
+            self.shots.append(Shot(title, self._keep()))
+
+    def _capture(self) -> bool:
+        try:
+            self._frame, self._misses = self.session.screen.capture(CAPTURE_LIMIT_S), 0
+        except VncError:
+            self._misses += 1
+        return self._misses == 0
+
+    def _keep(self) -> Path:
+        assert self._frame
+        path = self.plan.folder / "pictures" / f"{len(self.frames):04}.png"
+        pictures.write_png(self._frame, path)
+        self.frames.append(path)
+        return path
+
+    def _judge_end(self) -> Fault | None:
+        if self.watch.is_done and self.session.status == 0:
+            return None
+        if fault := self.watch.fault(time.monotonic()):
+            return fault
+        early = "" if self.watch.is_done else " before the install was done"
+        return Fault(
+            f"QEMU ended with status {self.session.status}{early}", "see qemu.log and console.log there"
+        )
+
+    def _status(self, now: float) -> str:
+        share = self.watch.done_share()
+        elapsed = now - self.started
+        left = elapsed / share * (1 - share) if share > 0.05 else sum(stage.seconds for stage in STAGES)
+        title = STAGES[self.watch.stage].title
+        return f"{title}, {100 * share:.0f} %, about {clock(left)} left; VNC {self.session.address}"

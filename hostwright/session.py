@@ -1,0 +1,114 @@
+"""A guest's QEMU while it runs: its monitor, its screen, its logs as they grow, and its end.
+
+    argv (vm) + folder --started--> Session    monitor: qmp, screen: vnc, logs: files in the folder
+
+Sockets lie in a short folder of their own, since their names may have no more than 107 bytes (unix(7)).
+"""
+
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hostwright import emulator, run, sandbox, vm
+from hostwright.errors import UserError
+from hostwright.qemu import Accelerator
+from hostwright.qmp import Monitor, MonitorError
+from hostwright.vnc import Screen
+
+QEMU_LOG = "qemu.log"
+
+
+@dataclass
+class Log:
+    """A log file that grows, read line by line."""
+
+    path: Path
+    _at: int = 0
+    _held: str = ""
+
+    def lines(self) -> list[str]:
+        """The whole lines that came since the last call."""
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as source:
+            source.seek(self._at)
+            data = source.read()
+        self._at += len(data)
+        *whole, self._held = (self._held + data.decode("utf-8", errors="replace")).split("\n")
+        return [line.rstrip("\r") for line in whole]
+
+
+@dataclass
+class Session:
+    """One running QEMU; `status` is its exit status once it ended."""
+
+    child: run.Child
+    monitor: Monitor
+    screen: Screen
+    folder: Path
+    address: str
+    password: str | None
+    console: Log = field(init=False)
+    installer: Log = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.console = Log(self.folder / vm.CONSOLE_LOG)
+        self.installer = Log(self.folder / vm.INSTALLER_LOG)
+
+    @property
+    def status(self) -> int | None:
+        return self.child.poll()
+
+    def wait_for_end(self, limit_s: float) -> bool:
+        """Whether QEMU ended within the time."""
+        deadline = time.monotonic() + limit_s
+        while self.status is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return self.status is not None
+
+
+@contextmanager
+def started(
+    argv: tuple[str, ...], folder: Path, tools: Path, accelerator: Accelerator, vnc: vm.Vnc
+) -> Iterator[Session]:
+    """QEMU at home in `folder`; what still runs at the end of the block is ended by force."""
+    sockets = Path(tempfile.mkdtemp(prefix="hostwright-"))
+    password = secrets.token_urlsafe(6)[:8] if vnc.password else None
+    if password:
+        (sockets / vm.VNC_PASSWORD).write_text(password)
+    job = emulator.plan_job(argv, folder, tools, accelerator)
+    job = replace(job, network=True, binds=(*job.binds, sandbox.Bind(sockets, vm.SOCKETS, writable=True)))
+    try:
+        with sandbox.entered(job, job.root) as command:
+            child = run.start(command, folder / QEMU_LOG)
+            try:
+                with _monitor(sockets / vm.QMP_SOCKET, folder / QEMU_LOG) as monitor:
+                    screen, address = _find_screen(monitor, sockets, vnc, password)
+                    yield Session(child, monitor, screen, folder, address, password)
+            finally:
+                run.close_pipe(child)
+    finally:
+        shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _monitor(socket: Path, log: Path) -> Monitor:
+    try:
+        return Monitor(socket)
+    except MonitorError:
+        raise UserError(f"QEMU did not start:\n{run.tail(log)}", f"the whole log is {log}") from None
+
+
+def _find_screen(monitor: Monitor, sockets: Path, vnc: vm.Vnc, password: str | None) -> tuple[Screen, str]:
+    """The screen, and where a person's own client finds it."""
+    if vnc.unix:
+        socket = sockets / vm.VNC_SOCKET
+        return Screen(socket, password), str(socket)
+    found = monitor.execute("query-vnc")
+    assert isinstance(found, dict)
+    port = int(str(found["service"]))
+    return Screen(("127.0.0.1", port), password), f"127.0.0.1:{port}"

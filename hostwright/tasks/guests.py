@@ -1,0 +1,102 @@
+"""The steps that make guests: what each reads, what it writes, and which part of the engine acts."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from doit import get_var
+
+from hostwright import fetch, files, paths, store
+from hostwright.errors import UserError
+from hostwright.machine import Guest
+from hostwright.tasks import report, steps
+from hostwright.tasks.define import Task, step
+
+LOCK = paths.GUEST / "installer.lock"
+MEDIUM = paths.GUESTS / "installer.iso"
+_MEDIUM_ROOMS = [paths.TREE / "hostwright" / f"{room}.py" for room in ("cpio", "udeb", "installer")]
+
+
+def sources() -> Task:
+    """What the medium is made of."""
+    return steps.fetching("installer", "the parts of Debian's installer", _pinned)
+
+
+def _pinned() -> list[fetch.Pinned]:
+    from hostwright import installer
+
+    return [fetch.Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in installer.load_lock()]
+
+
+def medium() -> Task:
+    def act() -> None:
+        from hostwright import installer
+
+        with files.replaced(MEDIUM) as new:
+            installer.write_iso(new, _grub(), None, (), paths.log_file("medium"))
+
+    return step(
+        "write the installer medium dist/guest/installer.iso",
+        act,
+        reads=[steps.BUILDROOT_STAMP, paths.package_stamp("grub"), LOCK, *_medium_files(), *_MEDIUM_ROOMS],
+        writes=[MEDIUM],
+        after=["sources:installer"],
+    )
+
+
+def guests() -> Iterator[Task]:
+    for guest in steps.machine().guests:
+        yield _guest(guest)
+
+
+def _guest(guest: Guest) -> Task:
+    folder = paths.GUESTS / guest.name
+
+    def act() -> None:
+        from hostwright import guest as making
+
+        note = partial(report.board().note, f"guest:{guest.name}")
+        making.make(steps.machine(), guest, making.find_inputs(_grub()), _options(), note)
+
+    return step(
+        f"install Debian as guest {guest.name}, watched over VNC, into dist/guest/{guest.name}",
+        act,
+        reads=[MEDIUM, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd", *_guest_files()],
+        writes=[folder / "disk.qcow2", folder / "manifest.json"],
+        value=repr(guest) + steps.machine().timezone + "".join(_script_digests(guest)),
+        name=guest.name,
+        counted=False,
+    )
+
+
+def _options() -> "making.Options":  # type: ignore[name-defined]  # noqa: F821
+    """`offline=yes`, `vnc=unix`, `password=yes` of the command line."""
+    from hostwright import guest as making
+    from hostwright import vm
+
+    shown = _choice("vnc", ("tcp", "unix"))
+    vnc = vm.Vnc(unix=shown == "unix", password=_choice("password", ("no", "yes")) == "yes")
+    return making.Options(offline=_choice("offline", ("no", "yes")) == "yes", vnc=vnc)
+
+
+def _choice(name: str, known: tuple[str, ...]) -> str:
+    value = str(get_var(name, known[0]))
+    if value not in known:
+        raise UserError(f"{name}={value}: no such choice", f"write {name}={' or '.join(known)}")
+    return value
+
+
+def _grub() -> Path:
+    return store.read_stamp("grub").tree
+
+
+def _medium_files() -> list[Path]:
+    return [paths.GUEST / "grub.cfg.j2"]
+
+
+def _guest_files() -> list[Path]:
+    return [paths.GUEST / name for name in ("preseed.cfg.j2", "late.sh", "watch.sh")]
+
+
+def _script_digests(guest: Guest) -> list[str]:
+    return [files.digest(script) for script in guest.install.late_commands]

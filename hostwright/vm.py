@@ -1,0 +1,179 @@
+"""The argv of QEMU for a guest: pure. Installing, booting and running it differ in a few words only.
+
+    Guest + accelerator --plan_install--> the guest's machine with the medium in its drive
+                        --plan_boot-----> the same machine from its own disk, for the check after the install
+                        --plan_launch---> the same with the host's devices, for `guest start` and by hand
+
+Every device has its own root port at a fixed address, also those that come later: buses keep their numbers, and so the
+network card keeps its name whatever is added. qemu-system-x86_64(1), systemd.net-naming-scheme(7).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hostwright.machine import Guest
+from hostwright.qemu import Accelerator
+
+FOLDER = "/output"
+SOCKETS = "/run"
+MEDIUM = "install.iso"
+DISK = "disk.qcow2"
+CODE = "OVMF_CODE.fd"
+VARS = "OVMF_VARS.fd"
+CONSOLE_LOG = "console.log"
+INSTALLER_LOG = "installer.log"
+SPARE_DRIVE, SPARE_DRIVE_ID = "drive.img", "drive"
+QMP_SOCKET = "qmp"
+VNC_SOCKET = "vnc"
+VNC_PASSWORD = "vnc-password"
+
+# Slots of the root bus: 01 the screen, then a port for each device.
+DISK_SLOT, NET_SLOT, RNG_SLOT, FIRST_PASSED_SLOT = 2, 3, 4, 5
+# Ports for as many devices at least: one can be added later without a bus getting another number.
+_SPARE_PORTS = 4
+
+# A reset ends QEMU: whoever started it looks at what the guest said last.
+_NO_REBOOT = ("-no-reboot",)
+
+
+@dataclass(frozen=True)
+class Vnc:
+    """Where the screen is shown: a unix socket, or the first free port of loopback from 5900 on."""
+
+    unix: bool = False
+    password: bool = False
+
+
+def passed_port(index: int) -> str:
+    """The id of the root port for the guest's passed device number `index`."""
+    return f"port{FIRST_PASSED_SLOT + index}"
+
+
+def slots(guest: Guest) -> range:
+    """The slots of the root bus that hold a root port. Firmware gives their buses the numbers 1, 2 and so on."""
+    return range(DISK_SLOT, FIRST_PASSED_SLOT + max(_SPARE_PORTS, len(guest.devices)))
+
+
+def bus(slot: int) -> int:
+    """The number of the bus behind the port in `slot`."""
+    return slot - DISK_SLOT + 1
+
+
+def plan_install(guest: Guest, accelerator: Accelerator, vnc: Vnc) -> tuple[str, ...]:
+    """The guest's machine with the medium in its drive; two serial lines: the console and the installer's log."""
+    return (
+        *_plan_board(guest, accelerator),
+        *_NO_REBOOT,
+        *_plan_vnc(vnc),
+        # Nothing of a broken-off install is kept: no flush is waited for.
+        *_plan_disk("cache=unsafe"),
+        *_plan_net(guest, ""),
+        "-drive", f"if=none,id=medium,media=cdrom,readonly=on,format=raw,file={FOLDER}/{MEDIUM}",
+        "-device", "ide-cd,bus=ide.0,drive=medium,bootindex=1",
+        "-serial", f"file:{FOLDER}/{CONSOLE_LOG}",
+        "-serial", f"file:{FOLDER}/{INSTALLER_LOG}",
+    )  # fmt: skip
+
+
+def plan_boot(
+    guest: Guest,
+    accelerator: Accelerator,
+    ssh_port: int,
+    credentials: Sequence[str] = (),
+    extra: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """The installed guest on a disk that forgets what is written, its ssh at `ssh_port` of loopback.
+
+    `credentials` are NAME=BASE64 for systemd (systemd.system-credentials(7)), `extra` further -device options, which
+    may use the drive SPARE_DRIVE_ID.
+    """
+    return (
+        *_plan_board(guest, accelerator),
+        *_NO_REBOOT,
+        *_plan_vnc(Vnc(unix=True)),
+        *_plan_disk("snapshot=on"),
+        *_plan_net(guest, f",hostfwd=tcp:127.0.0.1:{ssh_port}-:22"),
+        "-serial", f"file:{FOLDER}/{CONSOLE_LOG}",
+        *(word for one in credentials for word in ("-smbios", f"type=11,value=io.systemd.credential.binary:{one}")),
+        "-drive", f"if=none,id={SPARE_DRIVE_ID},format=raw,file={FOLDER}/{SPARE_DRIVE}",
+        *(word for option in extra for word in ("-device", option)),
+    )  # fmt: skip
+
+
+def plan_launch(guest: Guest, folder: str) -> tuple[str, ...]:
+    """The guest with its passed devices under KVM, its files in `folder`: what is typed by hand on the host."""
+    argv = (
+        *_plan_board(guest, Accelerator.KVM),
+        *_plan_vnc(Vnc()),
+        *_plan_disk("cache=none"),
+        *_plan_net(guest, ""),
+        "-serial", f"file:{FOLDER}/{CONSOLE_LOG}",
+        *(word for option in plan_passed(guest) for word in ("-device", option)),
+    )  # fmt: skip
+    return tuple(word.replace(SOCKETS, folder).replace(FOLDER, folder) for word in argv)
+
+
+def plan_passed(guest: Guest) -> tuple[str, ...]:
+    """The -device options that hand the host's devices over, each on its own port."""
+    return tuple(
+        f"vfio-pci,host={address},bus={passed_port(index)},addr=00.0"
+        for index, address in enumerate(guest.devices)
+    )
+
+
+def _plan_board(guest: Guest, accelerator: Accelerator) -> tuple[str, ...]:
+    is_kvm = accelerator is Accelerator.KVM
+    # One thread: see qemu.py on what the translator does with more.
+    thread = "" if is_kvm else ",thread=single"
+    return (
+        "qemu-system-x86_64",
+        "-nodefaults", "-no-user-config",
+        "-name", guest.name,
+        "-M", "q35",
+        "-accel", f"{accelerator.value}{thread}",
+        "-cpu", "host,host-phys-bits=on" if is_kvm else "max,la57=off,vmx=off,svm=off",
+        "-smp", str(guest.vcpus) if is_kvm else "1",
+        "-m", f"{guest.memory_mib}M",
+        "-rtc", "base=utc",
+        "-monitor", "none", "-display", "none",
+        "-qmp", f"unix:{SOCKETS}/{QMP_SOCKET},server=on,wait=off",
+        "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={FOLDER}/{CODE}",
+        "-drive", f"if=pflash,unit=1,format=raw,file={FOLDER}/{VARS}",
+        "-device", "VGA,bus=pcie.0,addr=01.0",
+        *(word for slot in slots(guest) for word in ("-device", _port(slot))),
+        "-device", f"virtio-rng-pci,bus=port{RNG_SLOT},addr=00.0",
+    )  # fmt: skip
+
+
+def _port(slot: int) -> str:
+    # No slot number: the card would be named after it, and libvirt gives none.
+    return f"pcie-root-port,id=port{slot},bus=pcie.0,addr={slot:02x}.0,chassis={slot}"
+
+
+def _plan_vnc(vnc: Vnc) -> tuple[str, ...]:
+    # Whoever watches must not end the connection of the one who takes the pictures.
+    place = f"unix:{SOCKETS}/{VNC_SOCKET}" if vnc.unix else "127.0.0.1:0,to=99"
+    shared = f"{place},share=force-shared"
+    if not vnc.password:
+        return ("-vnc", shared)
+    return (
+        "-object",
+        f"secret,id=vnc,file={SOCKETS}/{VNC_PASSWORD}",
+        "-vnc",
+        f"{shared},password-secret=vnc",
+    )
+
+
+def _plan_disk(how: str) -> tuple[str, ...]:
+    return (
+        "-drive", f"if=none,id=root,format=qcow2,discard=unmap,{how},file={FOLDER}/{DISK}",
+        "-device", f"virtio-blk-pci,bus=port{DISK_SLOT},addr=00.0,drive=root,bootindex=2",
+    )  # fmt: skip
+
+
+def _plan_net(guest: Guest, more: str) -> tuple[str, ...]:
+    return (
+        "-netdev", f"user,id=net{more}",
+        # Without a ROM: the firmware has nothing to start from the network.
+        "-device", f"virtio-net-pci,bus=port{NET_SLOT},addr=00.0,netdev=net,mac={guest.mac},romfile=",
+    )  # fmt: skip

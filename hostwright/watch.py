@@ -1,0 +1,224 @@
+"""What an unattended install is doing, read from its own log, and whether it still does anything: pure.
+
+    lines of the installer's log, changes of the screen --> Watch --> stage, share done, Fault
+
+The log is syslog's, with debconf's protocol in it (DEBCONF_DEBUG=developer), and every few seconds a sign of life with
+uptime and idle time (guest/watch.sh). Debian's installer: main-menu, cdebconf; debconf-devel(7).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hostwright.udeb import Template
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the installer: its menu item, what people call it, and its seconds in emulation on a 2-core machine."""
+
+    item: str
+    title: str
+    seconds: float
+
+
+STAGES = (
+    Stage("", "firmware, boot loader and kernel", 60),
+    Stage("localechooser", "language", 5),
+    Stage("console-setup-udeb", "keyboard", 5),
+    Stage("ethdetect", "network card", 20),
+    Stage("netcfg", "network", 15),
+    Stage("choose-mirror", "archive", 10),
+    Stage("user-setup-udeb", "accounts", 5),
+    Stage("clock-setup", "clock", 10),
+    Stage("disk-detect", "disks", 20),
+    Stage("partman-base", "partitions", 60),
+    Stage("bootstrap-base", "base system", 600),
+    Stage("apt-setup-udeb", "package sources", 30),
+    Stage("pkgsel", "packages", 240),
+    Stage("grub-installer", "boot loader", 120),
+    Stage("finish-install", "last steps", 60),
+)
+_INDEX = {stage.item: index for index, stage in enumerate(STAGES)}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds after which waiting is in vain: for an answer, for a sign of life, for anything at all to happen."""
+
+    question: float = 15.0
+    alive: float = 45.0
+    start: float = 120.0
+    still: float = 45.0
+    busy: float = 900.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why an install is given up, and what to do."""
+
+    what: str
+    hint: str
+
+
+_SELECTED = re.compile(r"main-menu\[\d+\]: INFO: Menu item '([^']+)' selected")
+_ALIVE = re.compile(r"hostwright: alive ([0-9.]+) ([0-9.]+)")
+_SAID = re.compile(r"hostwright: (.*)")
+_DEBCONF = re.compile(r"debconf: (-->|<--) (.*)")
+_PANIC = re.compile(r"Kernel panic - not syncing.*")
+
+
+@dataclass
+class Watch:
+    """All that was read so far; `now` is any clock's seconds."""
+
+    templates: Mapping[str, Template]
+    limits: Limits
+    started: float
+    stage: int = 0
+    share: float = 0.0
+    is_done: bool = False
+    network: dict[str, str] = field(default_factory=dict)
+    packages: list[tuple[str, ...]] = field(default_factory=list)
+    _fault: Fault | None = None
+    _command: str = ""
+    _asked: list[str] = field(default_factory=list)
+    _waiting_since: float | None = None
+    _progress: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    _alive_at: float | None = None
+    _alive: tuple[float, float] = (0.0, 0.0)
+    _moved_at: float = 0.0
+    _idle_since: float | None = None
+
+    def __post_init__(self) -> None:
+        self._moved_at = self.started
+
+    def line(self, text: str, now: float) -> None:
+        """Take a line of the log."""
+        if found := _ALIVE.search(text):
+            self._live(float(found[1]), float(found[2]), now)
+            return
+        self.moved(now)
+        if found := _SELECTED.search(text):
+            self._enter(found[1])
+        elif found := _DEBCONF.search(text):
+            self._debconf(found[1], found[2], now)
+        elif found := _SAID.search(text):
+            self._said(found[1].split())
+        elif found := _PANIC.search(text):
+            self._fault = Fault(f"the installer's kernel gave up: {found[0]}", "see the console's log")
+
+    def moved(self, now: float) -> None:
+        """Something changed, in the log or on the screen."""
+        self._moved_at, self._idle_since = now, None
+
+    def fault(self, now: float) -> Fault | None:
+        """Why waiting any longer is in vain; None while it is not."""
+        return self._fault or self._question(now) or self._silence(now) or self._stillness(now)
+
+    def done_share(self) -> float:
+        """How much of the whole is done, 0 to 1, by the time that the stages take."""
+        total = sum(stage.seconds for stage in STAGES)
+        before = sum(stage.seconds for stage in STAGES[: self.stage])
+        return (before + STAGES[self.stage].seconds * self.share) / total
+
+    def _enter(self, item: str) -> None:
+        index = _INDEX.get(item)
+        if index is not None and index > self.stage:
+            self.stage, self.share = index, 0.0
+
+    def _live(self, uptime: float, idle: float, now: float) -> None:
+        """A sign of life; one that says that the processor had nothing to do begins or continues a stillness."""
+        up, rest = uptime - self._alive[0], idle - self._alive[1]
+        self._alive_at, self._alive = now, (uptime, idle)
+        is_idle = up > 0 and rest >= 0.9 * up
+        if not is_idle:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = now
+
+    def _debconf(self, direction: str, text: str, now: float) -> None:
+        if direction == "-->":
+            self._command = text
+            self._take_command(text.split(), now)
+        else:
+            self._waiting_since = None
+            if self._command.startswith("INPUT") and text.startswith("0"):
+                self._asked.append(self._command.split()[2])
+            elif self._command.startswith("GO"):
+                self._asked.clear()
+
+    def _take_command(self, words: list[str], now: float) -> None:
+        if words[0] == "GO" and self._asked:
+            self._waiting_since = now
+        elif words[0] == "PROGRESS" and len(words) > 2:
+            self._take_progress(words[1], words[2:])
+
+    def _take_progress(self, verb: str, numbers: list[str]) -> None:
+        """PROGRESS START MIN MAX TITLE, SET VALUE and STEP INCREMENT."""
+        if verb not in ("START", "SET", "STEP") or not all(each.isdigit() for each in numbers[:1]):
+            return
+        low, high, at = self._progress
+        if verb == "START":
+            low, high, at = float(numbers[0]), float(numbers[1]), float(numbers[0])
+        else:
+            at = float(numbers[0]) + (at if verb == "STEP" else 0.0)
+        self._progress = low, high, at
+        if high > low:
+            self.share = max(self.share, min(1.0, (at - low) / (high - low)))
+
+    def _said(self, words: list[str]) -> None:
+        """What guest/late.sh says."""
+        match words:
+            case ["package", *rest]:
+                self.packages.append(tuple(rest))
+            case ["network", name, mac]:
+                self.network[name] = mac
+            case ["late:", "failed:", *step]:
+                self._fault = Fault(
+                    f"the last command of the install failed: {' '.join(step)}", "the lines above say why"
+                )
+            case ["late:", "done"]:
+                self.is_done = True
+
+    def _question(self, now: float) -> Fault | None:
+        if self._waiting_since is None or now - self._waiting_since < self.limits.question:
+            return None
+        name = self._asked[-1]
+        template = self.templates.get(name)
+        title = f": {template.description}" if template else ""
+        if template and template.type == "error":
+            return Fault(
+                f"the installer shows an error, {name}{title}", "the log says what went wrong before it"
+            )
+        return Fault(
+            f"the installer asks {name}{title}, and waits for a person",
+            f"answer it in guest.install.preseed: d-i {name} {template.type if template else 'string'} ...",
+        )
+
+    def _silence(self, now: float) -> Fault | None:
+        if self._alive_at is None:
+            limit, what = self.limits.start, "nothing came from the firmware, the boot loader or the kernel"
+            since = self._moved_at
+        else:
+            limit, what, since = (
+                self.limits.alive,
+                "the installer's system gives no sign of life",
+                self._alive_at,
+            )
+        if now - since < limit:
+            return None
+        return Fault(
+            f"{what} for {now - since:.0f} s", "the guest hangs: try again, and look at the console's log"
+        )
+
+    def _stillness(self, now: float) -> Fault | None:
+        idle = now - self._idle_since if self._idle_since is not None else 0.0
+        still = now - self._moved_at
+        if still < self.limits.busy and (still < self.limits.still or idle < self.limits.still):
+            return None
+        doing = "does nothing" if idle else "is busy with one thing"
+        return Fault(
+            f"for {still:.0f} s the installer {doing}: no line in its log, no change on its screen",
+            "the picture shows what it waits for; a network that is cut looks like this",
+        )

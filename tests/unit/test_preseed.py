@@ -1,0 +1,119 @@
+"""Answers are checked before a machine starts: nobody's question, nothing offered, nothing given."""
+
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hostwright import paths, preseed
+from hostwright.errors import UserError
+from hostwright.machine import Guest, Machine, load
+from hostwright.udeb import Template
+
+MACHINE: Machine = load(paths.TREE / "host.toml")
+GUEST: Guest = MACHINE.guests[0]
+GOLDEN = paths.GOLDEN / "preseed.cfg"
+ARCHIVE = "10.0.2.2:8000"
+
+
+def with_install(**changes: object) -> Guest:
+    return replace(GUEST, install=replace(GUEST.install, **changes))  # type: ignore[arg-type]
+
+
+def known(text: str) -> dict[str, Template]:
+    """Questions as if the medium had exactly those that are answered."""
+    found = {answer.question: Template("x", "string") for answer in preseed.parse(text)}
+    return found | {"partman-auto/method": Template("partman-auto", "select", ("regular", "lvm"))}
+
+
+def refusal(guest: Guest) -> UserError:
+    with pytest.raises(UserError) as caught:
+        preseed.check(
+            preseed.render(MACHINE, guest, ARCHIVE),
+            known(preseed.render(MACHINE, GUEST, ARCHIVE)),
+            "preseed.cfg",
+        )
+    return caught.value
+
+
+def test_the_answers_are_the_reviewed_ones() -> None:
+    assert preseed.render(MACHINE, GUEST, ARCHIVE) == GOLDEN.read_text()
+
+
+def test_the_answers_of_the_lab_are_good() -> None:
+    text = preseed.render(MACHINE, GUEST, ARCHIVE)
+    preseed.check(text, known(text), "preseed.cfg")
+
+
+@pytest.mark.parametrize(
+    ("line", "what", "hint"),
+    [
+        ("di netcfg/get_hostname string a", "no part of the installer is called di", 'did you mean "d-i"?'),
+        ("d-i netcfg/get_hostnam string a", "nothing on the medium asks this", "netcfg/get_hostname"),
+        ("d-i partman-auto/method select lvn", "'lvn' is not offered", 'did you mean "lvm"?'),
+        ("d-i partman-auto/disk string", "no answer to partman-auto/disk", "guest.install.preseed"),
+    ],
+)
+def test_a_bad_line_is_refused_before_anything_starts(line: str, what: str, hint: str) -> None:
+    error = refusal(with_install(preseed=(line,)))
+    assert what in error.message
+    assert hint in error.hint
+
+
+def test_a_bad_line_is_named_by_its_number() -> None:
+    text = preseed.render(MACHINE, with_install(preseed=("di a/b string c",)), ARCHIVE)
+    number = text.splitlines().index("di a/b string c") + 1
+    assert refusal(with_install(preseed=("di a/b string c",))).message.startswith(f"preseed.cfg:{number}: ")
+
+
+def test_a_package_may_be_told_things_too() -> None:
+    text = preseed.render(MACHINE, with_install(preseed=("tzdata tzdata/Areas select Europe",)), ARCHIVE)
+    preseed.check(text, known(text), "preseed.cfg")
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"filesystem": "xfs"}, "filesystem{ xfs }"),
+        ({"presets": ("docker",)}, "docker.io"),
+        ({"presets": ("nvidia",)}, "apt-setup/non-free boolean true"),
+        ({"packages": ("htop",)}, " htop"),
+        ({"cmdline": ("quiet",)}, "console=ttyS0,115200n8 quiet"),
+        ({"timezone": "Europe/Berlin"}, "time/zone string Europe/Berlin"),
+        ({"password_hash": "$6$x$y"}, "password $6$x$y"),
+    ],
+)
+def test_what_host_toml_says_reaches_the_installer(changes: dict[str, object], line: str) -> None:
+    assert line in preseed.render(MACHINE, with_install(**changes), ARCHIVE)
+    assert line not in preseed.render(MACHINE, GUEST, ARCHIVE)
+
+
+def test_the_medium_gets_keys_hooks_and_the_last_command(tmp_path: Path) -> None:
+    hook = tmp_path / "setup.sh"
+    hook.write_text("#!/bin/sh\ntrue\n")
+    found = {
+        entry.path: entry
+        for entry in preseed.entries(
+            with_install(late_commands=(hook,)), "text", ("key one", "key two"), "deb x\n"
+        )
+    }
+    assert found["preseed.cfg"].content == b"text"
+    assert found["hostwright/authorized_keys"].content == b"key one\nkey two\n"
+    assert found["hostwright/late.d/00-setup.sh"].content == hook.read_bytes()
+    assert stat.S_IMODE(found["hostwright/late"].mode) == 0o755
+    assert "hostwright/without-password" in found
+
+
+def test_with_a_password_sudo_asks_for_it() -> None:
+    found = preseed.entries(with_install(password_hash="$6$x$y"), "", (), "")
+    assert "hostwright/without-password" not in {entry.path for entry in found}
+
+
+def test_the_guest_keeps_the_machines_own_archive() -> None:
+    text = preseed.sources_list("http://127.0.0.1/debian", "http://127.0.0.1/security", non_free=False)
+    assert text.splitlines() == [
+        "deb http://127.0.0.1/debian trixie main",
+        "deb http://127.0.0.1/debian trixie-updates main",
+        "deb http://127.0.0.1/security trixie-security main",
+    ]

@@ -1,0 +1,59 @@
+"""The guest's machine: devices keep their places, nothing listens beyond loopback, nothing forgotten is written to."""
+
+from dataclasses import replace
+
+import pytest
+
+from hostwright import paths, vm
+from hostwright.machine import Guest, load
+from hostwright.qemu import Accelerator
+from hostwright.vm import Vnc
+
+GUEST: Guest = load(paths.TREE / "host.toml").guests[0]
+GOLDEN = paths.GOLDEN / "guest.argv"
+
+
+def lines(argv: tuple[str, ...]) -> str:
+    """An option with its value on each line."""
+    return " ".join(argv).replace(" -", "\n-") + "\n"
+
+
+def test_the_argv_of_a_guest_is_the_reviewed_one() -> None:
+    assert lines(vm.plan_launch(GUEST, "/var/lib/hostwright/guests/debian")) == GOLDEN.read_text()
+
+
+@pytest.mark.parametrize("accelerator", list(Accelerator))
+def test_places_are_the_same_at_install_and_ever_after(accelerator: Accelerator) -> None:
+    plans = (
+        vm.plan_install(GUEST, accelerator, Vnc()),
+        vm.plan_boot(GUEST, accelerator, 2222),
+        vm.plan_launch(GUEST, "/g"),
+        vm.plan_launch(replace(GUEST, devices=(*GUEST.devices, "0000:03:00.0")), "/g"),
+    )
+    places = [{word for word in plan if "addr=" in word and "vfio-pci" not in word} for plan in plans]
+    assert places == [places[0]] * len(plans)
+
+
+def test_a_passed_device_has_a_port_of_its_own() -> None:
+    guest = replace(GUEST, devices=tuple(f"0000:8{number}:00.0" for number in range(8)))
+    argv = vm.plan_launch(guest, "/g")
+    ports = [word.split(",")[1].removeprefix("id=") for word in argv if word.startswith("pcie-root-port")]
+    used = [word.split("bus=")[1].split(",")[0] for word in argv if "bus=port" in word]
+    assert len(set(ports)) == len(ports)
+    assert sorted(used) == sorted(set(used))
+    assert set(used) <= set(ports)
+
+
+@pytest.mark.parametrize("vnc", [Vnc(), Vnc(unix=True), Vnc(password=True)])
+def test_nothing_listens_beyond_loopback(vnc: Vnc) -> None:
+    argv = (*vm.plan_install(GUEST, Accelerator.TCG, vnc), *vm.plan_boot(GUEST, Accelerator.TCG, 2222))
+    shown = argv[argv.index("-vnc") + 1]
+    assert shown.startswith(("127.0.0.1:", f"unix:{vm.SOCKETS}/"))
+    assert ("password-secret" in shown) is vnc.password
+    assert [word for word in argv if "hostfwd" in word] == ["user,id=net,hostfwd=tcp:127.0.0.1:2222-:22"]
+
+
+def test_the_check_writes_nothing_to_the_disk() -> None:
+    argv = vm.plan_boot(GUEST, Accelerator.TCG, 2222, ("a=b",), ("nvme",))
+    assert [word for word in argv if vm.DISK in word and "snapshot=on" not in word] == []
+    assert "type=11,value=io.systemd.credential.binary:a=b" in argv

@@ -1,0 +1,172 @@
+"""An install that goes on is left alone; one that waits, hangs or failed is told apart within a minute."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from hostwright.udeb import Template
+from hostwright.watch import STAGES, Fault, Limits, Watch
+
+TEMPLATES = {
+    "netcfg/get_hostname": Template("netcfg", "string", (), "debian", "Hostname:"),
+    "mirror/bad": Template("choose-mirror", "error", (), "", "Bad archive mirror"),
+}
+LIMITS = Limits()
+
+
+def watch() -> Watch:
+    return Watch(TEMPLATES, LIMITS, started=0.0)
+
+
+def alive(at: Watch, now: float, idle_share: float) -> None:
+    """A sign of life every 5 s, of a system that idles for this share of its time."""
+    at.line(f"hostwright: alive {now:.2f} {now * idle_share:.2f}", now)
+
+
+def fault_of(at: Watch, now: float) -> Fault:
+    found = at.fault(now)
+    assert found is not None
+    return found
+
+
+def test_stages_follow_the_menu_and_never_go_back() -> None:
+    at = watch()
+    titles = []
+    for item in ("netcfg", "partman-base", "netcfg", "cdrom-checker", "bootstrap-base"):
+        at.line(f"Nov 22 18:00:00 main-menu[213]: INFO: Menu item '{item}' selected", 1.0)
+        titles.append(STAGES[at.stage].title)
+    assert titles == ["network", "partitions", "partitions", "partitions", "base system"]
+
+
+def test_the_share_done_grows_within_a_stage() -> None:
+    at = watch()
+    at.line("main-menu[213]: INFO: Menu item 'bootstrap-base' selected", 1.0)
+    shares = [at.done_share()]
+    for line in (
+        "--> PROGRESS START 0 1000 base-installer/progress",
+        "--> PROGRESS SET 400",
+        "--> PROGRESS STEP 100",
+    ):
+        at.line(f"debconf: {line}", 2.0)
+        shares.append(at.done_share())
+    assert shares == sorted(shares)
+    assert shares[-1] - shares[0] == pytest.approx(0.5 * 600 / sum(stage.seconds for stage in STAGES))
+
+
+def ask(at: Watch, question: str, now: float, answer: str = "0 question will be asked") -> None:
+    for line in (f"--> INPUT critical {question}", f"<-- {answer}", "--> GO"):
+        at.line(f"debconf: {line}", now)
+
+
+def test_a_question_that_waits_is_named_with_its_remedy() -> None:
+    at = watch()
+    alive(at, 10.0, 0.0)
+    ask(at, "netcfg/get_hostname", 10.0)
+    assert at.fault(10.0 + LIMITS.question - 1) is None
+    fault = fault_of(at, 10.0 + LIMITS.question)
+    assert "netcfg/get_hostname: Hostname:" in fault.what
+    assert "d-i netcfg/get_hostname string" in fault.hint
+
+
+def test_an_error_screen_is_called_one() -> None:
+    at = watch()
+    alive(at, 10.0, 0.0)
+    ask(at, "mirror/bad", 10.0)
+    assert "shows an error, mirror/bad: Bad archive mirror" in fault_of(at, 40.0).what
+
+
+@pytest.mark.parametrize("answer", ["30 question skipped", "0 question will be asked"])
+def test_a_question_that_was_answered_is_none(answer: str) -> None:
+    at = watch()
+    ask(at, "netcfg/get_hostname", 10.0, answer)
+    at.line("debconf: <-- 0 ok", 11.0)
+    for now in range(15, 100, 5):
+        alive(at, now, 0.0)
+    assert at.fault(100.0) is None
+
+
+def test_no_sign_of_life_is_a_fault_within_a_minute() -> None:
+    at = watch()
+    alive(at, 100.0, 0.0)
+    assert at.fault(100.0 + LIMITS.alive - 1) is None
+    assert "no sign of life" in fault_of(at, 100.0 + LIMITS.alive).what
+    assert LIMITS.alive <= 60
+
+
+def test_a_machine_that_never_starts_is_a_fault() -> None:
+    assert watch().fault(LIMITS.start - 1) is None
+    assert "nothing came from the firmware" in fault_of(watch(), LIMITS.start).what
+
+
+def test_an_idle_installer_is_a_fault_within_a_minute_and_a_busy_one_is_not() -> None:
+    idle, busy = watch(), watch()
+    for now in range(0, 65, 5):
+        alive(idle, now, 1.0)
+        alive(busy, now, 0.2)
+    assert "does nothing" in fault_of(idle, 60.0).what
+    assert busy.fault(60.0) is None
+
+
+def test_a_change_on_the_screen_counts_as_life() -> None:
+    at = watch()
+    for now in range(0, 100, 5):
+        alive(at, now, 1.0)
+        if now % 20 == 0:
+            at.moved(now)
+    assert at.fault(99.0) is None
+
+
+def test_busy_for_ever_is_a_fault_too() -> None:
+    at = watch()
+    for now in range(0, int(LIMITS.busy) + 5, 5):
+        alive(at, now, 0.0)
+    assert "busy with one thing" in fault_of(at, LIMITS.busy + 1).what
+
+
+def test_what_the_last_command_says_is_kept() -> None:
+    at = watch()
+    for line in ("package bash 5.2 amd64", "network enp2s0 52:54:00:00:00:01", "late: done"):
+        at.line(f"Nov 22 18:00:00 hostwright: {line}", 1.0)
+    assert (at.packages, at.network, at.is_done) == (
+        [("bash", "5.2", "amd64")],
+        {"enp2s0": "52:54:00:00:00:01"},
+        True,
+    )
+
+
+def test_a_failed_last_command_and_a_panic_end_the_wait_at_once() -> None:
+    at = watch()
+    at.line("Nov 22 18:00:00 hostwright: late: failed: 00-setup.sh", 1.0)
+    assert "00-setup.sh" in fault_of(at, 1.0).what
+    other = watch()
+    other.line("[    9.1] Kernel panic - not syncing: VFS: Unable to mount", 1.0)
+    assert "VFS: Unable to mount" in fault_of(other, 1.0).what
+
+
+WORDS = some.sampled_from(
+    [
+        "debconf:",
+        "-->",
+        "<--",
+        "INPUT",
+        "GO",
+        "PROGRESS",
+        "START",
+        "SET",
+        "STEP",
+        "0",
+        "-1",
+        "x",
+        "hostwright:",
+        "alive",
+    ]
+)
+
+
+@given(some.lists(some.lists(WORDS).map(" ".join) | some.text()))
+def test_no_line_makes_it_stumble(lines: list[str]) -> None:
+    at = watch()
+    for number, line in enumerate(lines):
+        at.line(line, float(number))
+        at.fault(float(number))
+    assert 0.0 <= at.done_share() <= 1.0
