@@ -6,8 +6,9 @@ The only room that imports requests.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ TRIES = 3
 CONNECTIONS = 4
 TIMEOUT_S = (10, 60)
 _BLOCK = 1 << 18
+# Small, so that a slow mirror is seen to give something.
+_STREAM_BLOCK = 1 << 16
 
 Progress = Callable[[int], None]
 
@@ -127,6 +130,55 @@ def is_offered(path: str, mirrors: Sequence[str]) -> bool:
         f"cannot ask for {path}:\n" + "\n".join(reasons),
         "check the network or name an archive in HOSTWRIGHT_MIRROR",
     )
+
+
+class MissingError(UserError):
+    """No archive has the file; every one of them said so."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A file on its way: its size in bytes and its Last-Modified time if the server told them, and its content."""
+
+    size: int | None
+    modified: str | None
+    blocks: Iterator[bytes]
+
+
+@contextmanager
+def stream(path: str, mirrors: Sequence[str], timeout_s: tuple[float, float] = TIMEOUT_S) -> Iterator[Stream]:
+    """A file of the archive from the first mirror that has it, as it comes.
+
+    Raises UserError naming each mirror and why it failed, MissingError where all answer that there is no such file.
+    What breaks off later raises OSError from `blocks`.
+    """
+    with ExitStack() as stack:
+        reasons = {}
+        for place in places(path, mirrors):
+            try:
+                answer = stack.enter_context(_open(place, timeout_s))
+            except OSError as error:
+                reasons[place] = _reason(error)
+                continue
+            size = answer.headers.get("Content-Length", "")
+            modified = answer.headers.get("Last-Modified")
+            yield Stream(int(size) if size.isdigit() else None, modified, answer.iter_content(_STREAM_BLOCK))
+            return
+    message = "\n".join([f"cannot fetch {path}:", *(f"    {place}: {why}" for place, why in reasons.items())])
+    if reasons and all(why.startswith("404") for why in reasons.values()):
+        raise MissingError(message, "no archive has it")
+    raise UserError(message, "check the network or name an archive in HOSTWRIGHT_MIRROR")
+
+
+def _open(place: str, timeout_s: tuple[float, float]) -> "requests.Response":
+    answer = _session().get(place, headers={"Accept-Encoding": "identity"}, stream=True, timeout=timeout_s)
+    if answer.url.endswith("/"):
+        # The name of a folder leads to a list of its files.
+        answer.status_code, answer.reason = 404, "a folder"
+    if not answer.ok:
+        answer.close()
+        answer.raise_for_status()
+    return answer
 
 
 def _session() -> "requests.Session":
