@@ -119,19 +119,18 @@ def contact_sheet(shots: Sequence[Shot], out: Path) -> None:
 def animate(frames: Sequence[Path], out: Path, frame_ms: int) -> None:
     """The pictures one after another, `frame_ms` each, as the suffix of `out` says: .png (APNG), .webp or .gif.
 
-    Equal neighbours become one longer picture; all are scaled into one size. ValueError without any picture.
+    All are scaled into one size. ValueError without any picture.
     """
     if not frames:
         raise ValueError("no picture to animate")
-    pictures, times = _merge([_fit(_open(path)) for path in frames], frame_ms)
-    first, *others = pictures
+    first, *others = [_fit(_open(path)) for path in frames]
     with replaced(out) as new:
         first.save(
             new,
             format="PNG" if out.suffix == ".png" else out.suffix[1:].upper(),
             save_all=True,
             append_images=others,
-            duration=times,
+            duration=frame_ms,
             loop=0,
             **({"lossless": True} if out.suffix == ".webp" else {}),
         )
@@ -178,18 +177,6 @@ def _fit(image: "Image") -> "Image":
     frame = Image.new("RGB", ANIMATION_SIZE)
     frame.paste(image, ((frame.width - image.width) // 2, (frame.height - image.height) // 2))
     return frame
-
-
-def _merge(images: Sequence["Image"], frame_ms: int) -> tuple[list["Image"], list[int]]:
-    """The images without repetitions, and how long each is shown, in milliseconds."""
-    kept, times = [images[0]], [frame_ms]
-    for image in images[1:]:
-        if image == kept[-1]:
-            times[-1] += frame_ms
-        else:
-            kept.append(image)
-            times.append(frame_ms)
-    return kept, times
 
 
 def _image(frame: Frame) -> "Image":

@@ -68,12 +68,13 @@ class Desk(paramiko.ServerInterface):
             self.sshd.sessions[-1].close()
             return
         with subprocess.Popen(
-            ["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
+            ["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         ) as child:
-            assert child.stdout
+            assert child.stdout and child.stderr
             with suppress(OSError):
                 while block := child.stdout.read(65536):
                     channel.sendall(block)
+                channel.sendall_stderr(child.stderr.read())
             child.wait()
         channel.send_exit_status(child.returncode)
         channel.close()

@@ -20,6 +20,7 @@ from hostwright.vnc import Screen, VncError
 HELLO = b"RFB 003.008\n"
 NO_PASSWORD, OK = b"\x01\x01", b"\0\0\0\0"
 PIXELS = struct.pack(">BBBBHHHBBBxxx", 32, 24, 0, 1, 255, 255, 255, 16, 8, 0)
+SET_ENCODINGS = 2
 RED_PIXEL, BLUE_PIXEL = b"\0\0\xaa\0", b"\xaa\0\0\0"
 
 Behaviour = Callable[[socket.socket], object]
@@ -52,8 +53,10 @@ def serving(behave: Behaviour) -> Iterator[Screen]:
 def greet(client: socket.socket, width: int = 2, height: int = 2) -> None:
     """The server's side until the client may ask for pictures."""
     client.sendall(HELLO + NO_PASSWORD)
-    client.recv(13)
-    client.sendall(OK + struct.pack(">HH16sI", width, height, PIXELS, 4) + b"test")
+    client.recv(13, socket.MSG_WAITALL)
+    client.sendall(OK)
+    client.recv(1)
+    client.sendall(struct.pack(">HH16sI", width, height, PIXELS, 4) + b"test")
 
 
 def update(*areas: tuple[int, int, int, int, bytes]) -> bytes:
@@ -72,6 +75,22 @@ def test_a_picture_is_put_together() -> None:
 
     with serving(behave) as screen:
         assert screen.capture() == Frame(2, 2, b"\0\0\0\xaa\0\0\0\0\xaa\xaa\0\0")
+
+
+def test_only_pictures_are_asked_for() -> None:
+    """What QEMU answers to other encodings comes as an update that holds no picture, or a part of one."""
+    offered: list[int] = []
+
+    def behave(client: socket.socket) -> None:
+        greet(client)
+        kind, count = struct.unpack(">BxH", client.recv(4, socket.MSG_WAITALL))
+        assert kind == SET_ENCODINGS
+        offered.extend(struct.unpack(f">{count}i", client.recv(4 * count, socket.MSG_WAITALL)))
+        client.sendall(update((0, 0, 2, 2, RED_PIXEL)))
+
+    with serving(behave) as screen:
+        assert screen.capture().rgb == b"\xaa\0\0" * 4
+    assert offered == [0]
 
 
 def test_bytes_may_come_one_by_one() -> None:
