@@ -1,68 +1,172 @@
 """IOMMU groups as Linux makes them, predicted from the topology of a machine.
 
-    functions + words of pcie_acs_override= -> predict -> groups, and the functions that the words speak for
+    functions + Setting --> predict --> groups, why each function isolates or not, whom the override speaks for
 
-The rules are those of drivers/iommu/iommu.c pci_device_group() and drivers/pci/pci.c pci_acs_enabled() of Linux 6.12;
-those of the override are in patches/linux/6.12/0001-pci-acs-override.patch.
+The rules and their sources; they are the same in 6.1.176, 6.12.107 and 7.2.8 but for the two parameters of pci=:
+
+    grouping         drivers/iommu/iommu.c: pci_device_group(), get_pci_alias_group(), get_pci_function_alias_group()
+    DMA aliases      drivers/pci/search.c: pci_for_each_dma_alias(); drivers/pci/pci.c: pci_devs_are_dma_aliases()
+    isolation        drivers/pci/pci.c: pci_acs_enabled(), pci_acs_path_enabled(), pci_acs_flags_enabled()
+    control bits     drivers/pci/pci.c: pci_enable_acs(), __pci_config_acs(); in 6.1 pci_disable_acs_redir()
+    quirks           drivers/pci/quirks.c, in hostwright.quirks
+    override         patches/linux/6.12/0001-pci-acs-override.patch: drivers/pci/acs-override.c
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
+from hostwright import pci, quirks
+from hostwright.errors import UserError
+from hostwright.pci import Acs, Function, Kind
+from hostwright.quirks import Platform
 
-class Kind(Enum):
-    """What a function is on the bus: the device/port type of its PCIe capability, or CONVENTIONAL without one."""
+SERIES = ("6.1", "6.12", "7.2")
 
-    CONVENTIONAL = "conventional"
-    ROOT_PORT = "root port"
-    UPSTREAM = "upstream port"
-    DOWNSTREAM = "downstream port"
-    PCI_BRIDGE = "bridge to conventional PCI"
-    ENDPOINT = "endpoint"
+# What grouping asks of every function: REQ_ACS_FLAGS.
+REQUIRED = pci.SOURCE_VALIDATION | pci.REQUEST_REDIRECT | pci.COMPLETION_REDIRECT | pci.UPSTREAM_FORWARDING
+_REDIRECT = pci.REQUEST_REDIRECT | pci.COMPLETION_REDIRECT | pci.EGRESS_CONTROL
+MAX_IDS = 64
+
+# Kinds of which isolation is asked only when they are one of several functions.
+_SINGLE_ISOLATES = (Kind.ENDPOINT, Kind.LEGACY_ENDPOINT, Kind.UPSTREAM, Kind.ROOT_COMPLEX_ENDPOINT)
+_NEVER = (Kind.CONVENTIONAL, Kind.PCI_BRIDGE, Kind.PCIE_BRIDGE, Kind.EVENT_COLLECTOR)
+# Bridges that put their own requester id, or that of their bus, on what comes from below.
+_ALIASING = (Kind.CONVENTIONAL, Kind.PCI_BRIDGE, Kind.PCIE_BRIDGE)
+
+
+class Isolation(Enum):
+    """Why the kernel takes a function as isolated from its peers, or that it does not."""
+
+    HARDWARE = "hardware"
+    QUIRK = "quirk"
+    OVERRIDE = "override"
+    NONE = "none"
 
 
 @dataclass(frozen=True)
-class Function:
-    """A PCI function; `port` is the address of the bridge it sits behind, empty on the root bus.
+class Judgement:
+    """The kernel's answer for one function: pci_acs_enabled(); `reason` in words, `word` of the override."""
 
-    `has_acs`: it has an ACS capability with source validation, request and completion redirect and upstream forwarding.
-    """
-
-    address: str
-    id: str
-    kind: Kind
-    port: str = ""
-    has_acs: bool = False
-    multifunction: bool = False
+    isolation: Isolation
+    reason: str
+    word: str = ""
 
     @property
-    def slot(self) -> str:
-        """The address without the function's number."""
-        return self.address.rpartition(".")[0]
+    def isolates(self) -> bool:
+        return self.isolation is not Isolation.NONE
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The kernel series and what its command line says about isolation, as after `pci=`."""
+
+    series: str = "6.12"
+    config_acs: str = ""
+    disable_acs_redir: str = ""
+    platform: Platform = field(default_factory=Platform)
+
+    @property
+    def knows_config_acs(self) -> bool:
+        """pci=config_acs= came with 6.11."""
+        return self.series != "6.1"
+
+
+@dataclass(frozen=True)
+class Override:
+    """The words of pcie_acs_override=, parsed as by acs_override_setup(); `refused` are those without effect."""
+
+    downstream: bool = False
+    multifunction: bool = False
+    ids: frozenset[str] = frozenset()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """`groups` are sets of addresses; `overridden` maps an address to the word that speaks for it."""
+    """`groups` are sets of addresses; `overridden` maps an address to the word that speaks for it, as the kernel logs.
+
+    `judgements`: what the kernel takes each function for, whether it asks or not.
+    """
 
     groups: frozenset[frozenset[str]]
     overridden: dict[str, str]
+    judgements: dict[str, Judgement] = field(default_factory=dict)
+
+    def group_of(self, address: str) -> frozenset[str]:
+        """The group that an address is in; empty without an IOMMU."""
+        return next((group for group in self.groups if address in group), frozenset())
 
 
-def predict(functions: Sequence[Function], words: Sequence[str]) -> Prediction:
-    """The groups of a machine booted with these words of pcie_acs_override=. Bridges come before what is behind."""
-    grouping = _Grouping({function.address: function for function in functions}, tuple(words))
+def predict(
+    functions: Sequence[Function], words: Sequence[str] = (), setting: Setting = Setting()
+) -> Prediction:
+    """The groups of a machine booted with these words of pcie_acs_override=, its IOMMU switched on.
+
+    Raises UserError for a parameter of `setting` that the kernel could not read.
+    """
+    return predict_in_order(sort_parents_first(functions), words, setting)
+
+
+def predict_in_order(functions: Sequence[Function], words: Sequence[str], setting: Setting) -> Prediction:
+    """As `predict`, the functions being found in this order; bridges come before what is behind them."""
+    kernel = _Kernel(functions, parse_override(words), setting)
     for function in functions:
-        grouping.add(function)
-    return Prediction(frozenset(frozenset(group) for group in grouping.groups), grouping.overridden)
+        if function.has_iommu:
+            kernel.add(function)
+    judgements = {function.address: kernel.judge(function) for function in functions}
+    groups = frozenset(frozenset(group) for group in kernel.groups)
+    return Prediction(groups, kernel.overridden, judgements)
 
 
-class _Grouping:
+def sort_parents_first(functions: Sequence[Function]) -> list[Function]:
+    """By depth, then as addresses sort; a bridge that sits behind itself counts as one on a root bus."""
+    known = {function.address: function for function in functions}
+
+    def depth(function: Function) -> int:
+        return sum(1 for _ in _bridges(function, known))
+
+    return sorted(functions, key=lambda one: (depth(one), one.owner != "", one.address))
+
+
+def _bridges(function: Function, known: dict[str, Function]) -> Iterator[Function]:
+    """The bridges above a function, the nearest first; each once, whatever the ports say."""
+    seen = {function.address}
+    bridge = known.get(function.port)
+    while bridge and bridge.address not in seen:
+        seen.add(bridge.address)
+        yield bridge
+        bridge = known.get(bridge.port)
+
+
+def parse_override(words: Sequence[str]) -> Override:
+    """Words as the kernel takes them: unknown ones, malformed ids and those beyond the 64th are without effect."""
+    ids: dict[str, None] = {}
+    refused = []
+    for word in words:
+        if word in ("downstream", "multifunction", ""):
+            continue
+        match = re.fullmatch(r"id:([0-9a-fA-F]{1,4}):([0-9a-fA-F]{1,4})", word)
+        name = ":".join(part.lower().zfill(4) for part in match.groups()) if match else ""
+        if not name or (name not in ids and len(ids) == MAX_IDS):
+            refused.append(word)
+        else:
+            ids[name] = None
+    return Override("downstream" in words, "multifunction" in words, frozenset(ids), tuple(refused))
+
+
+class _Kernel:
     """Groups in the making: each function joins an earlier one's group or begins its own."""
 
-    def __init__(self, functions: dict[str, Function], words: tuple[str, ...]) -> None:
-        self._functions, self._words = functions, words
+    def __init__(self, functions: Sequence[Function], override: Override, setting: Setting) -> None:
+        self._functions = {function.address: function for function in functions}
+        self._override, self._setting = override, setting
+        self._on_bus: dict[str, list[Function]] = {}
+        for function in functions:
+            self._on_bus.setdefault(function.bus, []).append(function)
+        self._aliases = {function.address: quirks.find_aliases(function) for function in functions}
+        self._judged: dict[str, Judgement] = {}
         self._group_of: dict[str, set[str]] = {}
         self.groups: list[set[str]] = []
         self.overridden: dict[str, str] = {}
@@ -75,52 +179,218 @@ class _Grouping:
         group.add(function.address)
         self._group_of[function.address] = group
 
+    def judge(self, function: Function) -> Judgement:
+        """pci_acs_enabled(), without being asked by grouping."""
+        if function.address not in self._judged:
+            self._judged[function.address] = judge(function, self._override, self._setting)
+        return self._judged[function.address]
+
     def _find_group(self, function: Function) -> set[str] | None:
-        bridge = self._functions.get(function.port)
-        while bridge:
+        """pci_device_group()."""
+        if function.owner in self._group_of:
+            return self._group_of[function.owner]
+        top, group = self._climb_aliases(function)
+        if group is None:
+            top, group = self._climb_unisolated(top)
+        if group is not None:
+            return group
+        visited: set[int] = set()
+        return self._find_alias_group(top, visited) or self._find_function_group(top, visited)
+
+    def _climb_aliases(self, function: Function) -> tuple[Function, set[str] | None]:
+        """pci_for_each_dma_alias(): the last bridge that DMA is known by, and the first group on the way there."""
+        top = function
+        for bridge in _bridges(function, self._functions):
+            if quirks.ends_alias_walk(bridge):
+                break
+            if bridge.kind in _ALIASING:
+                top = bridge
+                if bridge.address in self._group_of:
+                    return top, self._group_of[bridge.address]
+        return top, None
+
+    def _climb_unisolated(self, function: Function) -> tuple[Function, set[str] | None]:
+        """Past every bridge from which the way to the root bus is not isolated, to the first that has a group."""
+        top = function
+        for bridge in _bridges(function, self._functions):
             if self._is_isolated_upward(bridge):
                 break
+            top = bridge
             if bridge.address in self._group_of:
-                return self._group_of[bridge.address]
-            bridge = self._functions.get(bridge.port)
-        return self._find_slot_group(function)
+                return top, self._group_of[bridge.address]
+        return top, None
 
-    def _is_isolated_upward(self, bridge: Function | None) -> bool:
+    def _is_isolated_upward(self, bridge: Function) -> bool:
         """pci_acs_path_enabled(): every bridge from here to the root must isolate."""
-        while bridge:
-            if not self._is_isolated(bridge):
-                return False
-            bridge = self._functions.get(bridge.port)
-        return True
+        return all(self._asks(one) for one in (bridge, *_bridges(bridge, self._functions)))
 
-    def _find_slot_group(self, function: Function) -> set[str] | None:
-        """get_pci_function_alias_group(): functions of one slot that do not isolate are together."""
-        if not function.multifunction or self._is_isolated(function):
+    def _find_alias_group(self, function: Function, visited: set[int]) -> set[str] | None:
+        """get_pci_alias_group(): the group of whoever uses this requester id, or whose id this one uses."""
+        if function.devfn in visited:
             return None
-        for address, group in self._group_of.items():
-            other = self._functions[address]
-            if other.slot == function.slot and other.multifunction and not self._is_isolated(other):
+        visited.add(function.devfn)
+        if function.address in self._group_of:
+            return self._group_of[function.address]
+        for other in self._on_bus[function.bus]:
+            if other is function or not self._are_aliases(function, other):
+                continue
+            group = self._find_alias_group(other, visited) or self._find_function_group(other, visited)
+            if group:
                 return group
         return None
 
-    def _is_isolated(self, function: Function) -> bool:
-        """pci_acs_enabled() with all the flags that grouping asks for; conventional PCI and bridges to it never are."""
-        if function.has_acs:
-            return True
-        if word := _find_override(function, self._words):
-            self.overridden[function.address] = word
-            return True
-        return function.kind in (Kind.ENDPOINT, Kind.UPSTREAM) and not function.multifunction
+    def _are_aliases(self, one: Function, other: Function) -> bool:
+        return other.devfn in self._aliases[one.address] or one.devfn in self._aliases[other.address]
+
+    def _find_function_group(self, function: Function, visited: set[int]) -> set[str] | None:
+        """get_pci_function_alias_group(): functions of one slot that do not isolate are together."""
+        if not function.multifunction or self._asks(function):
+            return None
+        for other in self._on_bus[function.bus]:
+            if other is function or other.slot != function.slot or self._asks(other):
+                continue
+            if group := self._find_alias_group(other, visited):
+                return group
+        return None
+
+    def _asks(self, function: Function) -> bool:
+        """pci_acs_enabled() as grouping asks it: the kernel log names whom the override speaks for."""
+        judgement = self.judge(function)
+        if judgement.word:
+            self.overridden.setdefault(function.address, judgement.word)
+        return judgement.isolates
 
 
-def _find_override(function: Function, words: Sequence[str]) -> str:
-    """The word that speaks for a function without ACS, as the patch names it in the kernel log; empty without one."""
-    if function.kind in (Kind.ROOT_PORT, Kind.DOWNSTREAM):
-        word = "downstream"
-    elif function.kind in (Kind.ENDPOINT, Kind.UPSTREAM) and function.multifunction:
-        word = "multifunction"
-    else:
+# Isolation of one function.
+
+
+def judge(function: Function, override: Override, setting: Setting) -> Judgement:
+    """pci_acs_enabled() with all the flags that grouping asks for."""
+    if verdict := quirks.find_isolation(function, setting.platform):
+        says = "isolates" if verdict.isolates else "does not isolate"
+        isolation = Isolation.QUIRK if verdict.isolates else Isolation.NONE
+        return Judgement(isolation, f"the kernel knows that it {says} ({verdict.quirk})")
+    if word := find_override(function, override):
+        return Judgement(
+            Isolation.OVERRIDE, f"pcie_acs_override={word}: the hardware does not isolate it", word
+        )
+    return _judge_hardware(function, setting)
+
+
+def _judge_hardware(function: Function, setting: Setting) -> Judgement:
+    if function.kind in _NEVER:
+        return Judgement(Isolation.NONE, f"{function.kind.value}: ACS does not apply to it")
+    if function.kind in _SINGLE_ISOLATES and not function.multifunction:
+        return Judgement(Isolation.HARDWARE, "a single function has no peers behind it")
+    if function.kind is Kind.RESERVED:
+        return Judgement(Isolation.HARDWARE, "the kernel asks nothing of a reserved type")
+    if function.acs is None:
+        return Judgement(Isolation.NONE, "it has no ACS capability")
+    missing = REQUIRED & function.acs.capability & ~find_control(function, function.acs, setting)
+    if missing:
+        return Judgement(Isolation.NONE, f"its ACS is off: {render_bits(missing)}")
+    return Judgement(Isolation.HARDWARE, "ACS is on")
+
+
+def find_override(function: Function, override: Override) -> str:
+    """The word that speaks for a function, as the patch names it in the kernel log; empty without one."""
+    if find_obstacle(function):
         return ""
-    if word in words:
-        return word
-    return "id" if f"id:{function.id}" in words else ""
+    if override.downstream and function.is_port:
+        return "downstream"
+    if override.multifunction and not function.is_port:
+        return "multifunction"
+    return "id" if function.id in override.ids else ""
+
+
+def find_obstacle(function: Function) -> str:
+    """Why a function cannot be overridden, in the words of the patch; empty if it can be."""
+    if function.kind is Kind.CONVENTIONAL:
+        return "a conventional PCI device shares its bus with others"
+    if function.acs:
+        return "it has an ACS capability"
+    if function.is_port:
+        return ""
+    if function.kind not in _SINGLE_ISOLATES:
+        return "ACS does not apply to this kind of device"
+    return "" if function.multifunction else "a single function needs no ACS"
+
+
+def render_bits(bits: int) -> str:
+    """Names of ACS controls as lspci writes them."""
+    names = ("SrcValid", "TransBlk", "ReqRedir", "CmpltRedir", "UpstreamFwd", "EgressCtrl", "DirectTrans")
+    return " ".join(name for place, name in enumerate(names) if bits >> place & 1)
+
+
+# Control bits.
+
+
+def find_control(function: Function, acs: Acs, setting: Setting) -> int:
+    """The ACS control register once the kernel has set it: firmware's, its own, then those of the command line.
+
+    An unknown setting of the firmware counts as all off.
+    """
+    firmware = acs.firmware or 0
+    control = firmware | acs.capability & REQUIRED
+    wide = quirks.has_wide_acs(function)
+    if _matches(function, setting.disable_acs_redir):
+        control = _without_redirect(control, firmware, wide, setting)
+    flags = _find_flags(function, setting.config_acs) if setting.knows_config_acs else None
+    if flags and wide:
+        # pci_dev_specific_disable_acs_redir() stands in the way of config_acs= too.
+        return control & ~_REDIRECT
+    if flags:
+        mask, values = flags
+        return firmware & ~mask | values & mask
+    return control
+
+
+def _without_redirect(control: int, firmware: int, wide: bool, setting: Setting) -> int:
+    """From 6.11 on all other bits go back to what firmware had set, the kernel's own among them."""
+    if wide or not setting.knows_config_acs:
+        return control & ~_REDIRECT
+    return firmware & ~_REDIRECT
+
+
+def _matches(function: Function, text: str) -> bool:
+    return any(matches_device(function, one) for one in text.split(";") if one)
+
+
+def _find_flags(function: Function, text: str) -> tuple[int, int] | None:
+    """Mask and values of the first entry of config_acs= that names the function."""
+    for entry in (one for one in text.split(";") if one):
+        flags, at, device = entry.partition("@")
+        if not at or not re.fullmatch("[01xX]{1,7}", flags):
+            raise UserError(
+                f"config_acs={text}: {entry!r} is not FLAGS@DEVICE",
+                f"FLAGS are up to seven digits 0, 1 or x, for {render_bits(pci.ACS_BITS)} from the right",
+            )
+        if matches_device(function, device):
+            mask = int(re.sub("[01]", "1", flags.lower()).replace("x", "0"), 2)
+            return mask, int(flags.lower().replace("x", "0"), 2)
+    return None
+
+
+def matches_device(function: Function, text: str) -> bool:
+    """pci_dev_str_match(): `pci:VENDOR:DEVICE[:SUBVENDOR:SUBDEVICE]`, 0 for any, or `[DOMAIN:]BUS:DEVICE.FUNCTION`.
+
+    A path of further `/DEVICE.FUNCTION` needs the bridges; it is refused with a UserError, as is any other form.
+    """
+    if match := re.fullmatch(
+        r"pci:([0-9a-f]+):([0-9a-f]+)(?::([0-9a-f]+):([0-9a-f]+))?", text, re.IGNORECASE
+    ):
+        wanted = [int(number or "0", 16) for number in match.groups()]
+        own = [int(number or "0", 16) for number in (*function.id.split(":"), *_subsystem(function))]
+        return all(number in (0, mine) for number, mine in zip(wanted, own, strict=True))
+    if match := re.fullmatch(r"(?:([0-9a-f]+):)?([0-9a-f]+):([0-9a-f]+)\.([0-7])", text, re.IGNORECASE):
+        domain, bus, device, number = (int(part or "0", 16) for part in match.groups())
+        return function.address.lower() == f"{domain:04x}:{bus:02x}:{device:02x}.{number}"
+    raise UserError(
+        f"{text!r} names no PCI device",
+        "write DOMAIN:BUS:DEVICE.FUNCTION, or pci:VENDOR:DEVICE, in hexadecimal",
+    )
+
+
+def _subsystem(function: Function) -> tuple[str, str]:
+    vendor, _, device = function.subsystem.partition(":")
+    return vendor, device

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hostwright import lab
-from hostwright.iommu import Kind, Prediction, predict
+from hostwright.iommu import Prediction, predict
 from hostwright.machine import Device, Machine, kernel_words
+from hostwright.pci import Kind
 from hostwright.qemu import Firmware
 from hostwright.render import serial_lines
 

@@ -10,7 +10,7 @@ QEMU gets its devices from here (`qemu`), and the proof its expectations (`judge
 
 from dataclasses import dataclass
 
-from hostwright.iommu import Function, Kind
+from hostwright.pci import FULL_ACS, Function, Kind
 
 ROOT_DISK = "0000:00:1f.2"
 DRIVES = ("drive1", "drive2")
@@ -35,7 +35,9 @@ def _conventional(address: str, id: str, *, multifunction: bool = False) -> Func
 def _port(number: int, *, has_acs: bool) -> Part:
     """A root port in slot 1 + `number`; the bus behind it gets `number`, since firmware counts in order."""
     place = f"id=port{number},bus=pcie.0,addr={1 + number:02x}.0,chassis={number},slot={number}"
-    function = Function(f"0000:00:{1 + number:02x}.0", "1b36:000c", Kind.ROOT_PORT, has_acs=has_acs)
+    function = Function(
+        f"0000:00:{1 + number:02x}.0", "1b36:000c", Kind.ROOT_PORT, acs=FULL_ACS if has_acs else None
+    )
     return Part(function, "pcieport", f"pcie-root-port,{place}" + ("" if has_acs else ",disable-acs=on"))
 
 

@@ -48,7 +48,7 @@ def plan_boot(machine: Machine, firmware: Firmware, accelerator: Accelerator) ->
     The machine's main serial line is QEMU's standard input and output; UserError for one that a PC does not have.
     """
     return (
-        *_plan_board(accelerator),
+        *plan_board(accelerator),
         *_plan_serial(serial_lines(machine)[-1][0], firmware),
         "-m", f"{MEMORY_MIB}M",
         "-rtc", f"base={CLOCK}",
@@ -66,7 +66,7 @@ def plan_probe(accelerator: Accelerator) -> tuple[str, ...]:
     A smaller guest would not do: para-virtual KVM runs a few instructions well and then hangs a whole kernel.
     """
     return (
-        *_plan_board(accelerator),
+        *plan_board(accelerator),
         *_plan_serial(0, Firmware.BIOS),
         "-m", f"{PROBE_MEMORY_MIB}M",
         "-kernel", f"{FOLDER}/{KERNEL}",
@@ -74,7 +74,8 @@ def plan_probe(accelerator: Accelerator) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _plan_board(accelerator: Accelerator) -> tuple[str, ...]:
+def plan_board(accelerator: Accelerator) -> tuple[str, ...]:
+    """A q35 with VT-d, its processor and no other device; a reset ends QEMU."""
     is_kvm = accelerator is Accelerator.KVM
     # Under KVM interrupt remapping needs the I/O APIC in QEMU.
     chip = ",kernel-irqchip=split" if is_kvm else ""

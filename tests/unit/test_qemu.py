@@ -9,7 +9,6 @@ import pytest
 
 from hostwright import lab, machine, paths, qemu
 from hostwright.errors import UserError
-from hostwright.iommu import Function, Kind, predict
 from hostwright.machine import Machine
 from hostwright.qemu import Accelerator, Firmware
 
@@ -90,99 +89,6 @@ def test_serial_line_of_the_machine_is_heard(
 def test_serial_line_that_no_pc_has(host: Machine) -> None:
     with pytest.raises(UserError, match="ttyS4"):
         qemu.plan_boot(with_words(host, "console=ttyS4"), Firmware.BIOS, Accelerator.TCG)
-
-
-# Groups. Booted on 6.12: none, for all of these, and every set of words for the lab itself.
-
-
-def port(address: str, *, acs: bool = False, multifunction: bool = False) -> Function:
-    return Function(address, "1b36:000c", Kind.ROOT_PORT, has_acs=acs, multifunction=multifunction)
-
-
-def end(address: str, behind: str, *, multifunction: bool = False, kind: Kind = Kind.ENDPOINT) -> Function:
-    return Function(address, "8086:10d3", kind, behind, multifunction=multifunction)
-
-
-T1 = (port("00:01.0", acs=True), end("01:00.0", "00:01.0"))
-T2 = (port("00:01.0"), end("01:00.0", "00:01.0"))
-T3 = (
-    port("00:01.0", multifunction=True), port("00:01.1", multifunction=True),
-    end("01:00.0", "00:01.0"), end("02:00.0", "00:01.1"),
-)  # fmt: skip
-T4 = (
-    port("00:01.0", acs=True),
-    end("01:00.0", "00:01.0", multifunction=True), end("01:00.1", "00:01.0", multifunction=True),
-)  # fmt: skip
-UNEQUAL = (
-    port("00:01.0", acs=True),
-    Function("01:00.0", "1234:1111", Kind.ENDPOINT, "00:01.0", multifunction=True),
-    T4[2],
-)
-T5 = (port("00:01.0"), *T4[1:])
-T7 = (
-    port("00:01.0", acs=True),
-    Function("01:00.0", "104c:8232", Kind.UPSTREAM, "00:01.0"),
-    *(Function(f"02:00.{n}", "104c:8233", Kind.DOWNSTREAM, "01:00.0", multifunction=True) for n in (0, 1)),
-    end("03:00.0", "02:00.0"), end("04:00.0", "02:00.1"),
-)  # fmt: skip
-T8 = (
-    port("00:01.0", acs=True),
-    Function("01:00.0", "1b36:000e", Kind.PCI_BRIDGE, "00:01.0"),
-    end("02:01.0", "01:00.0", kind=Kind.CONVENTIONAL), end("02:02.0", "01:00.0", kind=Kind.CONVENTIONAL),
-)  # fmt: skip
-
-D, M, BOTH = ("downstream",), ("multifunction",), ("downstream", "multifunction")
-
-
-@pytest.mark.parametrize(
-    ("topology", "words", "groups"),
-    [
-        (T1, (), "00:01.0|01:00.0"),
-        (T1, BOTH, "00:01.0|01:00.0"),
-        (T2, (), "00:01.0 01:00.0"),
-        (T2, D, "00:01.0|01:00.0"),
-        (T2, M, "00:01.0 01:00.0"),
-        (T3, (), "00:01.0 00:01.1 01:00.0 02:00.0"),
-        (T3, D, "00:01.0|00:01.1|01:00.0|02:00.0"),
-        (T3, M, "00:01.0 00:01.1 01:00.0 02:00.0"),
-        (T4, (), "00:01.0|01:00.0 01:00.1"),
-        (T4, D, "00:01.0|01:00.0 01:00.1"),
-        (T4, M, "00:01.0|01:00.0|01:00.1"),
-        (T5, (), "00:01.0 01:00.0 01:00.1"),
-        (T5, D, "00:01.0|01:00.0 01:00.1"),
-        (T5, M, "00:01.0 01:00.0 01:00.1"),
-        (T5, BOTH, "00:01.0|01:00.0|01:00.1"),
-        (T5, ("id:1b36:000c",), "00:01.0|01:00.0 01:00.1"),
-        (T5, ("id:8086:10d3",), "00:01.0 01:00.0 01:00.1"),
-        (UNEQUAL, ("id:1234:1111",), "00:01.0|01:00.0|01:00.1"),
-        (T7, (), "00:01.0|01:00.0|02:00.0 02:00.1 03:00.0 04:00.0"),
-        (T7, D, "00:01.0|01:00.0|02:00.0|02:00.1|03:00.0|04:00.0"),
-        (T8, (), "00:01.0|01:00.0 02:01.0 02:02.0"),
-        (T8, BOTH, "00:01.0|01:00.0 02:01.0 02:02.0"),
-    ],
-)
-def test_predicted_groups(topology: tuple[Function, ...], words: tuple[str, ...], groups: str) -> None:
-    wanted = frozenset(frozenset(group.split()) for group in groups.split("|"))
-    assert predict(topology, words).groups == wanted
-
-
-@pytest.mark.parametrize(
-    ("words", "overridden"),
-    [
-        ((), {}),
-        (D, {"00:01.0": "downstream"}),
-        # The port joins them already: nobody asks about its functions.
-        (M, {}),
-        (BOTH, {"00:01.0": "downstream", "01:00.0": "multifunction", "01:00.1": "multifunction"}),
-        (("id:1b36:000c",), {"00:01.0": "id"}),
-    ],
-)
-def test_who_is_said_to_be_overridden(words: tuple[str, ...], overridden: dict[str, str]) -> None:
-    assert predict(T5, words).overridden == overridden
-
-
-def test_capable_devices_are_never_overridden() -> None:
-    assert predict(T1, (*BOTH, "id:1b36:000c")).overridden == {}
 
 
 def test_golden_file_has_no_path_of_this_machine() -> None:
