@@ -169,7 +169,7 @@ def start(
     """Boot the image once, to the self-check and to the end."""
     record, error = _Record(), ""
     with emulator.folder(out, boot.name) as folder:
-        _fill(folder, inputs)
+        fill(folder, inputs)
         argv = qemu.plan_boot(inputs.machine, boot.firmware, accelerator)
         job = emulator.plan_job(argv, folder, inputs.tools, accelerator)
         # The image is in sight, and out of reach.
@@ -233,7 +233,7 @@ def _parse(text: str, console: Console) -> Mapping[str, Any]:
     return document
 
 
-def _fill(folder: Path, inputs: Inputs) -> None:
+def fill(folder: Path, inputs: Inputs) -> None:
     """What QEMU opens: a place for the image, the firmware with a variable store of its own, empty drives."""
     (folder / qemu.IMAGE).touch()
     shutil.copyfile(inputs.code, folder / qemu.CODE)
