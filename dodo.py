@@ -3,11 +3,12 @@
 sources -> buildroot -> package:* -> rootfs -> host -> prove
                    \\-> kernel-config -> kernel -^       ^
                     \\-> ovmf ---------------------------/
+                           \\-> guest  <- medium
 """
 
 from collections.abc import Iterator
 
-from hostwright.tasks import checks, steps
+from hostwright.tasks import checks, guests, steps
 from hostwright.tasks.define import Task
 
 DOIT_CONFIG = steps.CONFIG
@@ -15,7 +16,7 @@ DOIT_CONFIG = steps.CONFIG
 
 def task_sources() -> Iterator[Task]:
     """fetch and check every source, so that all the rest works without a network"""
-    yield from steps.sources()
+    yield from steps.sources(guests.sources())
 
 
 def task_buildroot() -> Task:
@@ -56,6 +57,16 @@ def task_host() -> Task:
 def task_prove() -> Task:
     """boot dist/host.img in an emulated VT-d machine and check it from inside"""
     return steps.prove()
+
+
+def task_medium() -> Task:
+    """write Debian's installer as a bootable medium, dist/guest/installer.iso"""
+    return guests.medium()
+
+
+def task_guest() -> Iterator[Task]:
+    """install Debian in a virtual machine for each [[guest]], watched over VNC, and check it"""
+    yield from guests.guests()
 
 
 def task_accept_config() -> Task:

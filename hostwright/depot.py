@@ -33,7 +33,7 @@ from hostwright.errors import UserError
 ARCHIVE, OURS = "/debian/", "/hostwright/"
 # Seconds to connect and to the first byte: an installer is not started for an archive that is slower.
 REACH_LIMIT_S = (5.0, 10.0)
-OFFLINE_HINT = "run once without --offline"
+OFFLINE_HINT = "run once without offline=yes"
 
 # No component begins with a dot: neither .. nor what is being written leads anywhere.
 _SAFE = re.compile(r"(?:dists|pool)(?:/[A-Za-z0-9_+~@=,:-][A-Za-z0-9._+~@=,:-]*)+")
@@ -62,7 +62,7 @@ def reachable(mirrors: Sequence[str], suite: str) -> UserError | None:
             next(answer.blocks, b"")
     except (UserError, OSError) as error:
         message = error.message if isinstance(error, UserError) else str(error)
-        hint = "check the network, name an archive in HOSTWRIGHT_MIRROR, or install with --offline"
+        hint = "check the network, name an archive in HOSTWRIGHT_MIRROR, or use what is in the cache: offline=yes"
         return UserError(f"no Debian archive answers for {suite}: {message}", hint)
     return None
 

@@ -88,7 +88,7 @@ def make(
     key = None if guest.install.ssh_keys else generate_key()
     with Depot(paths.cache() / "archive", archives, offline=options.offline) as depot:
         progress("writing the medium")
-        _prepare(machine, guest, inputs, archives[0], key, depot.port, work)
+        prepare(machine, guest, inputs, Source(archives[0], depot.port), key, work)
         accelerator, reason = find_accelerator(inputs, work)
         plan = Plan(guest, work, inputs.tools, accelerator, options.vnc, known)
         outcome = install(plan, depot, progress)
@@ -102,18 +102,26 @@ def find_accelerator(inputs: Inputs, work: Path) -> tuple[Accelerator, str]:
     return emulator.find_accelerator(installer.build_initrd(installer.load_lock()).kernel, inputs.tools, work)
 
 
-def _prepare(
-    machine: Machine, guest: Guest, inputs: Inputs, mirror: str, key: Key | None, port: int, work: Path
+@dataclass(frozen=True)
+class Source:
+    """The archive: the machine's own, and the port of loopback where the installer finds it."""
+
+    mirror: str
+    port: int
+
+
+def prepare(
+    machine: Machine, guest: Guest, inputs: Inputs, source: Source, key: Key | None, work: Path
 ) -> None:
     """Disk, firmware and medium, as QEMU will open them."""
     shutil.copyfile(inputs.code, work / vm.CODE)
     shutil.copyfile(inputs.vars, work / vm.VARS)
-    text = preseed.render(machine, guest, f"{GATEWAY}:{port}")
+    text = preseed.render(machine, guest, f"{GATEWAY}:{source.port}")
     keys = guest.install.ssh_keys
     if key:
         _write_key(work / KEY_FILE, key)
         keys = (key.public,)
-    sources = preseed.sources_list(mirror, mirrors.find_security(), "nvidia" in guest.install.presets)
+    sources = preseed.sources_list(source.mirror, mirrors.find_security(), "nvidia" in guest.install.presets)
     answers = cpio.write(preseed.entries(guest, text, keys, sources))
     (work / "preseed.cfg").write_text(text)
     installer.write_iso(work / vm.MEDIUM, inputs.grub, answers, INSTALL_WORDS, work / "medium.log")

@@ -86,9 +86,15 @@ class Follower:
         self._next_picture = self.started + PICTURE_S
         (plan.folder / "pictures").mkdir(exist_ok=True)
 
-    def follow(self) -> Fault | None:
-        """Until the machine ends by itself after its work, None, or why it is given up."""
-        while True:
+    def follow(self, until: str = "") -> Fault | None:
+        """Until the machine ends by itself after its work, None, or why it is given up.
+
+        `until` names a menu item: with it, the beginning of that stage is the end.
+        """
+        goal = next(
+            (index for index, stage in enumerate(STAGES) if stage.item == until and until), len(STAGES)
+        )
+        while self.watch.stage < goal:
             ended = self.session.status is not None
             now = time.monotonic()
             self._read(now)
@@ -101,6 +107,7 @@ class Follower:
                 return fault
             self.progress(self._status(now))
             time.sleep(TICK_S)
+        return None
 
     def outcome(self) -> Outcome:
         """What was seen, for the records."""

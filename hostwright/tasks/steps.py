@@ -86,12 +86,14 @@ def host_packages() -> list[str]:
     return package.closure(names)
 
 
-def sources() -> Iterator[Task]:
+def sources(more: Task) -> Iterator[Task]:
+    """What is fetched for the host, and `more`."""
     machine()
     yield fetching("buildroot", "the compilers and tools of buildroot/lock", _buildroot_files)
     for name in package.recipe_names():
         recipe = package.load_recipe(name)
         yield fetching(name, f"the source of {name} {recipe.version}", partial(_source_files, recipe))
+    yield more
 
 
 def fetching(name: str, what: str, wanted: Callable[[], list[fetch.Pinned]]) -> Task:

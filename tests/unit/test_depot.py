@@ -301,7 +301,7 @@ def test_offline_says_what_to_do(tmp_path: Path) -> None:
     with offline(tmp_path / "archive") as alone:
         assert ask(alone, f"/debian/{DEB_PATH}").status == 404
         assert alone.failures == (
-            f"{DEB_PATH}: it is not in {tmp_path / 'archive'}; run once without --offline",
+            f"{DEB_PATH}: it is not in {tmp_path / 'archive'}; run once without offline=yes",
         )
 
 
