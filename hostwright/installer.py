@@ -119,6 +119,8 @@ def templates(pins: Sequence[Pin], log: Path = LOG) -> dict[str, Template]:
 
 
 def _fill(pins: Sequence[Pin], boot: Boot, log: Path) -> None:
+    if missing := [pin.name for pin in pins if not fetch.is_here(pin.sha256)]:
+        raise UserError(f"guest/installer.lock: {missing[0]} is not fetched", "run ./doit sources")
     kernel, tree = read_netboot(_netboot(pins))
     release = kernel_release(kernel)
     for pin in pins:

@@ -82,10 +82,14 @@ def test_the_committed_lock_is_one_netboot_package_and_parts_for_one_kernel() ->
     )
 
 
-def test_a_lock_without_the_netboot_package_is_refused(
+def test_a_lock_that_is_not_fetched_or_without_the_netboot_package_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"guest/installer\.lock: x is not fetched"):
+        installer.build_initrd([pin("x")])
+    fetch.local(pin("x").sha256).parent.mkdir(parents=True)
+    fetch.local(pin("x").sha256).touch()
     with pytest.raises(UserError, match=r"guest/installer\.lock pins no debian-installer"):
         installer.build_initrd([pin("x")])
 
