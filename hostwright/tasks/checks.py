@@ -30,7 +30,7 @@ def test_fast() -> Task:
 
 
 def test() -> Task:
-    built = ["lint", "host", "prove"]
+    built = ["lint", "host", "prove", "medium"]
     return step(
         "all tests, on what was really built and booted",
         _test_all,
