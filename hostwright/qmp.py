@@ -177,12 +177,18 @@ class Monitor:
                 cause = getattr(error, "exc", error)
                 reason = getattr(cause, "strerror", None) or type(cause).__name__
                 await asyncio.sleep(_RETRY_S)
+            except AssertionError:
+                # The library takes it for granted that QEMU lives for a moment longer.
+                raise MonitorError(f"QEMU ended as soon as it was connected to at {socket}") from None
             except TimeoutError:
                 break
         raise MonitorError(f"no QEMU monitor at {socket} within {limit_s:g} s: {reason}")
 
     async def _follow(self) -> None:
-        """Collect events until the connection ends, the last ones included."""
+        """Collect events until the connection ends.
+
+        The listener is woken by the last event before this is woken by the end, so that none is lost.
+        """
         from qemu.qmp import Runstate
 
         listener = asyncio.create_task(self._listen())
@@ -190,8 +196,6 @@ class Monitor:
             await self._client.runstate_changed()
         listener.cancel()
         await self._disconnect()
-        for message in self._client.events.clear():
-            self._add(message)
         self._end()
 
     async def _listen(self) -> None:

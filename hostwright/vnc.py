@@ -104,7 +104,7 @@ class _Factory(VNCDoToolFactory):  # type: ignore[misc]
     protocol = _Client
     noisy = False
     # These would be answered by updates that hold no picture.
-    qemu_extended_key = pseudodesktop = False
+    qemu_extended_key = pseudodesktop = last_rect = False
 
     def __init__(self, password: str | None) -> None:
         super().__init__()

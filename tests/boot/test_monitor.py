@@ -58,8 +58,10 @@ def test_several_threads_may_ask_at_once(monitor: Monitor) -> None:
 
 
 def test_a_waiting_thread_gets_the_event(monitor: Monitor) -> None:
-    threading.Timer(0.3, monitor.execute, ["system_reset"]).start()
+    later = threading.Timer(0.3, monitor.execute, ["system_reset"])
+    later.start()
     assert monitor.wait_event("RESET", 10).data["guest"] is False
+    later.join()
 
 
 def test_keys_reach_the_machine(monitor: Monitor) -> None:
