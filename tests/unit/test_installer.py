@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import archive, fetch, installer, installer_lock, paths, udeb
+from hostwright import archive, fetch, installer, installer_lock, locking, paths, udeb
 from hostwright.archive import Pin, Stanza
 from hostwright.cpio import Entry
 from hostwright.errors import UserError
@@ -185,6 +185,7 @@ def test_only_parts_for_the_kernel_are_taken_and_none_that_is_there() -> None:
     wanted, _ = archive.parse_seeds((paths.GUEST / "installer.seeds").read_text())
     modules = [name for name in wanted if name.endswith("-modules")]
     parts = [
+        stanza("di-utils", "1"),
         *(stanza(name, "1", Depends="di-utils") for name in wanted if name not in modules),
         *(
             stanza(f"{name}-{release}-di", "1", Provides=name, **{"Kernel-Version": release})
@@ -196,3 +197,51 @@ def test_only_parts_for_the_kernel_are_taken_and_none_that_is_there() -> None:
     assert found == {name if name not in modules else f"{name}-{RELEASE}-di" for name in wanted}
     with pytest.raises(UserError, match=r"guest/installer\.seeds: the archive has no package ata-modules"):
         installer_lock.closure(parts, tree, "6.1")
+
+
+@pytest.fixture
+def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lock file of one netboot package and one part; the archive's index lists newer ones for a newer kernel."""
+    file = tmp_path / "installer.lock"
+    indexes = {
+        archive.PACKAGES: [stanza(installer.NETBOOT, "7")],
+        archive.UDEBS: [stanza("ext4", "2"), stanza("xfs", "2", **{"Kernel-Version": "7"})],
+    }
+    seeds = tmp_path / "installer.seeds"
+    seeds.write_text("ext4\nxfs\n")
+    file.write_text(archive.render_lock([pin(installer.NETBOOT, version="6"), pin("ext4"), pin("xfs", "b")]))
+    monkeypatch.setattr(paths, "GUEST", tmp_path)
+    monkeypatch.setattr(locking, "signed_release", lambda mirrors, root: "release")
+    monkeypatch.setattr(locking, "index", lambda name, release, mirrors: indexes[name])
+    monkeypatch.setattr(fetch, "fetch", lambda wanted, progress: Path(wanted.places[0]))
+    monkeypatch.setattr(
+        installer, "read_netboot", lambda file: (bzimage(str(file).partition("_")[2][0]), empty_tree())
+    )
+    return file
+
+
+def path_of(name: str, version: str) -> str:
+    return f"pool/{name}_{version}.udeb"
+
+
+def test_a_whole_new_set_is_taken(lock: Path, held: set[str]) -> None:
+    held |= {path_of(installer.NETBOOT, "7"), path_of("ext4", "2"), path_of("xfs", "2")}
+    outcome = installer_lock.renew(ARCHIVES, Path("root"))
+    assert (outcome.pins, outcome.missing) == (3, ())
+    assert "xfs: 1 -> 2" in outcome.changed
+    assert {one.version for one in installer.load_lock()} == {"7", "2"}
+
+
+def test_a_set_with_a_gap_leaves_the_lock_as_it_is_and_names_what_is_lost(lock: Path, held: set[str]) -> None:
+    before = lock.read_text()
+    held |= {path_of(installer.NETBOOT, "7"), path_of(installer.NETBOOT, "6"), path_of("ext4", "2")}
+    outcome = installer_lock.renew(ARCHIVES, Path("root"))
+    assert lock.read_text() == before
+    assert (outcome.pins, outcome.changed) == (3, ())
+    assert outcome.missing == (
+        "guest/installer.lock: the archive does not hold xfs 2",
+        "guest/installer.lock: the archive does not hold xfs 1",
+        f"{installer.NETBOOT} 6, Linux 6: guest/installer.seeds: the archive has no package xfs",
+        "guest/installer.lock: the archive does not hold ext4 1",
+        "guest/installer.lock stays as it is",
+    )
