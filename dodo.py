@@ -85,7 +85,7 @@ def task_reproduce() -> Task:
 
 
 def task_lock() -> Task:
-    """write buildroot/lock anew from the archive's signed indexes and check every source's pin"""
+    """write the locks anew from the archive's signed indexes and check every source's pin"""
     return steps.lock()
 
 

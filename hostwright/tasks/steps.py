@@ -320,16 +320,19 @@ def verify() -> Task:
 
 def lock() -> Task:
     def act() -> None:
-        from hostwright import locking
+        from hostwright import installer_lock, locking
 
+        views = root.root(root.load_lock())
         sources_of = {name: package.sources(package.load_recipe(name)) for name in package.recipe_names()}
-        outcome = locking.renew(mirrors.find_mirrors(), root.root(root.load_lock()), sources_of)
-        for line in (*outcome.changed, *outcome.sources, f"buildroot/lock holds {outcome.pins} packages"):
+        tools = locking.renew(mirrors.find_mirrors(), views, sources_of)
+        medium = installer_lock.renew(mirrors.find_mirrors(), views)
+        for line in (*tools.changed, *tools.sources, f"buildroot/lock holds {tools.pins} packages"):
+            report.board().say(line)
+        for line in (*medium.changed, *medium.missing, f"guest/installer.lock holds {medium.pins} packages"):
             report.board().say(line)
 
-    return step(
-        "write buildroot/lock anew and check every source's pin", act, after=["buildroot"], always=True
-    )
+    doc = "write buildroot/lock and guest/installer.lock anew and check every source's pin"
+    return step(doc, act, after=["buildroot"], always=True)
 
 
 def reproduce() -> Task:
