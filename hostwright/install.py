@@ -27,7 +27,8 @@ PICTURE_S = 10.0
 MOST_MISSES = 4
 CAPTURE_LIMIT_S = 8.0
 TAIL_LINES = 12
-POWER_OFF_LIMIT_S = 120.0
+# A share of the screen that a blinking cursor has, and no more.
+BLINK = 0.0005
 
 
 @dataclass(frozen=True)
@@ -145,15 +146,13 @@ class Follower:
         self._next_picture = now + PICTURE_S
         before = self._frame
         if not self._capture():
-            return (
-                None
-                if self._misses < MOST_MISSES
-                else Fault("the display is frozen", "QEMU hangs: try again")
-            )
+            return None if self._misses < MOST_MISSES else Fault("the display is frozen", "QEMU hangs: try again")
         assert self._frame
-        if before is None or pictures.difference(before, self._frame) > 0:
+        if before is None or pictures.difference(before, self._frame) > BLINK:
             self.watch.moved(now)
             self._keep()
+        elif pictures.red_share(self._frame) > pictures.RED_SCREEN:
+            return Fault("the installer shows a red error screen", "the picture says what went wrong")
         return None
 
     def _picture(self, title: str) -> None:
