@@ -9,7 +9,8 @@ While it is made everything lies in dist/guest/.<name>, where a failed install l
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from hostwright import (
 )
 from hostwright.archive import SUITE
 from hostwright.depot import Depot, reachable
+from hostwright.errors import UserError
 from hostwright.install import Outcome, Plan, install
 from hostwright.machine import Guest, Machine
 from hostwright.qemu import Accelerator
@@ -88,15 +90,26 @@ def make(
     files.remove(work)
     work.mkdir(parents=True)
     key = None if guest.install.ssh_keys else generate_key()
-    with Depot(paths.cache() / "archive", archives, offline=options.offline) as depot:
+    with _disk_dropped(work), Depot(paths.cache() / "archive", archives, offline=options.offline) as depot:
         progress("writing the medium")
         prepare(machine, guest, inputs, Source(archives[0], depot.port), key, work)
         accelerator, reason = find_accelerator(inputs, work)
         plan = Plan(guest, work, inputs.tools, accelerator, options.vnc, known)
         outcome = install(plan, depot, progress)
-    checked = check.check(plan, outcome.network, progress)
-    _record(guest, outcome, checked, f"{accelerator.value}: {reason}", work)
-    _publish(guest, work)
+        checked = check.check(plan, outcome.network, progress)
+    record(guest, outcome, checked, f"{accelerator.value}: {reason}", work)
+    publish(guest, work)
+
+
+@contextmanager
+def _disk_dropped(work: Path) -> Iterator[None]:
+    """Of an install that failed, logs and pictures are kept: nobody takes its disk for a guest."""
+    try:
+        yield
+    except UserError:
+        for name in (vm.DISK, vm.MEDIUM, vm.CODE, vm.VARS, KEY_FILE):
+            files.remove(work / name)
+        raise
 
 
 def find_accelerator(inputs: Inputs, work: Path) -> tuple[Accelerator, str]:
@@ -142,7 +155,7 @@ def _make_disk(guest: Guest, tools: Path, work: Path) -> None:
     sandbox.execute("making the disk", job, tools, work / "medium.log")
 
 
-def _record(
+def record(
     guest: Guest, outcome: Outcome, checked: Mapping[str, object], accelerator: str, work: Path
 ) -> None:
     """manifest.json, the pictures, and how to start the guest."""
@@ -171,7 +184,7 @@ def _split(address: str) -> tuple[str, str, str, str]:
     return (domain, bus, *rest.split("."))  # type: ignore[return-value]
 
 
-def _publish(guest: Guest, work: Path) -> None:
+def publish(guest: Guest, work: Path) -> None:
     """What is kept takes the place of the guest's folder at once."""
     for name in (vm.MEDIUM, vm.CODE, "medium.log", "qemu.log"):
         files.remove(work / name)

@@ -1,0 +1,82 @@
+"""What a finished guest leaves: records of what was installed, one machine described twice, no half of anything."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from hostwright import guest as making
+from hostwright import paths, pictures, vm
+from hostwright.errors import UserError
+from hostwright.install import Outcome
+from hostwright.machine import Guest, load
+from hostwright.pictures import Frame, Shot
+
+GUEST: Guest = load(paths.TREE / "host.toml").guests[0]
+MAC = GUEST.mac
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as an install leaves it."""
+    monkeypatch.setattr(paths, "GUESTS", tmp_path)
+    monkeypatch.setattr(paths, "OVMF", tmp_path / "ovmf")
+    (tmp_path / "ovmf").mkdir()
+    (tmp_path / "ovmf" / vm.CODE).write_text("firmware")
+    folder = tmp_path / f".{GUEST.name}"
+    folder.mkdir()
+    for name in (vm.DISK, vm.VARS, vm.MEDIUM, "qemu.log"):
+        (folder / name).write_text(name)
+    return folder
+
+
+def outcome(folder: Path) -> Outcome:
+    picture = folder / "one.png"
+    pictures.write_png(Frame(2, 1, b"\x00\x00\xaa" * 2), picture)
+    packages = (("zlib1g", "1:1.3", "amd64"), ("bash", "5.2", "amd64"))
+    return Outcome(packages, {"enp2s0": MAC}, (Shot("boot", picture),), (picture,), 12.5)
+
+
+def test_the_manifest_says_what_was_installed(work: Path) -> None:
+    making.record(GUEST, outcome(work), {"alone": {}}, "tcg: no KVM", work)
+    manifest = json.loads((work / "manifest.json").read_text())
+    assert manifest["packages"] == [["bash", "5.2", "amd64"], ["zlib1g", "1:1.3", "amd64"]]
+    assert manifest["network"] == {"enp2s0": MAC}
+    assert (work / "install.png").stat().st_size
+    assert (work / "install.webp").stat().st_size
+
+
+def test_libvirt_and_qemu_are_told_of_the_same_places(work: Path) -> None:
+    making.record(GUEST, outcome(work), {}, "", work)
+    devices = ElementTree.parse(work / "guest.xml").getroot().find("devices")
+    assert devices is not None
+    buses = {
+        tag: int(str(devices.find(f"{tag}/address").get("bus")), 16)  # type: ignore[union-attr]
+        for tag in ("disk", "interface", "rng", "hostdev")
+    }
+    argv = (work / "launch.args").read_text().splitlines()
+    ports = {
+        "disk": vm.DISK_SLOT, "interface": vm.NET_SLOT, "rng": vm.RNG_SLOT, "hostdev": vm.FIRST_PASSED_SLOT
+    }  # fmt: skip
+    assert buses == {tag: vm.bus(slot) for tag, slot in ports.items()}
+    assert any(word.startswith("virtio-net-pci") and f"bus=port{vm.NET_SLOT}," in word for word in argv)
+    assert any(
+        word.startswith("vfio-pci,host=0000:01:00.0") and f"bus=port{ports['hostdev']}" in word
+        for word in argv
+    )
+
+
+def test_the_result_replaces_an_earlier_one_as_a_whole(work: Path) -> None:
+    earlier = paths.GUESTS / GUEST.name
+    earlier.mkdir()
+    (earlier / "old").touch()
+    making.publish(GUEST, work)
+    assert sorted(file.name for file in earlier.iterdir()) == sorted([vm.CODE, vm.DISK, vm.VARS])
+    assert sorted(file.name for file in paths.GUESTS.iterdir()) == [GUEST.name, "ovmf"]
+
+
+def test_a_failed_install_leaves_no_disk(work: Path) -> None:
+    with pytest.raises(UserError), making._disk_dropped(work):
+        raise UserError("the installer asks")
+    assert [file.name for file in work.iterdir()] == ["qemu.log"]
