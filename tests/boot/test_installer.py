@@ -131,9 +131,11 @@ def test_a_wrong_answer_is_told_by_its_error_screen(start: Start) -> None:
 
 
 def test_a_question_without_an_answer_is_named(start: Start) -> None:
-    run = start(changed(preseed=("d-i time/zone seen false", "d-i partman/confirm boolean false")))
-    fault, _ = run.fault()
-    assert "asks partman/" in fault.what
+    run = start(changed(preseed=("d-i partman/choose_partition seen false",)))
+    run.reach("partman-base")
+    fault, seconds = run.fault()
+    assert "asks partman/choose_partition" in fault.what
+    assert seconds < TOLD_LIMIT_S
     assert "guest.install.preseed" in fault.hint
 
 
