@@ -93,7 +93,7 @@ def judge(boot: Boot, facts: Mapping[str, object], network: Mapping[str, str]) -
 
 def _boot(plan: Plan, boot: Boot) -> dict[str, object]:
     key, port = ssh.generate_key(), _free_port()
-    credential = _tmpfiles(plan.guest.install.user, key.public)
+    credential = tmpfiles(plan.guest.install.user, key.public)
     argv = vm.plan_boot(plan.guest, plan.accelerator, port, (credential,), boot.extra)
     with ExitStack() as stack:
         folder = stack.enter_context(emulator.folder(plan.folder, f"check-{boot.name}"))
@@ -126,13 +126,14 @@ def _ask(plan: Plan, session: Session, port: int, key: ssh.Key) -> dict[str, obj
             "network": dict(line.split() for line in _output(shell, LIST_CARDS).splitlines()),
             "lspci": _output(shell, "lspci -nnv"),
             "kernel": _output(shell, "uname -r").strip(),
-            "boot_entry": _boot_entry(_output(shell, "efibootmgr")),
             "failed_units": _output(shell, "systemctl --failed --plain --no-legend").split("\n")[:-1],
             "seconds_to_userland": _output(shell, "cat /proc/uptime").split()[0],
         }
     facts["accepts_password"] = ssh.accepts_password("127.0.0.1", port, user)
     facts["has_password"] = plan.guest.install.password_hash is not None
-    facts["login"] = "login: " in session.console.path.read_text(errors="replace")
+    said = session.console.path.read_text(errors="replace")
+    facts["boot_entry"] = boot_entry(said)
+    facts["login"] = "login: " in said
     session.monitor.powerdown()
     facts["powered_off"] = session.wait_for_end(POWER_OFF_LIMIT_S)
     return facts
@@ -145,14 +146,13 @@ def _output(shell: ssh.Session, command: str) -> str:
     return output
 
 
-def _boot_entry(text: str) -> str:
-    """The line of efibootmgr(8) for the entry that was booted."""
-    current = re.search(r"BootCurrent: (\w+)", text)
-    line = re.search(rf"Boot{current[1]}\*? (.*)", text) if current else None
-    return line[1].split("\t")[0] if line else "none"
+def boot_entry(console: str) -> str:
+    """The entry of the variable store that OVMF started last, as it says on the serial line (MdeModulePkg, BdsDxe)."""
+    started = re.findall(r'BdsDxe: starting Boot\w+ "([^"]*)"', console)
+    return started[-1] if started else "none"
 
 
-def _tmpfiles(user: str, key: str) -> str:
+def tmpfiles(user: str, key: str) -> str:
     """A credential with tmpfiles.d(5) lines that let `key` in, beside the guest's own keys."""
     home = f"/home/{user}/.ssh"
     lines = f"d {home} 0700 {user} {user} -\nf {home}/authorized_keys2 0600 {user} {user} - {key}\n"
