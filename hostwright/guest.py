@@ -9,7 +9,7 @@ While it is made everything lies in dist/guest/.<name>, where a failed install l
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from hostwright import (
     emulator,
     files,
     installer,
+    locking,
     mirrors,
     paths,
     pictures,
@@ -84,8 +85,8 @@ def make(
     known = installer.templates(installer.load_lock())
     preseed.check(preseed.render(machine, guest, "archive"), known, f"preseed.cfg of guest {guest.name}")
     archives = mirrors.find_mirrors()
-    if not options.offline and (problem := reachable(archives, SUITE)):
-        raise problem
+    if not options.offline:
+        _check_archive(guest, archives)
     work = paths.GUESTS / f".{guest.name}"
     files.remove(work)
     work.mkdir(parents=True)
@@ -99,6 +100,19 @@ def make(
         checked = check.check(plan, outcome.network, progress)
     record(guest, outcome, checked, f"{accelerator.value}: {reason}", work)
     publish(guest, work)
+
+
+def _check_archive(guest: Guest, archives: Sequence[str]) -> None:
+    """Whether the archive is there, signed, and has what is to be installed."""
+    if problem := reachable(archives, SUITE):
+        raise problem
+    release = locking.signed_release(archives, buildroot.root(buildroot.load_lock()))
+    names = {
+        stanza["Package"]
+        for component in preseed.components(guest.install)
+        for stanza in locking.index(f"{component}/binary-amd64/Packages.xz", release, archives)
+    }
+    preseed.check_packages(guest.install, names)
 
 
 @contextmanager
@@ -136,7 +150,7 @@ def prepare(
     if key:
         _write_key(work / KEY_FILE, key)
         keys = (key.public,)
-    sources = preseed.sources_list(source.mirror, mirrors.find_security(), "nvidia" in guest.install.presets)
+    sources = preseed.sources_list(source.mirror, mirrors.find_security(), guest.install)
     answers = cpio.write(preseed.entries(guest, text, keys, sources))
     (work / "preseed.cfg").write_text(text)
     installer.write_iso(work / vm.MEDIUM, inputs.grub, answers, INSTALL_WORDS, work / "medium.log")

@@ -6,7 +6,7 @@ Debian's installation guide, appendix B; debconf-set-selections(1).
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from hostwright import paths
@@ -74,6 +74,20 @@ def packages(install: Install) -> list[str]:
     return list(
         dict.fromkeys(["openssh-server", "sudo", "ca-certificates", "pciutils", *chosen, *install.packages])
     )
+
+
+def components(install: Install) -> tuple[str, ...]:
+    """The archive's components that the packages come from."""
+    return ("main", "contrib", "non-free", "non-free-firmware") if "nvidia" in install.presets else ("main",)
+
+
+def check_packages(install: Install, known: Container[str]) -> None:
+    """Refuse packages that the archive does not have; `known` has the names of those that it has."""
+    if missing := [name for name in packages(install) if name not in known]:
+        raise UserError(
+            f"guest.install: the archive's {SUITE} has no package {', '.join(missing)}",
+            f"correct guest.install.packages; components in use: {', '.join(components(install))}",
+        )
 
 
 def render(machine: Machine, guest: Guest, archive: str) -> str:
@@ -164,9 +178,9 @@ def entries(guest: Guest, text: str, keys: tuple[str, ...], sources: str) -> lis
     return [Entry(path, 0o100000 | mode, content.encode()) for path, (content, mode) in files.items()]
 
 
-def sources_list(mirror: str, security: str | None, non_free: bool) -> str:
+def sources_list(mirror: str, security: str | None, install: Install) -> str:
     """sources.list(5) of the installed guest: the machine's own mirror, and its security archive where it has one."""
-    parts = "main contrib non-free non-free-firmware" if non_free else "main"
+    parts = " ".join(components(install))
     lines = [f"deb {mirror} {SUITE} {parts}", f"deb {mirror} {SUITE}-updates {parts}"]
     if security:
         lines.append(f"deb {security} {SUITE}-security {parts}")

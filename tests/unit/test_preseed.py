@@ -111,9 +111,17 @@ def test_with_a_password_sudo_asks_for_it() -> None:
 
 
 def test_the_guest_keeps_the_machines_own_archive() -> None:
-    text = preseed.sources_list("http://127.0.0.1/debian", "http://127.0.0.1/security", non_free=False)
+    text = preseed.sources_list("http://127.0.0.1/debian", "http://127.0.0.1/security", GUEST.install)
     assert text.splitlines() == [
         "deb http://127.0.0.1/debian trixie main",
         "deb http://127.0.0.1/debian trixie-updates main",
         "deb http://127.0.0.1/security trixie-security main",
     ]
+
+
+def test_a_package_that_the_archive_lacks_is_named_before_anything_starts() -> None:
+    install = with_install(packages=("htop", "no-such-thing")).install
+    with pytest.raises(UserError) as caught:
+        preseed.check_packages(install, {*preseed.packages(GUEST.install), "htop"})
+    assert caught.value.message.endswith("has no package no-such-thing")
+    preseed.check_packages(install, {*preseed.packages(install)})
