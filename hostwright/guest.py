@@ -26,6 +26,7 @@ from hostwright import (
     paths,
     pictures,
     preseed,
+    report,
     sandbox,
     vm,
 )
@@ -34,6 +35,7 @@ from hostwright.depot import Depot, reachable
 from hostwright.errors import UserError
 from hostwright.install import Outcome, Plan, install
 from hostwright.machine import Guest, Machine
+from hostwright.progress import clock
 from hostwright.qemu import Accelerator
 from hostwright.render import render_text
 from hostwright.ssh import Key, generate_key
@@ -186,10 +188,16 @@ def record(
     pictures.contact_sheet(outcome.shots, work / "install.png")
     pictures.animate(outcome.frames, work / "install.webp", FRAME_MS)
     place = str(paths.GUESTS / guest.name)
-    values = {"guest": guest, "vm": vm, "folder": place, "passed": [_split(each) for each in guest.devices]}
-    template = paths.GUEST / "guest.xml.j2"
-    files.write(work / "guest.xml", render_text(template.read_text(), template.name, values))
+    passed = [_split(each) for each in guest.devices]
+    _render("guest.xml", work, {"guest": guest, "vm": vm, "folder": place, "passed": passed})
+    took = clock(outcome.seconds)
+    _render("report.html", work, {"guest": guest, "manifest": manifest, "took": took, "style": report.STYLE})
     files.write(work / "launch.args", "\n".join(vm.plan_launch(guest, place)) + "\n")
+
+
+def _render(name: str, work: Path, values: Mapping[str, object]) -> None:
+    template = paths.GUEST / f"{name}.j2"
+    files.write(work / name, render_text(template.read_text(), template.name, values))
 
 
 def _split(address: str) -> tuple[str, str, str, str]:

@@ -69,10 +69,15 @@ class Answer:
 
 
 def packages(install: Install) -> list[str]:
-    """What is installed beside base system and kernel: a way in, lspci, certificates for an archive behind https."""
+    """What is installed beside base system and kernel.
+
+    A way in; dbus, without which nobody hears the power button; certificates for an archive behind https; lspci.
+    """
     chosen = [name for preset in install.presets for name in PRESETS[preset]]
     return list(
-        dict.fromkeys(["openssh-server", "sudo", "ca-certificates", "pciutils", *chosen, *install.packages])
+        dict.fromkeys(
+            ["openssh-server", "sudo", "dbus", "ca-certificates", "pciutils", *chosen, *install.packages]
+        )
     )
 
 

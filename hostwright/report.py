@@ -18,7 +18,7 @@ from hostwright.judge import ALL_BOOTS, Outcome, Row, Verdict
 FORMAT = 1
 TAIL_LINES = 40
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #777; --pass: #18794e; --fail: #c62a2f; --shade: #8881; }
 @media (prefers-color-scheme: dark) { :root { --dim: #999; --pass: #4cc38a; --fail: #ff6369; } }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
@@ -92,7 +92,7 @@ def render_html(verdict: Verdict) -> str:
         [
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
+            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
             f"<h1>{escape(title)}</h1>",
             _summary(verdict),
             "<h2>Devices and groups</h2>",

@@ -15,6 +15,16 @@ from hostwright.pictures import Frame, Shot
 
 GUEST: Guest = load(paths.TREE / "host.toml").guests[0]
 MAC = GUEST.mac
+FACTS = {
+    "kernel": "6.12.1",
+    "boot_entry": "<debian>",
+    "network": {"enp2s0": MAC},
+    "login": True,
+    "accepts_password": False,
+    "failed_units": [],
+    "seconds_to_userland": "33.1",
+    "lspci": "00:00.0 Host bridge [0600]",
+}
 
 
 @pytest.fixture
@@ -39,12 +49,20 @@ def outcome(folder: Path) -> Outcome:
 
 
 def test_the_manifest_says_what_was_installed(work: Path) -> None:
-    making.record(GUEST, outcome(work), {"alone": {}}, "tcg: no KVM", work)
+    making.record(GUEST, outcome(work), {"alone": FACTS}, "tcg: no KVM", work)
     manifest = json.loads((work / "manifest.json").read_text())
     assert manifest["packages"] == [["bash", "5.2", "amd64"], ["zlib1g", "1:1.3", "amd64"]]
     assert manifest["network"] == {"enp2s0": MAC}
     assert (work / "install.png").stat().st_size
     assert (work / "install.webp").stat().st_size
+
+
+def test_the_report_shows_the_check_and_takes_no_markup_from_the_guest(work: Path) -> None:
+    making.record(GUEST, outcome(work), {"alone": FACTS}, "tcg: no KVM", work)
+    page = (work / "report.html").read_text()
+    assert "&lt;debian&gt;" in page and "<debian>" not in page
+    assert "00:00.0 Host bridge" in page
+    assert 'src="install.png"' in page
 
 
 def test_libvirt_and_qemu_are_told_of_the_same_places(work: Path) -> None:
