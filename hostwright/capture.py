@@ -1,0 +1,323 @@
+"""A capture: what a machine says about its PCI devices, and all else that decides what can be passed through.
+
+    hostwright-capture's tar, a live /sys, another tool's copy of one --read_tree--> files --> Capture
+    text of lspci -nn -vvvxxxx -----------------------------------> hostwright.lspci --------^
+
+docs/groups.md describes the format. What a source does not carry is None or empty here, and `Capture.missing` says so.
+"""
+
+import lzma
+import os
+import re
+import stat
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from hostwright import lspci, registers
+from hostwright.errors import UserError
+from hostwright.inventory import (
+    HINT,
+    Bar,
+    Capture,
+    Group,
+    PciFunction,
+    ReservedRegion,
+    fill_parents,
+    join_id,
+    sort_key,
+    with_missing,
+)
+from hostwright.pci import ROOT
+
+FORMAT = "1"
+MARK = "hostwright-capture"
+# A capture is some hundred KiB; what is larger is something else.
+MAX_FILE_BYTES, MAX_MEMBERS, MAX_TOTAL_BYTES = 1 << 22, 100_000, 1 << 28
+
+ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
+_ROOT_BUS = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}")
+_ATTRIBUTES = (
+    *("vendor", "device", "subsystem_vendor", "subsystem_device", "class", "revision", "config", "resource"),
+    *("reset_method", "numa_node", "boot_vga", "sriov_numvfs", "sriov_totalvfs", "driver_override"),
+)
+_LINKS = ("driver", "iommu_group", "physfn")
+_GROUP_ATTRIBUTES = ("type", "reserved_regions")
+_CLASSES = ("block", "net", "graphics", "drm", "iommu")
+_DMI = ("sys_vendor", "product_name", "board_vendor", "board_name", "bios_version", "bios_date")
+_PROC = ("sys/kernel/osrelease", "cmdline", "mounts", "swaps", "iomem", "meminfo", "cpuinfo")
+_TABLES = ("DMAR", "IVRS")
+# Bits of a line of `resource` (include/linux/ioport.h).
+_IO, _MEMORY, _PREFETCH, _WIDE = 0x100, 0x200, 0x2000, 0x100000
+_BARS = 6
+
+# What the libraries say of a damaged archive.
+_BROKEN = (OSError, EOFError, ValueError, ArithmeticError, tarfile.TarError, lzma.LZMAError, zlib.error)
+
+Files = Mapping[str, bytes]
+
+
+def load(source: Path | None = None) -> Capture:
+    """The capture in a file or a folder; this machine where none is named. UserError for anything else."""
+    place = source or Path("/sys")
+    try:
+        if place.is_dir():
+            return read_files(read_folder(place), str(place))
+        if tarfile.is_tarfile(place):
+            return read_files(read_tar(place), str(place))
+        data = place.read_bytes()[: MAX_TOTAL_BYTES + 1]
+    except _BROKEN as error:
+        raise UserError(f"{place}: cannot be read as a capture: {error}", HINT) from None
+    return lspci.read(data.decode(errors="replace"), str(place))
+
+
+# Sources, as files by their path below the root.
+
+
+def read_tar(place: Path) -> dict[str, bytes]:
+    """The files of a tar, compressed or not, that a capture can be made of."""
+    files: dict[str, bytes] = {}
+    with tarfile.open(place) as tar:
+        for number, member in enumerate(tar):
+            if number > MAX_MEMBERS or sum(map(len, files.values())) > MAX_TOTAL_BYTES:
+                raise UserError(f"{place}: too large for a capture", HINT)
+            _add_member(tar, member, files)
+    return files
+
+
+def _add_member(tar: tarfile.TarFile, member: tarfile.TarInfo, files: dict[str, bytes]) -> None:
+    path = os.path.normpath(member.name).lstrip("/")
+    if member.issym():
+        if Path(path).name in _LINKS:
+            files[path] = Path(member.linkname).name.encode(errors="replace")
+    elif member.isfile() and member.size <= MAX_FILE_BYTES:
+        content = tar.extractfile(member)
+        if content:
+            files[path] = content.read()
+
+
+def read_folder(place: Path) -> dict[str, bytes]:
+    """The files of /sys and of /proc beside it, or of an unpacked capture."""
+    root = place if (place / "sys").is_dir() else place.parent
+    if (place / MARK).is_file():
+        return {str(file.relative_to(place)): _bytes(file) for file in place.rglob("*") if file.is_file()}
+    devices = root / "sys/bus/pci/devices" if root is place else place / "bus/pci/devices"
+    if not devices.is_dir():
+        raise UserError(f"{place}: no PCI devices are described there", HINT)
+    sys = devices.parents[2]
+    return dict((*_read_devices(devices, sys), *_read_rest(sys, root)))
+
+
+def _read_devices(devices: Path, sys: Path) -> Iterator[tuple[str, bytes]]:
+    for device in devices.iterdir():
+        real = device.resolve()
+        path = f"sys/{real.relative_to(sys.resolve())}"
+        yield from (
+            (f"{path}/{name}", _bytes(real / name)) for name in _ATTRIBUTES if (real / name).is_file()
+        )
+        links = ((name, real / name) for name in _LINKS)
+        yield from (
+            (f"{path}/{name}", link.readlink().name.encode()) for name, link in links if link.is_symlink()
+        )
+
+
+def _read_rest(sys: Path, root: Path) -> Iterator[tuple[str, bytes]]:
+    for group in (sys / "kernel/iommu_groups").glob("*"):
+        for name in _GROUP_ATTRIBUTES:
+            yield f"sys/kernel/iommu_groups/{group.name}/{name}", _bytes(group / name)
+    for name in _CLASSES:
+        links = ((one.name, one.readlink()) for one in (sys / "class" / name).glob("*") if one.is_symlink())
+        yield f"sys/class/{name}", "".join(f"{entry}\t{goal}\n" for entry, goal in links).encode()
+    for name in _TABLES:
+        yield f"sys/firmware/acpi/tables/{name}", _bytes(sys / "firmware/acpi/tables" / name)
+    for name in _DMI:
+        yield f"sys/class/dmi/id/{name}", _bytes(sys / "class/dmi/id" / name)
+    for name in _PROC:
+        yield f"proc/{name}", _bytes(root / "proc" / name)
+    yield "proc/default_route", _default_route(_bytes(root / "proc/net/route"))
+
+
+def _bytes(file: Path) -> bytes:
+    """A file as far as it may be read; nothing where it may not."""
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            return b""
+        # In small pieces: the kernel takes memory for all that is asked for.
+        return file.read_bytes()[:MAX_FILE_BYTES]
+    except OSError:
+        return b""
+
+
+def _default_route(table: bytes) -> bytes:
+    rows = (line.split() for line in table.splitlines())
+    return b"".join(row[0] + b"\n" for row in rows if row[1:2] == [b"00000000"])
+
+
+# Files to a capture.
+
+
+def read_files(files: Files, source: str) -> Capture:
+    """The capture that these files are; UserError where they hold no PCI device or contradict their format."""
+    files = _spread(files, source)
+    prefix = _find_prefix(files)
+    files = {path.removeprefix(prefix): content for path, content in files.items() if path.startswith(prefix)}
+    version = _text(files, MARK)
+    if version not in ("", FORMAT):
+        raise UserError(
+            f"{source}: a capture of format {version[:20]}", f"this Hostwright reads format {FORMAT}"
+        )
+    functions = [_read_function(path, files, source) for path in _find_devices(files)]
+    if not functions:
+        raise UserError(f"{source}: no PCI device in it", HINT)
+    functions = fill_parents(sorted(functions, key=lambda one: sort_key(one.address)))
+    texts = {
+        name: _text(files, f"proc/{name}") for name in ("mounts", "swaps", "iomem", "meminfo", "cpuinfo")
+    }
+    texts |= {"dmesg": _text(files, "dmesg"), "default_route": _text(files, "proc/default_route")}
+    capture = Capture(
+        source=source,
+        functions=tuple(functions),
+        groups=dict(_read_groups(files, source)),
+        release=_text(files, "proc/sys/kernel/osrelease"),
+        cmdline=_text(files, "proc/cmdline"),
+        texts=texts,
+        tables={name: data for name in _TABLES if (data := files.get(f"sys/firmware/acpi/tables/{name}"))},
+        classes={name: _read_class(_text(files, f"sys/class/{name}")) for name in _CLASSES},
+        dmi={name: _text(files, f"sys/class/dmi/id/{name}") for name in _DMI},
+        missing=(),
+    )
+    return with_missing(capture)
+
+
+def _spread(files: Files, source: str) -> dict[str, bytes]:
+    """Each line NAME<tab>VALUE of a file `attributes` as a file of its own; lines of one name stay together."""
+    spread: dict[str, bytes] = {}
+    for path, content in files.items():
+        folder, _, name = path.rpartition("/")
+        if name != "attributes":
+            spread[path] = content
+            continue
+        for line in content.decode(errors="replace").splitlines():
+            key, tab, value = line.partition("\t")
+            if not tab or "/" in key:
+                raise UserError(f"{source}: {path}: {line[:60]!r} is not NAME<tab>VALUE", HINT)
+            before = spread.get(f"{folder}/{key}")
+            spread[f"{folder}/{key}"] = (before + b"\n" if before else b"") + value.encode()
+    return spread
+
+
+def _find_prefix(files: Files) -> str:
+    """What stands before sys/ in the paths of a tool that packs its own folder."""
+    found = (re.match(r"((?:.*?/)?)sys/(?:devices|bus/pci)/", path) for path in files)
+    return min((match[1] for match in found if match), key=len, default="")
+
+
+def _find_devices(files: Files) -> list[str]:
+    """The folder of each device: of several for one address the one whose path tells its bridges."""
+    found: dict[str, str] = {}
+    for path in files:
+        folder, _, name = path.rpartition("/")
+        address = folder.rpartition("/")[2]
+        if name in ("vendor", "config", "class") and ADDRESS.fullmatch(address):
+            found[address] = max(found.get(address, ""), folder, key=lambda one: (len(one), one))
+    return sorted(found.values())
+
+
+def _read_function(path: str, files: Files, source: str) -> PciFunction:
+    def text(name: str) -> str:
+        return _text(files, f"{path}/{name}")
+
+    def number(name: str, default: int | None = None) -> int | None:
+        return _number(text(name), f"{source}: {path}/{name}", default)
+
+    config = files.get(f"{path}/config", b"")[: registers.FULL_SIZE]
+    address = path.rpartition("/")[2]
+    own = (number("vendor", registers.read(config, 0, 2)), number("device", registers.read(config, 2, 2)))
+    class_code = number("class", registers.read(config, 8, 4) and (registers.read(config, 8, 4) or 0) >> 8)
+    if None in own or class_code is None:
+        raise UserError(f"{source}: {path}: neither id nor class is given", HINT)
+    parent, owner = _find_parent(path)
+    return PciFunction(
+        address=address,
+        id=join_id(own),
+        class_code=class_code & 0xFFFFFF,
+        subsystem=join_id((number("subsystem_vendor"), number("subsystem_device"))),
+        revision=number("revision"),
+        driver=text("driver"),
+        driver_override=text("driver_override").replace("(null)", ""),
+        bars=tuple(_read_bars(text("resource"), f"{source}: {path}/resource")),
+        config=config,
+        is_whole=len(config) >= registers.PLAIN_SIZE,
+        resets=tuple(text("reset_method").split()) if f"{path}/reset_method" in files else None,
+        numa_node=number("numa_node"),
+        group=text("iommu_group") or None,
+        parent=parent,
+        owner=owner,
+        physical=text("physfn"),
+        is_boot_vga=text("boot_vga") == "1",
+    )
+
+
+def _text(files: Files, path: str) -> str:
+    return files.get(path, b"").decode(errors="replace").strip("\n\0 ")
+
+
+def _number(text: str, where: str, default: int | None) -> int | None:
+    if not text:
+        return default
+    try:
+        found = int(text, 0)
+    except ValueError:
+        raise UserError(f"{where}: {text[:40]!r} is not a number", HINT) from None
+    if abs(found) >> 32:
+        raise UserError(f"{where}: {text[:40]!r} is too large", HINT)
+    return found
+
+
+def _find_parent(path: str) -> tuple[str | None, str]:
+    """Bridge and owner, from a path such as pci0000:00/0000:00:1c.0/0000:02:00.0."""
+    parts = path.split("/")[:-1]
+    if ADDRESS.fullmatch(parts[-1] if parts else ""):
+        parent: str | None = parts[-1]
+    else:
+        parent = ROOT if parts and _ROOT_BUS.fullmatch(parts[-1]) else None
+    roots = [place for place, part in enumerate(parts) if _ROOT_BUS.fullmatch(part)]
+    owner = parts[roots[-1] - 1] if roots and roots[-1] > 0 else ""
+    return parent, owner if ADDRESS.fullmatch(owner) else ""
+
+
+def _read_bars(text: str, where: str) -> Iterator[Bar]:
+    """Lines "START END FLAGS" of sysfs's `resource`, as far as they are base address registers."""
+    for index, line in enumerate(text.splitlines()[:_BARS]):
+        words = line.split()
+        if len(words) != 3 or not all(re.fullmatch(r"0x[0-9a-f]{1,16}", word) for word in words):
+            raise UserError(f"{where}: {line[:60]!r} is not START END FLAGS", HINT)
+        start, end, flags = (int(word, 16) for word in words)
+        if flags & (_IO | _MEMORY) and end > start:
+            yield Bar(
+                index, start, end - start + 1, not flags & _IO, bool(flags & _WIDE), bool(flags & _PREFETCH)
+            )
+
+
+def _read_groups(files: Files, source: str) -> Iterator[tuple[str, Group]]:
+    numbers = {
+        match[1] for path in files if (match := re.fullmatch(r"sys/kernel/iommu_groups/([^/]+)/.+", path))
+    }
+    for number in sorted(numbers):
+        folder = f"sys/kernel/iommu_groups/{number}"
+        lines = _text(files, f"{folder}/reserved_regions").splitlines()
+        regions = tuple(_read_region(line, f"{source}: {folder}/reserved_regions") for line in lines)
+        yield number, Group(number, _text(files, f"{folder}/type"), regions)
+
+
+def _read_region(line: str, where: str) -> ReservedRegion:
+    match = re.fullmatch(r"(0x[0-9a-f]{1,16}) (0x[0-9a-f]{1,16}) (\S+)", line.strip())
+    if not match:
+        raise UserError(f"{where}: {line[:60]!r} is not START END TYPE", HINT)
+    return ReservedRegion(int(match[1], 16), int(match[2], 16), match[3])
+
+
+def _read_class(text: str) -> dict[str, str]:
+    pairs = (line.partition("\t") for line in text.splitlines())
+    return {name: goal for name, _, goal in pairs}

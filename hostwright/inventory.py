@@ -1,0 +1,175 @@
+"""What is known about a machine's PCI devices, from whatever source: the values that a capture is read into.
+
+hostwright.capture, hostwright.lspci --> Capture --> hostwright.groups
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from hostwright import registers
+from hostwright.pci import ROOT
+
+HINT = "make it with hostwright-capture, or with: lspci -nn -vvvxxxx >FILE, both as root"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A base address register: `size` in bytes, `start` 0 where firmware gave it no place."""
+
+    index: int
+    start: int
+    size: int
+    is_memory: bool = True
+    is_64bit: bool = False
+    is_prefetchable: bool = False
+
+
+@dataclass(frozen=True)
+class ReservedRegion:
+    """A range that the IOMMU driver keeps, both ends included: `direct`, `direct-relaxable`, `msi`, `reserved`."""
+
+    start: int
+    end: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """An IOMMU group as the kernel had made it: the type of its domain and its reserved regions."""
+
+    number: str
+    type: str = ""
+    regions: tuple[ReservedRegion, ...] = ()
+
+
+@dataclass(frozen=True)
+class PciFunction:
+    """A PCI function: ids as in lspci -n, `class_code` of six digits.
+
+    `parent` is the address of the bridge it sits behind, ROOT on a root bus, None where the source does not say.
+    `owner` is the device that its whole domain is behind (Intel VMD), `physical` the function that a virtual one is of.
+    `config` is as much of the configuration space as there is, `is_whole` whether the kernel sees no more of it.
+    """
+
+    address: str
+    id: str
+    class_code: int
+    subsystem: str = ""
+    revision: int | None = None
+    driver: str = ""
+    driver_override: str = ""
+    bars: tuple[Bar, ...] = ()
+    config: bytes = b""
+    is_whole: bool = False
+    resets: tuple[str, ...] | None = None
+    numa_node: int | None = None
+    group: str | None = None
+    parent: str | None = None
+    owner: str = ""
+    physical: str = ""
+    is_boot_vga: bool = False
+
+    @property
+    def is_bridge(self) -> bool:
+        """Class 06 04: what may stay in a group that is passed through."""
+        return self.class_code >> 8 == 0x0604
+
+    @property
+    def domain(self) -> str:
+        return self.address.partition(":")[0]
+
+    @property
+    def bus(self) -> str:
+        return self.address.rpartition(":")[0]
+
+    @property
+    def slot(self) -> str:
+        return self.address.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One machine. `functions` in the order of their addresses; texts are as in /proc, empty where there were none.
+
+    `classes` maps a class and an entry of it to its path in sysfs; `missing` names what the source does not carry.
+    """
+
+    source: str
+    functions: tuple[PciFunction, ...]
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    release: str = ""
+    cmdline: str = ""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, bytes] = field(default_factory=dict)
+    classes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    dmi: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+    @property
+    def by_address(self) -> dict[str, PciFunction]:
+        return {function.address: function for function in self.functions}
+
+    @property
+    def has_iommu(self) -> bool:
+        """Whether an IOMMU was at work when the capture was made."""
+        return any(function.group is not None for function in self.functions)
+
+
+# What all sources have in common.
+
+
+def join_id(pair: tuple[int | None, int | None]) -> str:
+    first, second = pair
+    return "" if first is None or second is None else f"{first & 0xFFFF:04x}:{second & 0xFFFF:04x}"
+
+
+def sort_key(address: str) -> tuple[int, ...]:
+    """Addresses sort as numbers: domains have four digits or more."""
+    return tuple(int(part, 16) for part in re.split("[:.]", address))
+
+
+def fill_parents(functions: list[PciFunction]) -> list[PciFunction]:
+    """Where no path told the bridge, the bus numbers of the bridges do; None where those are not known either."""
+    behind: dict[str, str] = {}
+    unknown = set()
+    for function in functions:
+        secondary = registers.secondary_bus(function.config)
+        if secondary:
+            behind[f"{function.domain}:{secondary:02x}"] = function.address
+        elif function.is_bridge:
+            unknown.add(function.domain)
+    # A bus that is behind no bridge is a root bus, once all bridges are known.
+    return [
+        function
+        if function.parent is not None
+        else replace(function, parent=behind.get(function.bus, None if function.domain in unknown else ROOT))
+        for function in functions
+    ]
+
+
+def with_missing(capture: Capture) -> Capture:
+    """The capture with what it lacks named."""
+    short = [
+        one.address
+        for one in capture.functions
+        if not one.is_whole and registers.has_capabilities(one.config)
+    ]
+    blind = [one.address for one in capture.functions if not one.config]
+    reasons = [
+        (short, f"most of the configuration space of {_some(short)}: capture as root, lspci with -xxxx"),
+        (blind, f"the configuration space of {_some(blind)}"),
+        (not capture.has_iommu, "IOMMU groups: the IOMMU is off, or the source does not tell"),
+        (not capture.release, "the kernel's release"),
+        (not capture.cmdline, "the kernel's command line"),
+        (
+            not capture.tables,
+            "the ACPI tables DMAR and IVRS: there is no IOMMU, or they can be read by root alone",
+        ),
+    ]
+    return replace(capture, missing=tuple(text for lacks, text in reasons if lacks))
+
+
+def _some(addresses: list[str]) -> str:
+    more = f" and {len(addresses) - 3} more" if len(addresses) > 3 else ""
+    return ", ".join(addresses[:3]) + more
