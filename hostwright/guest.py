@@ -208,7 +208,7 @@ def _split(address: str) -> tuple[str, str, str, str]:
 
 def publish(guest: Guest, work: Path) -> None:
     """What is kept takes the place of the guest's folder at once."""
-    for name in (vm.MEDIUM, vm.CODE, "medium.log", "qemu.log"):
+    for name in (vm.MEDIUM, vm.CODE, "medium.log", vm.QEMU_LOG):
         files.remove(work / name)
     shutil.copyfile(paths.OVMF / vm.CODE, work / vm.CODE)
     target = paths.GUESTS / guest.name

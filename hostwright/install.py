@@ -14,7 +14,7 @@ from hostwright.depot import Depot
 from hostwright.errors import UserError
 from hostwright.machine import Guest
 from hostwright.pictures import Frame, Shot
-from hostwright.progress import clock
+from hostwright.progress import clock, meter
 from hostwright.qemu import Accelerator
 from hostwright.session import Session, started
 from hostwright.udeb import Template
@@ -146,7 +146,11 @@ class Follower:
         self._next_picture = now + PICTURE_S
         before = self._frame
         if not self._capture():
-            return None if self._misses < MOST_MISSES else Fault("the display is frozen", "QEMU hangs: try again")
+            return (
+                None
+                if self._misses < MOST_MISSES
+                else Fault("the display is frozen", "QEMU hangs: try again")
+            )
         assert self._frame
         if before is None or pictures.difference(before, self._frame) > BLINK:
             self.watch.moved(now)
@@ -189,4 +193,4 @@ class Follower:
         elapsed = now - self.started
         left = elapsed / share * (1 - share) if share > 0.05 else sum(stage.seconds for stage in STAGES)
         title = STAGES[self.watch.stage].title
-        return f"{title}, {100 * share:.0f} %, about {clock(left)} left; VNC {self.session.address}"
+        return f"{meter(share)} {title}, about {clock(left)} left; VNC {self.session.address}"

@@ -36,6 +36,12 @@ def bar(done: int, total: int) -> str:
     return f"[{'#' * filled}{'.' * (20 - filled)}] {done / 1e6:.1f} of {total / 1e6:.1f} MB"
 
 
+def meter(share: float) -> str:
+    """A share from 0 to 1 as a bar with its percentage."""
+    filled = min(20, int(20 * share))
+    return f"[{'#' * filled}{'.' * (20 - filled)}] {100 * share:.0f} %"
+
+
 def expected_times() -> dict[str, float]:
     """Seconds per task: as measured in this cache, else as shipped."""
     shipped = tomllib.loads((Path(__file__).parent / "durations.toml").read_text())

@@ -1,26 +1,20 @@
 """A guest's QEMU while it runs: its monitor, its screen, its logs as they grow, and its end.
 
-    argv (vm) + folder --started--> Session    monitor: qmp, screen: vnc, logs: files in the folder
-
-Sockets lie in a short folder of their own, since their names may have no more than 107 bytes (unix(7)).
+argv (vm) + folder --started--> Session    monitor: qmp, screen: vnc, logs: files in the folder
 """
 
 import secrets
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hostwright import emulator, run, sandbox, vm
+from hostwright import emulator, files, run, sandbox, vm
 from hostwright.errors import UserError
 from hostwright.qemu import Accelerator
 from hostwright.qmp import Monitor, MonitorError
 from hostwright.vnc import Screen
-
-QEMU_LOG = "qemu.log"
 
 
 @dataclass
@@ -77,23 +71,23 @@ def started(
     argv: tuple[str, ...], folder: Path, tools: Path, accelerator: Accelerator, vnc: vm.Vnc
 ) -> Iterator[Session]:
     """QEMU at home in `folder`; what still runs at the end of the block is ended by force."""
-    sockets = Path(tempfile.mkdtemp(prefix="hostwright-"))
+    sockets = folder / "sockets"
+    files.remove(sockets)
+    sockets.mkdir(mode=0o700)
     password = secrets.token_urlsafe(6)[:8] if vnc.password else None
     if password:
         (sockets / vm.VNC_PASSWORD).write_text(password)
     job = emulator.plan_job(argv, folder, tools, accelerator)
     job = replace(job, network=True, binds=(*job.binds, sandbox.Bind(sockets, vm.SOCKETS, writable=True)))
-    try:
-        with sandbox.entered(job, job.root) as command:
-            child = run.start(command, folder / QEMU_LOG)
-            try:
-                with _monitor(sockets / vm.QMP_SOCKET, folder / QEMU_LOG) as monitor:
-                    screen, address = _find_screen(monitor, sockets, vnc, password)
-                    yield Session(child, monitor, screen, folder, address, password)
-            finally:
-                run.close_pipe(child)
-    finally:
-        shutil.rmtree(sockets, ignore_errors=True)
+    with sandbox.entered(job, job.root) as command:
+        child = run.start(command, folder / vm.QEMU_LOG)
+        try:
+            with _monitor(sockets / vm.QMP_SOCKET, folder / vm.QEMU_LOG) as monitor:
+                screen, address = _find_screen(monitor, sockets, vnc, password)
+                yield Session(child, monitor, screen, folder, address, password)
+        finally:
+            run.close_pipe(child)
+    files.remove(sockets)
 
 
 def _monitor(socket: Path, log: Path) -> Monitor:
