@@ -1,0 +1,269 @@
+"""The differential proof: topologies booted under a kernel, and the groups that it makes compared with the prediction.
+
+    topologies --fill_machines--> machines, each booted once for every set of words --> Tally
+
+The initramfs holds bash, coreutils, mount and modprobe of our own packages, hostwright/groups_init.sh and
+hostwright-capture. No disk is written but for a capture.
+"""
+
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostwright import cpio, deb, elf, emulator, fetch, mirrors, paths, qemu, store, topologies
+from hostwright import files as disk
+from hostwright.console import ConsoleError
+from hostwright.errors import UserError
+from hostwright.grouping import (
+    COLUMNS,
+    END,
+    INITRD,
+    Found,
+    Tally,
+    Words,
+    compare,
+    plan_boot,
+    read_console,
+    replace_series,
+)
+from hostwright.qemu import Accelerator
+from hostwright.topologies import Placed, Topology
+
+BOOT_LIMIT_S = 180.0
+DISK, DISK_MIB = "disk.img", 16
+PANIC = "Kernel panic - not syncing.*"
+
+SCRIPTS = {
+    "usr/lib/init.sh": Path(__file__).with_name("groups_init.sh"),
+    "usr/sbin/hostwright-capture": paths.ROOTFS / "usr/sbin/hostwright-capture",
+}
+_PROGRAMS = {
+    "bash": ("bash",),
+    "util-linux": ("mount", "dmesg"),
+    "kmod": ("kmod",),
+    "coreutils": ("cat", "dd", "head", "id", "mktemp", "od", "readlink", "rm", "sum", "sync", "tr", "wc"),
+}
+_LIBRARIES = ("glibc", "ncurses", "readline", "util-linux", "kmod", "zlib", "zstd", "xz")
+_LINKS = {
+    "bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib", "init": "usr/lib/init.sh",
+    "usr/bin/sh": "bash", "usr/sbin/modprobe": "../bin/kmod", "usr/bin/modprobe": "kmod",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What is booted: the image, its series, its modules where it has virtual functions to drive."""
+
+    image: Path
+    series: str = "6.12"
+    modules: Path | None = None
+    has_override: bool = True
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """What every boot has in common."""
+
+    kernel: Kernel
+    initrd: bytes
+    tools: Path
+    out: Path
+    accelerator: Accelerator
+
+
+def prepare(kernel: Kernel, tools: Path, out: Path) -> Emulated:
+    """The initramfs for a kernel, and the way to run it; raises UserError if a package is not built."""
+    out.mkdir(parents=True, exist_ok=True)
+    accelerator, _ = emulator.find_accelerator(kernel.image, tools, out)
+    return Emulated(kernel, make_initramfs(kernel), tools, out, accelerator)
+
+
+def prove(
+    kernel: Kernel,
+    chosen: Sequence[Topology],
+    columns: Sequence[Words],
+    tools: Path,
+    out: Path,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Tally:
+    """Boot every topology under every set of words; console logs go to `out`. Raises UserError if a boot fails."""
+    emulated = prepare(kernel, tools, out)
+    tally = Tally()
+    machines = topologies.fill_machines(chosen)
+    for number, machine in enumerate(machines):
+        placed = topologies.place(machine)
+        for words in columns:
+            progress(f"machine {number + 1} of {len(machines)}, {words.name}: {len(machine)} topologies")
+            argv = plan_boot(placed, words, emulated.accelerator)
+            found = boot(emulated, argv, f"{number}-{words.name}")
+            tally.boots += 1
+            tally.compared[words.name] = tally.compared.get(words.name, 0) + len(machine)
+            tally.disagreements += compare(placed, words, found)
+    return tally
+
+
+def prove_random(
+    kernel: Kernel,
+    *,
+    count: int,
+    seed: int,
+    tools: Path,
+    out: Path,
+    progress: Callable[[str], None],
+) -> Tally:
+    """`prove` for the named topologies and `count` random ones, under all words that the kernel knows."""
+    chosen = [*topologies.GOLDEN, *topologies.generate(seed, count, virtual=kernel.modules is not None)]
+    columns = [words for words in COLUMNS if kernel.has_override or not words.override]
+    return prove(
+        kernel, chosen, [replace_series(words, kernel.series) for words in columns], tools, out, progress
+    )
+
+
+# One boot.
+
+
+def boot(machine: Emulated, argv: tuple[str, ...], name: str) -> Found:
+    """Boot once and read what it says; raises UserError with the console's last lines if it says nothing."""
+    with _booted(machine, argv, name) as (text, _):
+        return read_console(text)
+
+
+def capture(machine: Emulated, placed: Sequence[Placed], words: Words) -> bytes:
+    """What hostwright-capture writes inside a machine with these functions: a tar, up to the end of its disk."""
+    argv = plan_boot(placed, words, machine.accelerator)
+    place = argv.index("-append") + 1
+    argv = (*argv[:place], f"{argv[place]} hostwright.capture", *argv[place + 1 :])
+    drive = f"if=none,id=out,file={qemu.FOLDER}/{DISK},format=raw"
+    argv = (*argv, "-drive", drive, "-device", "ide-hd,bus=ide.0,drive=out")
+    with _booted(machine, argv, "capture") as (_, folder):
+        return (folder / DISK).read_bytes()
+
+
+@contextmanager
+def _booted(machine: Emulated, argv: tuple[str, ...], name: str) -> Iterator[tuple[str, Path]]:
+    """The console's text of a whole boot, and the folder of it while the block runs."""
+    with emulator.folder(machine.out, name) as folder:
+        shutil.copyfile(machine.kernel.image, folder / qemu.KERNEL)
+        (folder / INITRD).write_bytes(machine.initrd)
+        with (folder / DISK).open("wb") as file:
+            file.truncate(DISK_MIB << 20)
+        job = emulator.plan_job(argv, folder, machine.tools, machine.accelerator)
+        with emulator.running(job, machine.out / f"{name}.log") as (console, _):
+            try:
+                console.wait_for(END, BOOT_LIMIT_S, stop=PANIC)
+                console.wait_for_end(BOOT_LIMIT_S)
+            except ConsoleError as error:
+                raise UserError(f"boot {name}: {error.message}", f"see {machine.out / name}.log") from None
+            text = console.text
+        yield text, folder
+
+
+# The initramfs.
+
+
+def make_initramfs(kernel: Kernel) -> bytes:
+    """An initramfs with what groups_init.sh needs; UserError if a package is not built."""
+    trees = {name: store.read_stamp(name).tree for name in {*_PROGRAMS, *_LIBRARIES}}
+    files = {
+        f"usr/bin/{program}": trees[name] / "usr/bin" / program
+        for name, programs in _PROGRAMS.items()
+        for program in programs
+    }
+    files |= dict(_find_libraries(list(files.values()), [trees[name] for name in _LIBRARIES]))
+    entries = {
+        **{path: cpio.Entry(path, stat.S_IFREG | 0o755, file.read_bytes()) for path, file in files.items()},
+        **{path: cpio.Entry(path, stat.S_IFLNK | 0o777, goal.encode()) for path, goal in _LINKS.items()},
+        **{
+            path: cpio.Entry(path, stat.S_IFREG | 0o755, file.read_bytes()) for path, file in SCRIPTS.items()
+        },
+        **{entry.path: entry for entry in _modules(kernel)},
+    }
+    folders = {str(parent) for path in entries for parent in Path(path).parents} | {
+        "dev",
+        "proc",
+        "sys",
+        "tmp",
+    }
+    made = [cpio.Entry(path, cpio.FOLDER_MODE) for path in sorted(folders - {"."} - entries.keys())]
+    return cpio.write([*made, *(entries[path] for path in sorted(entries))])
+
+
+def _find_libraries(programs: Sequence[Path], trees: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """What the loader needs for these programs, itself too, by its place in the root."""
+    queue = list(programs)
+    seen: set[str] = set()
+    while queue:
+        file = queue.pop()
+        loader = elf.interpreter(file)
+        names = [*elf.needed(file), *([Path(loader).name] if loader else [])]
+        for name in [name for name in names if name not in seen]:
+            seen.add(name)
+            place, library = _find_library(name, trees)
+            yield place, library
+            queue.append(library)
+
+
+def _find_library(name: str, trees: Sequence[Path]) -> tuple[str, Path]:
+    for tree in trees:
+        if (tree / "usr/lib" / name).exists():
+            return f"usr/lib/{name}", (tree / "usr/lib" / name).resolve()
+    raise UserError(f"no package has {name}", "build the host's packages: ./doit host")
+
+
+def _modules(kernel: Kernel) -> Iterator[cpio.Entry]:
+    """igb and what it depends on, for virtual functions; none where the kernel's modules are not given."""
+    if not kernel.modules:
+        return
+    needs = dict(
+        line.split(":", 1)
+        for line in (kernel.modules / "modules.dep").read_text().splitlines()
+        if ":" in line
+    )
+    igb = next((name for name in needs if Path(name).name.startswith("igb.ko")), None)
+    wanted = [igb, *needs[igb].split()] if igb else []
+    for name in [*wanted, "modules.dep", "modules.dep.bin", "modules.alias.bin", "modules.builtin.bin"]:
+        path = f"usr/lib/modules/{kernel.modules.name}/{name}"
+        if (kernel.modules / name).exists():
+            yield cpio.Entry(path, stat.S_IFREG | 0o644, (kernel.modules / name).read_bytes())
+
+
+# Which kernel.
+
+# Debian 12's own: another series, which has no override.
+DEBIAN_12 = fetch.Pinned(
+    "linux-image-6.1.0-50-amd64",
+    "pool/main/l/linux-signed-amd64/linux-image-6.1.0-50-amd64_6.1.176-1_amd64.deb",
+    "7b5597492a0a65aee61985a492e6bcc3f2cde830072a0e3b3d8c7e1b90279bd3",
+    70305560,
+)
+
+
+def find_kernel(series: str, folder: Path) -> Kernel:
+    """The kernel of dist/ where no series or its own is asked for; else a distribution's, its image in `folder`."""
+    if series in ("", "6.12"):
+        return our_kernel()
+    if series == "6.1":
+        return debian_kernel(DEBIAN_12, series, folder)
+    raise UserError(f"series={series}: there is no kernel of it to boot", "known are 6.1 and 6.12")
+
+
+def our_kernel() -> Kernel:
+    """The kernel of dist/, with its modules; UserError where it is not built."""
+    image = paths.KERNEL / "bzImage"
+    if not image.exists():
+        raise UserError(f"{image} is not built", "run ./doit kernel")
+    return Kernel(image, modules=next(iter((paths.KERNEL / "modules").glob("*")), None))
+
+
+def debian_kernel(pin: fetch.Pinned, series: str, folder: Path) -> Kernel:
+    """The kernel of a Debian package, fetched unless it is here, its image in `folder`."""
+    fetch.fetch_all([pin.at(mirrors.find_mirrors())], lambda _: None)
+    image = folder / pin.name
+    for _, _, content in deb.read(fetch.local(pin.sha256), "data", "boot/vmlinuz-"):
+        disk.write(image, content)
+    if not image.exists():
+        raise UserError(f"{pin.name}: no kernel in the package", "renew the pin in hostwright/groupboot.py")
+    return Kernel(image, series, has_override=False)

@@ -1,0 +1,206 @@
+"""The differential proof without its boots: what is booted, what is read, what counts as a disagreement."""
+
+from dataclasses import replace
+
+import pytest
+
+from hostwright import cpio, elf, groupboot, grouping, iommu, paths, topologies
+from hostwright.errors import UserError
+from hostwright.grouping import COLUMNS, Found, Tally, Words
+from hostwright.iommu import Setting
+from hostwright.pci import Kind
+from hostwright.qemu import Accelerator
+from hostwright.topologies import GOLDEN, Node, Slot, Topology
+
+ALL = [*GOLDEN, *topologies.generate(3, 200)]
+WORDS = {words.name: words for words in COLUMNS}
+
+
+def as_found(words: Words, *, spoil: str = "") -> Found:
+    """What a kernel says that makes the predicted groups; one device apart from its group if `spoil` names it."""
+    placed = topologies.place(GOLDEN)
+    predicted = iommu.predict([one.function for one in placed], words.override, words.setting)
+    groups = {group - {spoil} for group in predicted.groups} | ({frozenset({spoil})} if spoil else set())
+    ids = {one.function.address: one.function.id for one in placed}
+    return Found(ids, frozenset(groups), predicted.overridden)
+
+
+# Topologies.
+
+
+def test_the_same_seed_gives_the_same_topologies() -> None:
+    assert topologies.generate(5, 30) == topologies.generate(5, 30)
+    assert topologies.generate(5, 30) != [replace(one) for one in topologies.generate(6, 30)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_machine_can_be_built(seed: int) -> None:
+    machines = topologies.fill_machines(topologies.generate(seed, 100))
+    assert sum(map(len, machines)) == 100
+    for machine in machines:
+        placed = topologies.place(machine)
+        addresses = [one.function.address for one in placed]
+        assert len(set(addresses)) == len(addresses)
+        seen = {""}
+        for one in placed:
+            assert one.function.port in seen, "a bridge comes before what is behind it"
+            seen.add(one.function.address)
+        ids = [option.partition(",id=")[2].partition(",")[0] for one in placed for option in one.options]
+        named = [id for id in ids if id]
+        assert len(set(named)) == len(named)
+
+
+def test_what_is_asked_for_is_there() -> None:
+    """The generator reaches every kind of topology that the proof is about."""
+    kinds = {
+        one.function.kind for machine in topologies.fill_machines(ALL) for one in topologies.place(machine)
+    }
+    assert kinds >= {
+        Kind.ROOT_PORT, Kind.UPSTREAM, Kind.DOWNSTREAM, Kind.PCI_BRIDGE, Kind.CONVENTIONAL, Kind.ENDPOINT,
+        Kind.ROOT_COMPLEX_ENDPOINT,
+    }  # fmt: skip
+    placed = [one for machine in topologies.fill_machines(ALL) for one in topologies.place(machine)]
+    assert any(one.vfs for one in placed)
+    assert any(one.function.acs for one in placed)
+    assert any(one.function.kind is Kind.UPSTREAM and one.function.multifunction for one in placed)
+    deepest = max(one.function.address.split(":")[1] for one in placed)
+    assert int(deepest, 16) > 30
+
+
+def test_no_virtual_functions_where_nobody_drives_them() -> None:
+    made = topologies.fill_machines(topologies.generate(1, 200, virtual=False))
+    assert not any(one.vfs for machine in made for one in topologies.place(machine))
+
+
+def test_buses_are_numbered_depth_first() -> None:
+    t6 = next(one for one in GOLDEN if one.name == "T6")
+    placed = [one.function.address for one in topologies.place([t6]) if one.topology == "T6"]
+    assert placed == [
+        "0000:00:01.0", "0000:01:00.0", "0000:02:00.0", "0000:03:00.0", "0000:02:01.0", "0000:04:00.0",
+    ]  # fmt: skip
+
+
+def test_virtual_functions_by_offset_and_stride() -> None:
+    slot = Slot((topologies.port(Node(topologies.IGB, (), 2)),))
+    found = {one.function.address: one.function for one in topologies.place([Topology("V", slot)])}
+    assert found["0000:01:10.0"].id == found["0000:01:10.2"].id == "8086:10ca"
+    assert not found["0000:01:10.0"].multifunction
+
+
+# A boot.
+
+
+def test_argv_has_every_device_once() -> None:
+    placed = topologies.place(GOLDEN)
+    argv = grouping.plan_boot(placed, WORDS["both"], Accelerator.TCG)
+    devices = [argv[place + 1] for place, word in enumerate(argv) if word == "-device"]
+    assert devices[0].startswith("intel-iommu")
+    assert devices[1:] == [option for one in placed for option in one.options]
+    assert "pcie_acs_override=downstream,multifunction" in argv[argv.index("-append") + 1].split()
+
+
+def test_words_as_the_kernel_gets_them() -> None:
+    words = Words("x", ("downstream",), Setting(config_acs="1@00:01.0", disable_acs_redir="00:02.0"))
+    assert words.cmdline == (
+        "pcie_acs_override=downstream",
+        "pci=config_acs=1@00:01.0",
+        "pci=disable_acs_redir=00:02.0",
+    )
+    slot = Slot((topologies.port(Node(topologies.IGB, (), 2)),))
+    line = grouping.plan_cmdline(topologies.place([Topology("V", slot)]), WORDS["none"])
+    assert line[-1] == "hostwright.vfs=0000:01:00.0=2"
+
+
+CONSOLE = """\
+[    0.1] pci 0000:99:00.0: early noise
+HOSTWRIGHT-GROUPS-BEGIN
+function 0000:00:00.0 8086:29c0 060000
+function 0000:01:00.0 1b36:0010 010802
+group 0 0000:00:00.0
+group 1 0000:01:00.0
+group 1 0000:00:01.0
+pci 0000:00:01.0: ACS overridden by pcie_acs_override=downstream: taken as isolated
+HOSTWRIGHT-GROUPS-END
+group 7 0000:07:00.0
+"""
+
+
+def test_what_a_boot_says() -> None:
+    found = grouping.read_console(CONSOLE)
+    assert found.ids == {"0000:00:00.0": "8086:29c0", "0000:01:00.0": "1b36:0010"}
+    assert found.groups == {frozenset({"0000:00:00.0"}), frozenset({"0000:01:00.0", "0000:00:01.0"})}
+    assert found.overridden == {"0000:00:01.0": "downstream"}
+
+
+# The verdict.
+
+
+@pytest.mark.parametrize("words", COLUMNS, ids=lambda words: words.name)
+def test_agreement(words: Words) -> None:
+    assert grouping.compare(topologies.place(GOLDEN), words, as_found(words)) == []
+
+
+def test_a_group_too_many_is_told_with_its_rule() -> None:
+    words = WORDS["downstream"]
+    (told,) = grouping.compare(topologies.place(GOLDEN), words, as_found(words, spoil="0000:06:00.1"))
+    assert (told.topology, told.words) == ("T5", "downstream")
+    lines = told.what.splitlines()
+    assert lines[0] == "T5 with pcie_acs_override=downstream:"
+    assert (
+        "0000:06:00.1 1b36:0010 endpoint, one of several, behind 0000:00:05.0: none, it has no ACS"
+        in told.what
+    )
+    assert lines[-2].startswith(
+        "  predicted: 0000:00:05.0 | 0000:06:00.0 0000:06:00.1; overridden: 0000:00:05.0="
+    )
+    assert lines[-1].startswith("  kernel:    0000:00:05.0 | 0000:06:00.0 | 0000:06:00.1;")
+
+
+def test_a_kernel_that_names_another_function_disagrees() -> None:
+    words = WORDS["both"]
+    found = replace(as_found(words), overridden={**as_found(words).overridden, "0000:00:01.0": "downstream"})
+    (told,) = grouping.compare(topologies.place(GOLDEN), words, found)
+    assert told.topology == "T1"
+
+
+def test_a_machine_that_is_not_the_one_described() -> None:
+    words = WORDS["none"]
+    found = replace(as_found(words), ids={**as_found(words).ids, "0000:01:00.0": "1234:9999"})
+    (told,) = grouping.compare(topologies.place(GOLDEN), words, found)
+    assert told.what == "T1 with no words:\n  0000:01:00.0 is 1234:9999 and not 1234:1111"
+
+
+def test_counts_and_the_end_of_a_proof() -> None:
+    tally = Tally({"none": 10, "both": 10}, [], 2)
+    assert grouping.render_tally(tally) == "20 of 20 agree in 2 boots (none 10, both 10)\n"
+    grouping.require_agreement(tally)
+    words = WORDS["none"]
+    tally.disagreements += grouping.compare(
+        topologies.place(GOLDEN), words, as_found(words, spoil="0000:06:00.1")
+    )
+    assert grouping.render_tally(tally).startswith("19 of 20 agree")
+    with pytest.raises(UserError, match="1 topologies are not grouped as predicted"):
+        grouping.require_agreement(tally)
+
+
+# The initramfs.
+
+
+def test_scripts_of_the_initramfs_are_there() -> None:
+    assert all(file.is_file() for file in groupboot.SCRIPTS.values())
+    assert paths.ROOTFS in groupboot.SCRIPTS["usr/sbin/hostwright-capture"].parents
+
+
+def test_initramfs_is_complete() -> None:
+    """Every program finds its loader and its libraries; needs the host's packages to be built."""
+    if not (paths.PACKAGES / "bash.json").exists():
+        pytest.skip("the packages are not built")
+    entries = {one.path: one for one in cpio.read(groupboot.make_initramfs(groupboot.Kernel(paths.TREE)))}
+    assert entries["init"].is_link
+    assert {"usr/bin/bash", "usr/bin/dmesg", "usr/bin/sum", "dev", "tmp"} <= entries.keys()
+    assert entries["usr/lib/ld-linux-x86-64.so.2"].content.startswith(elf.MAGIC)
+
+
+def test_unknown_series() -> None:
+    with pytest.raises(UserError, match=r"series=5\.4"):
+        groupboot.find_kernel("5.4", paths.DIST)
