@@ -1,0 +1,89 @@
+"""What a machine can pass through: the groups of a capture, and the proof that predictions hold.
+
+Options are doit's variables: `./doit groups capture=FILE override=downstream device=0000:82:00.0 json=yes`,
+`./doit prove-groups n=100 seed=1`.
+"""
+
+import sys
+from pathlib import Path
+
+from doit import get_var
+
+from hostwright import files, paths
+from hostwright.errors import UserError
+from hostwright.tasks import report
+from hostwright.tasks.define import Task, step
+
+FOLDER = paths.DIST / "groups"
+PROOF_FOLDER = paths.DIST / "proof-groups"
+
+
+def groups() -> Task:
+    return step(
+        "predict the IOMMU groups of a captured machine under each override",
+        _groups,
+        always=True,
+        counted=False,
+    )
+
+
+def prove_groups() -> Task:
+    task = step(
+        "boot random topologies and compare the kernel's IOMMU groups with the prediction",
+        _prove_groups,
+        after=["kernel"],
+        always=True,
+        counted=False,
+    )
+    return task | {"basename": "prove-groups"}
+
+
+def _groups() -> None:
+    from hostwright import capture, groupview, iommu
+    from hostwright import groups as rules
+
+    source = str(get_var("capture", ""))
+    machine = rules.describe(capture.load(Path(source) if source else None))
+    series = str(get_var("series", "")) or rules.find_series(machine.capture.release)
+    if series not in iommu.SERIES:
+        raise UserError(f"series={series}: not known", f"known are {', '.join(iommu.SERIES)}")
+    setting = iommu.Setting(series, str(get_var("config_acs", "")), str(get_var("disable_acs_redir", "")))
+    override = [word for word in str(get_var("override", "")).split(",") if word]
+    found = rules.examine(machine, override, setting, str(get_var("device", "")))
+    text, document = groupview.render_text(found), groupview.render_json(found)
+    files.write(FOLDER / "groups.txt", text)
+    files.write(FOLDER / "groups.json", document)
+    files.write(FOLDER / "groups.svg", groupview.render_svg(found))
+    sys.stdout.write(document if _flag("json") else text)
+    report.board().say(f"text, JSON and a drawing are in {FOLDER}")
+
+
+def _prove_groups() -> None:
+    from hostwright import buildroot, groupboot, grouping
+
+    tools = buildroot.root(buildroot.load_lock()) / "tools"
+    tally = groupboot.prove_random(
+        groupboot.find_kernel(str(get_var("series", "")), PROOF_FOLDER),
+        count=_number("n", 20),
+        seed=_number("seed", 1),
+        tools=tools,
+        out=PROOF_FOLDER,
+        progress=lambda text: report.board().note("prove-groups", text),
+    )
+    files.write(PROOF_FOLDER / "agreement.txt", grouping.render_tally(tally))
+    report.board().say(grouping.render_tally(tally))
+    grouping.require_agreement(tally)
+
+
+def _flag(name: str) -> bool:
+    text = str(get_var(name, "no"))
+    if text not in ("yes", "no"):
+        raise UserError(f"{name}={text}: not yes or no", f"write {name}=yes, or leave it out")
+    return text == "yes"
+
+
+def _number(name: str, default: int) -> int:
+    text = str(get_var(name, default))
+    if not text.isdecimal() or len(text) > 9:
+        raise UserError(f"{name}={text}: not a number", f"write it in digits, as {name}={default}")
+    return int(text)
