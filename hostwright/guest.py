@@ -9,7 +9,7 @@ While it is made everything lies in dist/guest/.<name>, where a failed install l
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ from hostwright import (
 from hostwright.archive import SUITE
 from hostwright.depot import Depot, reachable
 from hostwright.errors import UserError
-from hostwright.install import Outcome, Plan, install
+from hostwright.install import Outcome, Plan, Voice, install
 from hostwright.machine import Guest, Machine
 from hostwright.progress import clock
 from hostwright.qemu import Accelerator
@@ -80,9 +80,7 @@ def find_inputs(grub: Path) -> Inputs:
     return Inputs(paths.OVMF / vm.CODE, paths.OVMF / vm.VARS, grub, tools)
 
 
-def make(
-    machine: Machine, guest: Guest, inputs: Inputs, options: Options, progress: Callable[[str], None]
-) -> None:
+def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice: Voice) -> None:
     """Install and check `guest`; raises UserError, and leaves an earlier guest of the name as it was."""
     known = installer.templates(installer.load_lock())
     preseed.check(preseed.render(machine, guest, "archive"), known, f"preseed.cfg of guest {guest.name}")
@@ -94,12 +92,12 @@ def make(
     work.mkdir(parents=True)
     key = None if guest.install.ssh_keys else generate_key()
     with _disk_dropped(work), Depot(paths.cache() / "archive", archives, offline=options.offline) as depot:
-        progress("writing the medium")
+        voice.note("writing the medium")
         prepare(machine, guest, inputs, Source(archives[0], depot.port), key, work)
         accelerator, reason = find_accelerator(inputs, work)
         plan = Plan(guest, work, inputs.tools, accelerator, options.vnc, known)
-        outcome = install(plan, depot, progress)
-        checked = check.check(plan, outcome.network, progress)
+        outcome = install(plan, depot, voice)
+        checked = check.check(plan, outcome.network, voice.note)
     record(guest, outcome, checked, f"{accelerator.value}: {reason}", work)
     publish(guest, work)
 

@@ -55,12 +55,20 @@ class Plan:
     limits: Limits = field(default_factory=Limits)
 
 
-def install(plan: Plan, depot: Depot, progress: Callable[[str], None]) -> Outcome:
+@dataclass(frozen=True)
+class Voice:
+    """How a person is told: `say` prints a line that stays, `note` changes the one that shows where things stand."""
+
+    say: Callable[[str], None]
+    note: Callable[[str], None]
+
+
+def install(plan: Plan, depot: Depot, voice: Voice) -> Outcome:
     """Run the installer to its end; raises UserError that says why it was given up, with its last lines."""
     argv = vm.plan_install(plan.guest, plan.accelerator, plan.vnc)
     with started(argv, plan.folder, plan.tools, plan.accelerator, plan.vnc) as session:
-        progress(_invitation(session))
-        follower = Follower(plan, session, depot, progress)
+        voice.say(_invitation(session))
+        follower = Follower(plan, session, depot, voice.note)
         fault = follower.follow()
         if fault:
             raise follower.failure(fault)
@@ -69,7 +77,7 @@ def install(plan: Plan, depot: Depot, progress: Callable[[str], None]) -> Outcom
 
 def _invitation(session: Session) -> str:
     word = f", password {session.password}" if session.password else ""
-    return f"watch it with any VNC client: {session.address}{word}"
+    return f"watch the install with any VNC client: {session.address}{word}"
 
 
 class Follower:

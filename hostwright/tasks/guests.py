@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from doit import get_var
 
@@ -11,6 +12,9 @@ from hostwright.errors import UserError
 from hostwright.machine import Guest
 from hostwright.tasks import report, steps
 from hostwright.tasks.define import Task, step
+
+if TYPE_CHECKING:
+    from hostwright.guest import Options
 
 LOCK = paths.GUEST / "installer.lock"
 MEDIUM = paths.GUESTS / "installer.iso"
@@ -54,9 +58,11 @@ def _guest(guest: Guest) -> Task:
 
     def act() -> None:
         from hostwright import guest as making
+        from hostwright.install import Voice
 
-        note = partial(report.board().note, f"guest:{guest.name}")
-        making.make(steps.machine(), guest, making.find_inputs(_grub()), _options(), note)
+        board = report.board()
+        voice = Voice(board.say, partial(board.note, f"guest:{guest.name}"))
+        making.make(steps.machine(), guest, making.find_inputs(_grub()), _options(), voice)
 
     return step(
         f"install Debian as guest {guest.name}, watched over VNC, into dist/guest/{guest.name}",
@@ -69,14 +75,14 @@ def _guest(guest: Guest) -> Task:
     )
 
 
-def _options() -> "making.Options":  # type: ignore[name-defined]  # noqa: F821
+def _options() -> "Options":
     """`offline=yes`, `vnc=unix`, `password=yes` of the command line."""
-    from hostwright import guest as making
     from hostwright import vm
+    from hostwright.guest import Options
 
     shown = _choice("vnc", ("tcp", "unix"))
     vnc = vm.Vnc(unix=shown == "unix", password=_choice("password", ("no", "yes")) == "yes")
-    return making.Options(offline=_choice("offline", ("no", "yes")) == "yes", vnc=vnc)
+    return Options(offline=_choice("offline", ("no", "yes")) == "yes", vnc=vnc)
 
 
 def _choice(name: str, known: tuple[str, ...]) -> str:
