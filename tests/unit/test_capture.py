@@ -271,7 +271,7 @@ VALUES = st.sampled_from(
 @given(
     st.dictionaries(st.builds("{}/{}".format, PLACES, NAMES), VALUES | st.binary(max_size=300), max_size=24)
 )
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_files_give_a_capture_or_a_clear_error(files: dict[str, bytes]) -> None:
     try:
         machine = groups.describe(capture.read_files(files, "fuzz"))
@@ -300,6 +300,7 @@ def test_a_damaged_tar_gives_a_capture_or_a_clear_error(
 
 
 @given(st.binary(max_size=4096))
+@settings(deadline=None)
 def test_any_configuration_space_can_be_read(config: bytes) -> None:
     assert registers.find_kind(config) in Kind
     registers.find_acs(config, wide=True, is_firmwares=False)
@@ -408,6 +409,7 @@ def test_listings_that_do_not_serve(text: str, message: str) -> None:
         max_size=14,
     )
 )
+@settings(deadline=None)
 def test_any_text_gives_a_capture_or_a_clear_error(lines: list[str]) -> None:
     try:
         machine = groups.describe(lspci.read("\n".join(lines), "fuzz"))

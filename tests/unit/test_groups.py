@@ -5,7 +5,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostwright import capture, groups, groupview, iommu, paths, registers
@@ -321,6 +321,7 @@ def test_a_machine_without_a_prediction_can_be_shown() -> None:
         st.sampled_from(["downstream", "multifunction", "id:1b36:000c", "id:8086:3420", "x"]), max_size=3
     )
 )
+@settings(deadline=None)
 def test_columns_for_any_words(words: list[str]) -> None:
     machine = made(PORT, CARD, SOUND, GOOD_PORT)
     for column in groups.examine(machine, words).columns:

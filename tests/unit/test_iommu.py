@@ -381,6 +381,7 @@ SOME_WORDS = st.lists(st.sampled_from(WORDS), unique=True, max_size=4)
 
 
 @given(machines(), SOME_WORDS, SETTINGS)
+@settings(deadline=None)
 def test_every_function_with_an_iommu_is_in_one_group(
     functions: list[Function], words: list[str], setting: Setting
 ) -> None:
@@ -394,6 +395,7 @@ def test_every_function_with_an_iommu_is_in_one_group(
 
 
 @given(machines(), SOME_WORDS, st.sampled_from(WORDS), SETTINGS)
+@settings(deadline=None)
 def test_a_further_word_never_merges_groups(
     functions: list[Function], words: list[str], further: str, setting: Setting
 ) -> None:
@@ -403,6 +405,7 @@ def test_a_further_word_never_merges_groups(
 
 
 @given(machines(), SOME_WORDS, SETTINGS, st.randoms(use_true_random=False))
+@settings(deadline=None)
 def test_the_order_of_discovery_does_not_matter(
     functions: list[Function], words: list[str], setting: Setting, dice: object
 ) -> None:
@@ -427,6 +430,6 @@ def test_the_order_of_discovery_does_not_matter(
         )
     )
 )
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_bridges_that_go_in_circles_end(functions: list[Function]) -> None:
     assert predict(functions, BOTH).groups or not functions
