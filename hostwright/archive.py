@@ -121,7 +121,9 @@ class _Index:
             for name in alternatives
             for o in ([name] if name in self.real else sorted(self.virtual.get(name, [])))
         ]
-        if any(name in settled for name in [*alternatives, *offers]) or not offers:
+        # A package may also be what another one provides: lsb-base is sysvinit-utils.
+        providers = [one for name in alternatives for one in self.virtual.get(name, [])]
+        if any(name in settled for name in [*alternatives, *providers]) or not offers:
             return ""
         return offers[0]
 

@@ -87,11 +87,11 @@ def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice
     archives = mirrors.find_mirrors()
     if not options.offline:
         _check_archive(guest, archives)
-    work = paths.GUESTS / f".{guest.name}"
-    files.remove(work)
-    work.mkdir(parents=True)
     key = None if guest.install.ssh_keys else generate_key()
-    with _disk_dropped(work), Depot(paths.cache() / "archive", archives, offline=options.offline) as depot:
+    with (
+        workplace(guest.name) as work,
+        Depot(paths.cache() / "archive", archives, offline=options.offline) as depot,
+    ):
         voice.note("writing the medium")
         prepare(machine, guest, inputs, Source(archives[0], depot.port), key, work)
         accelerator, reason = find_accelerator(inputs, work)
@@ -99,7 +99,7 @@ def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice
         outcome = install(plan, depot, voice)
         checked = check.check(plan, outcome.network, voice.note)
     record(guest, outcome, checked, f"{accelerator.value}: {reason}", work)
-    publish(guest, work)
+    publish(work)
 
 
 def _check_archive(guest: Guest, archives: Sequence[str]) -> None:
@@ -116,13 +116,19 @@ def _check_archive(guest: Guest, archives: Sequence[str]) -> None:
 
 
 @contextmanager
-def _disk_dropped(work: Path) -> Iterator[None]:
-    """Of an install that failed, logs and pictures are kept: nobody takes its disk for a guest."""
+def workplace(name: str) -> Iterator[Path]:
+    """The folder dist/guest/.NAME, empty.
+
+    Of a guest that failed, logs and pictures are kept in it: nobody takes its disk for a guest.
+    """
+    work = paths.GUESTS / f".{name}"
+    files.remove(work)
+    work.mkdir(parents=True)
     try:
-        yield
+        yield work
     except UserError:
-        for name in (vm.DISK, vm.MEDIUM, vm.CODE, vm.VARS, KEY_FILE):
-            files.remove(work / name)
+        for left in (vm.DISK, vm.MEDIUM, vm.SYSTEM, vm.INITRD, vm.CODE, vm.VARS, KEY_FILE):
+            files.remove(work / left)
         raise
 
 
@@ -143,18 +149,23 @@ def prepare(
     machine: Machine, guest: Guest, inputs: Inputs, source: Source, key: Key | None, work: Path
 ) -> None:
     """Disk, firmware and medium, as QEMU will open them."""
-    shutil.copyfile(inputs.code, work / vm.CODE)
-    shutil.copyfile(inputs.vars, work / vm.VARS)
+    keys = place(guest, inputs, key, work)
     text = preseed.render(machine, guest, f"{GATEWAY}:{source.port}")
-    keys = guest.install.ssh_keys
-    if key:
-        _write_key(work / KEY_FILE, key)
-        keys = (key.public,)
     sources = preseed.sources_list(source.mirror, mirrors.find_security(), guest.install)
     answers = cpio.write(preseed.entries(guest, text, keys, sources))
     (work / "preseed.cfg").write_text(text)
     installer.write_iso(work / vm.MEDIUM, inputs.grub, answers, INSTALL_WORDS, work / "medium.log")
+
+
+def place(guest: Guest, inputs: Inputs, key: Key | None, work: Path) -> tuple[str, ...]:
+    """Firmware, an empty disk, and the key where one was made; who may log in, as lines of authorized_keys."""
+    shutil.copyfile(inputs.code, work / vm.CODE)
+    shutil.copyfile(inputs.vars, work / vm.VARS)
     _make_disk(guest, inputs.tools, work)
+    if not key:
+        return guest.install.ssh_keys
+    _write_key(work / KEY_FILE, key)
+    return (key.public,)
 
 
 def _write_key(path: Path, key: Key) -> None:
@@ -185,12 +196,12 @@ def record(
     files.write(work / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     pictures.contact_sheet(outcome.shots, work / "install.png")
     pictures.animate(outcome.frames, work / "install.webp", FRAME_MS)
-    place = str(paths.GUESTS / guest.name)
+    folder = str(_target(work))
     passed = [_split(each) for each in guest.devices]
-    _render("guest.xml", work, {"guest": guest, "vm": vm, "folder": place, "passed": passed})
+    _render("guest.xml", work, {"guest": guest, "vm": vm, "folder": folder, "passed": passed})
     took = clock(outcome.seconds)
     _render("report.html", work, {"guest": guest, "manifest": manifest, "took": took, "style": report.STYLE})
-    files.write(work / "launch.args", "\n".join(vm.plan_launch(guest, place)) + "\n")
+    files.write(work / "launch.args", "\n".join(vm.plan_launch(guest, folder)) + "\n")
 
 
 def _render(name: str, work: Path, values: Mapping[str, object]) -> None:
@@ -204,14 +215,19 @@ def _split(address: str) -> tuple[str, str, str, str]:
     return (domain, bus, *rest.split("."))  # type: ignore[return-value]
 
 
-def publish(guest: Guest, work: Path) -> None:
+def _target(work: Path) -> Path:
+    """dist/guest/NAME of the workplace dist/guest/.NAME."""
+    return work.with_name(work.name[1:])
+
+
+def publish(work: Path) -> None:
     """What is kept takes the place of the guest's folder at once."""
-    for name in (vm.MEDIUM, vm.CODE, "medium.log", vm.QEMU_LOG):
+    for name in (vm.MEDIUM, vm.SYSTEM, vm.KERNEL, vm.INITRD, vm.CODE, "medium.log", vm.QEMU_LOG):
         files.remove(work / name)
     shutil.copyfile(paths.OVMF / vm.CODE, work / vm.CODE)
-    target = paths.GUESTS / guest.name
-    old = Path(tempfile.mkdtemp(prefix=f".{guest.name}.old.", dir=paths.GUESTS))
+    target = _target(work)
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=paths.GUESTS))
     if target.exists():
-        target.rename(old / guest.name)
+        target.rename(old / target.name)
     work.rename(target)
     files.remove(old)

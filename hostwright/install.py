@@ -19,7 +19,7 @@ from hostwright.qemu import Accelerator
 from hostwright.session import Session, started
 from hostwright.udeb import Template
 from hostwright.vnc import VncError
-from hostwright.watch import STAGES, Fault, Limits, Watch
+from hostwright.watch import STAGES, Fault, Limits, Stage, Watch
 
 TICK_S = 1.0
 PICTURE_S = 10.0
@@ -53,6 +53,7 @@ class Plan:
     vnc: vm.Vnc
     templates: Mapping[str, Template]
     limits: Limits = field(default_factory=Limits)
+    stages: tuple[Stage, ...] = STAGES
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,11 @@ class Voice:
 
 def install(plan: Plan, depot: Depot, voice: Voice) -> Outcome:
     """Run the installer to its end; raises UserError that says why it was given up, with its last lines."""
-    argv = vm.plan_install(plan.guest, plan.accelerator, plan.vnc)
+    return follow(plan, vm.plan_install(plan.guest, plan.accelerator, plan.vnc), depot, voice)
+
+
+def follow(plan: Plan, argv: tuple[str, ...], depot: Depot | None, voice: Voice) -> Outcome:
+    """The same for whatever machine tells what it does as the installer's does; `depot` is what it is fed by."""
     with started(argv, plan.folder, plan.tools, plan.accelerator, plan.vnc) as session:
         voice.say(_invitation(session))
         follower = Follower(plan, session, depot, voice.note)
@@ -83,10 +88,12 @@ def _invitation(session: Session) -> str:
 class Follower:
     """Looks at log and screen in turn until the install has ended, one way or the other."""
 
-    def __init__(self, plan: Plan, session: Session, depot: Depot, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, plan: Plan, session: Session, depot: Depot | None, progress: Callable[[str], None]
+    ) -> None:
         self.plan, self.session, self.depot, self.progress = plan, session, depot, progress
         self.started = time.monotonic()
-        self.watch = Watch(plan.templates, plan.limits, self.started)
+        self.watch = Watch(plan.templates, plan.limits, self.started, plan.stages)
         self.last: list[str] = []
         self.shots: list[Shot] = []
         self.frames: list[Path] = []
@@ -101,7 +108,8 @@ class Follower:
         `until` names a menu item: with it, the beginning of that stage is the end.
         """
         goal = next(
-            (index for index, stage in enumerate(STAGES) if stage.item == until and until), len(STAGES)
+            (index for index, stage in enumerate(self.plan.stages) if stage.item == until and until),
+            len(self.plan.stages),
         )
         while self.watch.stage < goal:
             ended = self.session.status is not None
@@ -130,9 +138,9 @@ class Follower:
 
     def failure(self, fault: Fault) -> UserError:
         """The fault with its stage, what the archive could not give, and the log's last lines."""
-        stage = STAGES[self.watch.stage].title
+        stage = self.plan.stages[self.watch.stage].title
         after = clock(time.monotonic() - self.started)
-        trouble = [f"    archive: {each}" for each in self.depot.failures[-3:]]
+        trouble = [f"    archive: {each}" for each in (self.depot.failures[-3:] if self.depot else ())]
         last = [f"    {line}" for line in self.last[-TAIL_LINES:]]
         lines = [f"{fault.what} (at: {stage}, after {after}); the installer's last lines:", *last, *trouble]
         return UserError("\n".join(lines), f"{fault.hint}; logs and pictures: {self.plan.folder}")
@@ -147,7 +155,7 @@ class Follower:
             if line.strip() and "hostwright: alive" not in line and "debconf: " not in line:
                 self.last = [*self.last[-TAIL_LINES:], line]
         if self.watch.stage != stage:
-            self._picture(STAGES[stage].title)
+            self._picture(self.plan.stages[stage].title)
 
     def _look(self, now: float) -> Fault | None:
         """A picture every now and then; a screen that cannot be read several times in a row is a fault."""
@@ -199,6 +207,10 @@ class Follower:
     def _status(self, now: float) -> str:
         share = self.watch.done_share()
         elapsed = now - self.started
-        left = elapsed / share * (1 - share) if share > 0.05 else sum(stage.seconds for stage in STAGES)
-        title = STAGES[self.watch.stage].title
+        left = (
+            elapsed / share * (1 - share)
+            if share > 0.05
+            else sum(stage.seconds for stage in self.plan.stages)
+        )
+        title = self.plan.stages[self.watch.stage].title
         return f"{meter(share)} {title}, about {clock(left)} left; VNC {self.session.address}"

@@ -23,6 +23,7 @@ VARS = "OVMF_VARS.fd"
 CONSOLE_LOG = "console.log"
 INSTALLER_LOG = "installer.log"
 QEMU_LOG = "qemu.log"
+SYSTEM, KERNEL, INITRD = "system.tar", "linux", "initrd"
 SPARE_DRIVE, SPARE_DRIVE_ID = "drive.img", "drive"
 QMP_SOCKET = "qmp"
 VNC_SOCKET = "vnc"
@@ -71,6 +72,26 @@ def plan_install(guest: Guest, accelerator: Accelerator, vnc: Vnc) -> tuple[str,
         *_plan_net(guest, ""),
         "-drive", f"if=none,id=medium,media=cdrom,readonly=on,format=raw,file={FOLDER}/{MEDIUM}",
         "-device", "ide-cd,bus=ide.0,drive=medium,bootindex=1",
+        "-serial", f"file:{FOLDER}/{CONSOLE_LOG}",
+        "-serial", f"file:{FOLDER}/{INSTALLER_LOG}",
+    )  # fmt: skip
+
+
+def plan_second_stage(
+    guest: Guest, accelerator: Accelerator, vnc: Vnc, words: Sequence[str]
+) -> tuple[str, ...]:
+    """The guest's machine with a kernel and an initramfs, which get `words`, and the archive SYSTEM as second disk."""
+    return (
+        *_plan_board(guest, accelerator),
+        *_NO_REBOOT,
+        *_plan_vnc(vnc),
+        *_plan_disk("cache=unsafe"),
+        *_plan_net(guest, ""),
+        "-drive", f"if=none,id=system,format=raw,readonly=on,file={FOLDER}/{SYSTEM}",
+        "-device", f"virtio-blk-pci,bus={passed_port(0)},addr=00.0,drive=system",
+        "-kernel", f"{FOLDER}/{KERNEL}",
+        "-initrd", f"{FOLDER}/{INITRD}",
+        "-append", " ".join(words),
         "-serial", f"file:{FOLDER}/{CONSOLE_LOG}",
         "-serial", f"file:{FOLDER}/{INSTALLER_LOG}",
     )  # fmt: skip

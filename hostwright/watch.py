@@ -39,7 +39,6 @@ STAGES = (
     Stage("grub-installer", "boot loader", 120),
     Stage("finish-install", "last steps", 60),
 )
-_INDEX = {stage.item: index for index, stage in enumerate(STAGES)}
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,7 @@ class Watch:
     templates: Mapping[str, Template]
     limits: Limits
     started: float
+    stages: tuple[Stage, ...] = STAGES
     stage: int = 0
     share: float = 0.0
     is_done: bool = False
@@ -118,14 +118,14 @@ class Watch:
 
     def done_share(self) -> float:
         """How much of the whole is done, 0 to 1, by the time that the stages take."""
-        total = sum(stage.seconds for stage in STAGES)
-        before = sum(stage.seconds for stage in STAGES[: self.stage])
-        return (before + STAGES[self.stage].seconds * self.share) / total
+        total = sum(stage.seconds for stage in self.stages)
+        before = sum(stage.seconds for stage in self.stages[: self.stage])
+        return (before + self.stages[self.stage].seconds * self.share) / total
 
     def _enter(self, item: str) -> None:
-        index = _INDEX.get(item)
-        if index is not None and index > self.stage:
-            self.stage, self.share = index, 0.0
+        later = [stage.item for stage in self.stages[self.stage + 1 :]]
+        if item in later:
+            self.stage, self.share = self.stage + 1 + later.index(item), 0.0
 
     def _live(self, uptime: float, idle: float, now: float) -> None:
         """A sign of life; one that says that the processor had nothing to do begins or continues a stillness."""
@@ -168,12 +168,16 @@ class Watch:
             self.share = max(self.share, min(1.0, (at - low) / (high - low)))
 
     def _said(self, words: list[str]) -> None:
-        """What guest/late.sh says."""
+        """What guest/late.sh and guest/second-stage.sh say."""
         match words:
             case ["package", *rest]:
                 self.packages.append(tuple(rest))
             case ["network", name, mac]:
                 self.network[name] = mac
+            case ["stage", item]:
+                self._enter(item)
+            case ["share", done, total] if done.isdecimal() and total.isdecimal() and int(total):
+                self.share = min(1.0, int(done) / int(total))
             case ["late:", "failed:", *step]:
                 self._fault = Fault(
                     f"the last command of the install failed: {' '.join(step)}", "the lines above say why"

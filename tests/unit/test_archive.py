@@ -86,6 +86,13 @@ def test_a_seed_does_for_what_it_provides() -> None:
     assert "mawk" not in [pin.name for pin in archive.lock(known, ["gcc", "gawk"], frozenset())]
 
 
+def test_what_a_chosen_package_provides_is_not_fetched_under_its_own_name() -> None:
+    text = INDEX.replace("Provides: awk (= 1)", "Provides: awk (= 1), early")
+    found = archive.lock(archive.parse_stanzas(text), ["mawk", "gcc"], frozenset())
+    assert "early" not in [pin.name for pin in found]
+    assert "early" in [pin.name for pin in archive.lock(archive.parse_stanzas(text), ["gcc"], frozenset())]
+
+
 def test_the_lock_reads_back_as_written() -> None:
     pins = archive.lock(stanzas(), ["gcc"], frozenset())
     assert archive.parse_lock(archive.render_lock(pins)) == pins

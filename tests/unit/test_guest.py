@@ -89,12 +89,23 @@ def test_the_result_replaces_an_earlier_one_as_a_whole(work: Path) -> None:
     earlier = paths.GUESTS / GUEST.name
     earlier.mkdir()
     (earlier / "old").touch()
-    making.publish(GUEST, work)
+    making.publish(work)
     assert sorted(file.name for file in earlier.iterdir()) == sorted([vm.CODE, vm.DISK, vm.VARS])
     assert sorted(file.name for file in paths.GUESTS.iterdir()) == [GUEST.name, "ovmf"]
 
 
 def test_a_failed_install_leaves_no_disk(work: Path) -> None:
-    with pytest.raises(UserError), making._disk_dropped(work):
+    with pytest.raises(UserError), making.workplace(GUEST.name) as place:
+        assert place == work and not list(work.iterdir())
+        for name in (vm.DISK, vm.VARS, vm.SYSTEM, "qemu.log"):
+            (work / name).write_text(name)
         raise UserError("the installer asks")
     assert [file.name for file in work.iterdir()] == ["qemu.log"]
+
+
+def test_records_name_the_folder_that_the_guest_comes_to_lie_in(work: Path) -> None:
+    fast = work.rename(paths.GUESTS / ".debian-fast")
+    making.record(GUEST, outcome(fast), {"alone": FACTS}, "", fast)
+    assert f"{paths.GUESTS}/debian-fast/{vm.DISK}" in (fast / "guest.xml").read_text()
+    making.publish(fast)
+    assert (paths.GUESTS / "debian-fast" / vm.DISK).exists()

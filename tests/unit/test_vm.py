@@ -57,3 +57,13 @@ def test_the_check_writes_nothing_to_the_disk() -> None:
     argv = vm.plan_boot(GUEST, Accelerator.TCG, 2222, ("a=b",), ("nvme",))
     assert [word for word in argv if vm.DISK in word and "snapshot=on" not in word] == []
     assert "type=11,value=io.systemd.credential.binary:a=b" in argv
+
+
+@pytest.mark.parametrize("accelerator", list(Accelerator))
+def test_the_second_stage_runs_in_the_machine_of_the_install(accelerator: Accelerator) -> None:
+    install = vm.plan_install(GUEST, accelerator, Vnc())
+    second = vm.plan_second_stage(GUEST, accelerator, Vnc(), ("init=/a", "quiet"))
+    own = [word for word in install if word.startswith(("virtio-", "pcie-root-port"))]
+    assert own and set(own) <= set(second)
+    assert second[second.index("-append") + 1] == "init=/a quiet"
+    assert any(vm.SYSTEM in word and "readonly=on" in word for word in second)

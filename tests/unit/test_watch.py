@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from hostwright.udeb import Template
-from hostwright.watch import STAGES, Fault, Limits, Watch
+from hostwright.watch import STAGES, Fault, Limits, Stage, Watch
 
 TEMPLATES = {
     "netcfg/get_hostname": Template("netcfg", "string", (), "debian", "Hostname:"),
@@ -51,6 +51,29 @@ def test_the_share_done_grows_within_a_stage() -> None:
         shares.append(at.done_share())
     assert shares == sorted(shares)
     assert shares[-1] - shares[0] == pytest.approx(0.5 * 600 / sum(stage.seconds for stage in STAGES))
+
+
+def test_another_machine_has_stages_of_its_own() -> None:
+    stages = (
+        Stage("", "kernel", 10.0),
+        Stage("packages", "packages", 30.0),
+        Stage("end", "last steps", 10.0),
+    )
+    at = Watch({}, LIMITS, started=0.0, stages=stages)
+    shares = []
+    for said in (
+        "stage packages",
+        "share 1 2",
+        "share 3 2",
+        "share 1 0",
+        "stage other",
+        "stage end",
+        "stage packages",
+    ):
+        at.line(f"Nov 22 18:00:00 hostwright: {said}", 1.0)
+        shares.append(round(at.done_share(), 3))
+    assert shares == [0.2, 0.5, 0.8, 0.8, 0.8, 0.8, 0.8]
+    assert at.stage == 2
 
 
 def ask(at: Watch, question: str, now: float, answer: str = "0 question will be asked") -> None:
