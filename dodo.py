@@ -8,7 +8,7 @@ sources -> buildroot -> package:* -> rootfs -> host -> prove
 
 from collections.abc import Iterator
 
-from hostwright.tasks import checks, guests, steps
+from hostwright.tasks import checks, devices, guests, steps
 from hostwright.tasks.define import Task
 
 DOIT_CONFIG = steps.CONFIG
@@ -67,6 +67,16 @@ def task_medium() -> Task:
 def task_guest() -> Iterator[Task]:
     """install Debian in a virtual machine for each [[guest]], watched over VNC, and check it"""
     yield from guests.guests()
+
+
+def task_groups() -> Task:
+    """show the IOMMU groups of this or a captured machine, now and under each ACS override"""
+    return devices.groups()
+
+
+def task_prove_groups() -> Task:
+    """boot random topologies and compare the kernel's groups with the prediction"""
+    return devices.prove_groups()
 
 
 def task_accept_config() -> Task:

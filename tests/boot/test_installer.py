@@ -117,9 +117,10 @@ def test_the_entry_for_the_serial_line_shows_the_first_dialog(tmp_path: Path) ->
 def test_an_unattended_install_reaches_the_base_system(start: Start) -> None:
     run = start(LAB.guests[0])
     run.reach("bootstrap-base")
-    assert run.depot.failures == ()
-    assert "debootstrap" not in run.follower.failure(Fault("x", "y")).message
-    assert len(run.follower.shots) >= 5
+    titles = [shot.title for shot in run.follower.shots]
+    assert titles[0] == STAGES[0].title
+    assert titles[-1] == "partitions"
+    assert run.depot.counts.files > 0
 
 
 def test_a_wrong_answer_is_told_by_its_error_screen(start: Start) -> None:
