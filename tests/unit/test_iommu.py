@@ -298,6 +298,14 @@ def test_a_bridge_that_takes_all_ids_of_its_bus() -> None:
     assert groups_of([*bus, Function("0000:05:04.0", "10b5:87b0", Kind.ENDPOINT)]).count("|") == 0
 
 
+def test_a_bridge_that_the_kernel_trusts_still_lends_its_id() -> None:
+    """AMD's southbridge bridge isolates by quirk, and is a conventional bridge all the same."""
+    below = Function("0000:03:05.0", "1:1", Kind.CONVENTIONAL, AMD_BRIDGE.address)
+    trusted = Setting(platform=AMD)
+    assert isolation(AMD_BRIDGE, trusted) is Isolation.QUIRK
+    assert groups_of([AMD_BRIDGE, below], setting=trusted) == "0000:00:14.4 0000:03:05.0"
+
+
 def test_what_is_behind_a_volume_device_is_in_its_group() -> None:
     vmd = Function("0000:00:0e.0", "8086:28c0", Kind.ROOT_COMPLEX_ENDPOINT)
     inner = Function("10000:e0:06.0", "8086:a33c", Kind.ROOT_PORT, acs=FULL_ACS, owner=vmd.address)
