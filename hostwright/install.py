@@ -171,12 +171,14 @@ class Follower:
         if before is None or pictures.difference(before, self._frame) > BLINK:
             self.watch.moved(now)
             self._keep()
+            if not self.shots:
+                self.shots.append(Shot(STAGES[0].title, self.frames[-1]))
         elif pictures.red_share(self._frame) > pictures.RED_SCREEN:
             return Fault("the installer shows a red error screen", "the picture says what went wrong")
         return None
 
     def _picture(self, title: str) -> None:
-        """Keep what the screen shows under the name of the stage that it ends."""
+        """Keep what the screen shows under the name of the stage that begins with it."""
         if self._capture():
             self.shots.append(Shot(title, self._keep()))
 

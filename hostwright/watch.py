@@ -23,21 +23,21 @@ class Stage:
 
 
 STAGES = (
-    Stage("", "firmware, boot loader and kernel", 60),
-    Stage("localechooser", "language", 5),
-    Stage("console-setup-udeb", "keyboard", 5),
-    Stage("ethdetect", "network card", 20),
-    Stage("netcfg", "network", 15),
-    Stage("choose-mirror", "archive", 10),
-    Stage("user-setup-udeb", "accounts", 5),
-    Stage("clock-setup", "clock", 10),
-    Stage("disk-detect", "disks", 20),
-    Stage("partman-base", "partitions", 60),
-    Stage("bootstrap-base", "base system", 600),
-    Stage("apt-setup-udeb", "package sources", 30),
-    Stage("pkgsel", "packages", 240),
-    Stage("grub-installer", "boot loader", 120),
-    Stage("finish-install", "last steps", 60),
+    Stage("", "firmware, boot loader and kernel", 45),
+    Stage("localechooser", "language", 2),
+    Stage("console-setup-udeb", "keyboard", 2),
+    Stage("ethdetect", "network card", 8),
+    Stage("netcfg", "network", 12),
+    Stage("choose-mirror", "archive", 6),
+    Stage("user-setup-udeb", "accounts", 2),
+    Stage("clock-setup", "clock", 2),
+    Stage("disk-detect", "disks", 6),
+    Stage("partman-base", "partitions", 25),
+    Stage("bootstrap-base", "base system", 640),
+    Stage("apt-setup-udeb", "package sources", 22),
+    Stage("pkgsel", "packages", 105),
+    Stage("grub-installer", "boot loader", 125),
+    Stage("finish-install", "last steps", 80),
 )
 
 
