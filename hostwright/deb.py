@@ -32,7 +32,7 @@ def members(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 def unpack(deb: Path, root: Path) -> list[str]:
     """Unpack the files of `deb` below `root`; the paths of what is not a folder, relative to `root`."""
-    with _open(deb, "data") as tar:
+    with opened(deb, "data") as tar:
         return [path for member in tar if (path := _place(tar, member, root))]
 
 
@@ -41,14 +41,15 @@ def read(deb: Path, part: str, under: str = "") -> Iterator[tuple[str, int, byte
 
     Only what begins with the path `under` is read; nothing is written anywhere.
     """
-    with _open(deb, part) as tar:
+    with opened(deb, part) as tar:
         for member in tar:
             path = _path(member)
             if path and path.startswith(under):
                 yield path, _mode(member), _content(tar, member)
 
 
-def _open(deb: Path, part: str) -> tarfile.TarFile:
+def opened(deb: Path, part: str) -> tarfile.TarFile:
+    """The tar archive that the member `part`, control or data, is, with all that it says of owners and times."""
     for name, content in members(deb.read_bytes()):
         if name.startswith(f"{part}.tar"):
             return tarfile.open(fileobj=io.BytesIO(content))

@@ -15,6 +15,7 @@ from hostwright.tasks.define import Task, step
 
 if TYPE_CHECKING:
     from hostwright.guest import Options
+    from hostwright.install import Voice
 
 LOCK = paths.GUEST / "installer.lock"
 MEDIUM = paths.GUESTS / "installer.iso"
@@ -58,10 +59,8 @@ def _guest(guest: Guest) -> Task:
 
     def act() -> None:
         from hostwright import guest as making
-        from hostwright.install import Voice
 
-        board = report.board()
-        voice = Voice(board.say, partial(board.note, f"guest:{guest.name}"))
+        voice = _voice(f"guest:{guest.name}")
         making.make(steps.machine(), guest, making.find_inputs(_grub()), _options(), voice)
 
     return step(
@@ -73,6 +72,46 @@ def _guest(guest: Guest) -> Task:
         name=guest.name,
         counted=False,
     )
+
+
+def fast() -> Iterator[Task]:
+    for guest in steps.machine().guests:
+        yield _fast(guest)
+
+
+def _fast(guest: Guest) -> Task:
+    folder = paths.GUESTS / f"{guest.name}-fast"
+
+    def act() -> None:
+        from hostwright import fastguest
+        from hostwright import guest as making
+
+        voice = _voice(f"guest-fast:{guest.name}")
+        fastguest.make(steps.machine(), guest, making.find_inputs(_grub()), _options(), voice)
+
+    return step(
+        f"make guest {guest.name} without the installer, for quick loops, in dist/guest/{guest.name}-fast",
+        act,
+        reads=[
+            steps.BUILDROOT_STAMP,
+            paths.package_stamp("grub"),
+            paths.OVMF / "OVMF_CODE.fd",
+            paths.OVMF / "OVMF_VARS.fd",
+            LOCK,
+            *_fast_files(),
+        ],
+        writes=[folder / "disk.qcow2", folder / "manifest.json"],
+        after=["sources:installer"],
+        value=repr(guest) + steps.machine().timezone + "".join(_script_digests(guest)),
+        name=guest.name,
+        counted=False,
+    )
+
+
+def _voice(task: str) -> "Voice":
+    from hostwright.install import Voice
+
+    return Voice(report.board().say, partial(report.board().note, task))
 
 
 def _options() -> "Options":
@@ -102,6 +141,11 @@ def _medium_files() -> list[Path]:
 
 def _guest_files() -> list[Path]:
     return [paths.GUEST / name for name in ("preseed.cfg.j2", "late.sh", "watch.sh")]
+
+
+def _fast_files() -> list[Path]:
+    rooms = [paths.TREE / "hostwright" / f"{room}.py" for room in ("dpkg", "selection", "fastguest")]
+    return [*rooms, *(paths.GUEST / name for name in ("second-stage.sh", "late.sh", "watch.sh"))]
 
 
 def _script_digests(guest: Guest) -> list[str]:

@@ -1,0 +1,309 @@
+"""The same guest without the installer, for quick loops: dist/guest/<name>-fast.
+
+    signed indexes --selection--> pins --fetch--> .deb files --dpkg--> system.tar, every package unpacked
+    partition table --> disk.qcow2
+    the installer's kernel and tools + guest/second-stage.sh --> QEMU: file systems, files, dpkg --configure, GRUB
+        --check--> booted twice --> dist/guest/<name>-fast, and how its packages differ from those of dist/guest/<name>
+
+No root rights are needed: what needs them happens inside the emulated machine, where the packages' own scripts run.
+"""
+
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hostwright import (
+    archive,
+    buildroot,
+    check,
+    comparison,
+    cpio,
+    dpkg,
+    fetch,
+    files,
+    image,
+    installer,
+    locking,
+    mirrors,
+    paths,
+    preseed,
+    progress,
+    sandbox,
+    selection,
+    vm,
+)
+from hostwright.archive import Pin, Stanza
+from hostwright.cpio import Entry
+from hostwright.errors import UserError
+from hostwright.guest import Inputs, Options, find_accelerator, place, publish, record, workplace
+from hostwright.install import Outcome, Plan, Voice, follow
+from hostwright.machine import Guest, Machine
+from hostwright.preseed import SERIAL_CONSOLES
+from hostwright.ssh import generate_key
+from hostwright.watch import Stage
+
+SECOND_STAGE = paths.GUEST / "second-stage.sh"
+
+# As in the installer's recipe (preseed.cfg.j2), in MiB.
+ESP_MIB = 128
+# The type that the installer's parted gives a Linux file system.
+LINUX_FILE_SYSTEM = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
+
+# Seconds in emulation on a 2-core machine.
+STAGES = (
+    Stage("", "firmware and kernel", 20),
+    Stage("unpack", "files", 30),
+    Stage("prepare", "before the packages", 15),
+    Stage("configure", "packages", 180),
+    Stage("boot", "boot loader", 40),
+    Stage("finish", "last steps", 15),
+)
+WORDS = (
+    "init=/hostwright/second-stage",
+    "console=tty0",
+    "console=ttyS0,115200n8",
+    "panic=-1",
+    # What the kernel does against faults of a processor is only time in a machine that runs nothing but this.
+    "mitigations=off",
+)
+IN_TARGET = '#!/bin/sh\nexec chroot /target "$@"\n'
+NO_SERVICES = "#!/bin/sh\nexit 101\n"
+
+
+def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice: Voice) -> None:
+    """Make and check `guest` without the installer; raises UserError, and leaves an earlier one as it was."""
+    voice.note("choosing the packages")
+    pins = selection.choose(read_indexes(guest, options.offline), guest.install)
+    fetch_pins(pins, options.offline, voice.note)
+    key = None if guest.install.ssh_keys else generate_key()
+    with workplace(f"{guest.name}-fast") as work:
+        voice.note("unpacking the packages")
+        keys = place(guest, inputs, key, work)
+        prepare(machine, guest, pins, keys, inputs.tools, work)
+        accelerator, reason = find_accelerator(inputs, work)
+        plan = Plan(guest, work, inputs.tools, accelerator, options.vnc, {}, stages=STAGES)
+        outcome = follow(plan, vm.plan_second_stage(guest, accelerator, options.vnc, WORDS), None, voice)
+        checked = check.check(plan, outcome.network, voice.note)
+    record(guest, outcome, checked, f"{accelerator.value}: {reason}", work)
+    write_differences(guest, outcome, work)
+    publish(work)
+
+
+def read_indexes(guest: Guest, offline: bool) -> list[Stanza]:
+    """The paragraphs of Packages of the components that the guest takes from, the archive's signature checked."""
+    release = _read_release(offline)
+    return [
+        stanza
+        for component in preseed.components(guest.install)
+        for stanza in _read_index(f"{component}/binary-amd64/Packages.xz", release, offline)
+    ]
+
+
+def _read_release(offline: bool) -> str:
+    """The text of the archive's InRelease, as it is now or as it was when it was last asked."""
+    name = f"dists/{archive.SUITE}/InRelease"
+    kept = paths.cache() / "indexes" / name
+    if not offline:
+        signed = fetch.fetch_bytes(name, mirrors.find_mirrors())
+    elif found := next((place for place in (kept, _depot(name)) if place.exists()), None):
+        signed = found.read_bytes()
+    else:
+        raise UserError("no index of the archive is in the cache", "run once without offline=yes")
+    release = locking.verify(signed, buildroot.root(buildroot.load_lock())).decode()
+    files.write(kept, signed)
+    return release
+
+
+def _read_index(name: str, release: str, offline: bool) -> list[Stanza]:
+    digest = archive.index_digest(release, name)
+    folder = f"dists/{archive.SUITE}/{name.rpartition('/')[0]}"
+    pin = Pin(name, "", f"{folder}/by-hash/SHA256/{digest}", 0, digest)
+    fetch_pins([pin], offline, lambda _: None)
+    return archive.read_index(fetch.local(digest).read_bytes(), release, name)
+
+
+def _depot(path: str) -> Path:
+    """Where a file of the archive lies that an installer once asked for."""
+    return paths.cache() / "archive" / path
+
+
+def fetch_pins(pins: Sequence[Pin], offline: bool, note: Callable[[str], None]) -> None:
+    """Have every pinned file in the cache; what an installer has fetched is taken from there."""
+    missing = [pin for pin in pins if not fetch.is_here(pin.sha256) and not _adopt(pin)]
+    if not missing:
+        return
+    if offline:
+        raise UserError(
+            f"{len(missing)} packages are not in the cache, the first one {missing[0].name}",
+            "run once without offline=yes",
+        )
+    archives, total, done = mirrors.find_mirrors(), sum(pin.size for pin in missing), [0]
+
+    def progressed(count: int) -> None:
+        done[0] += count
+        note(f"fetching packages {progress.bar(done[0], total)}")
+
+    wanted = [fetch.Pinned(pin.name, pin.path, pin.sha256, pin.size).at(archives) for pin in missing]
+    fetch.fetch_all(wanted, progressed)
+
+
+def _adopt(pin: Pin) -> bool:
+    kept = _depot(pin.path)
+    if not kept.is_file() or files.digest(kept) != pin.sha256:
+        return False
+    fetch.local(pin.sha256).parent.mkdir(parents=True, exist_ok=True)
+    os.link(kept, fetch.local(pin.sha256))
+    return True
+
+
+def prepare(
+    machine: Machine, guest: Guest, pins: Sequence[Pin], keys: tuple[str, ...], tools: Path, work: Path
+) -> None:
+    """The partitioned disk, the system as an archive, kernel and initramfs of the second stage."""
+    ids = image.ids_for(f"{machine.name} {guest.name} {guest.mac}")
+    sources = preseed.sources_list(mirrors.find_mirrors()[0], mirrors.find_security(), guest.install)
+    own = own_files(guest, guest.install.timezone or machine.timezone, sources, ids)
+    with (work / vm.SYSTEM).open("wb") as sink:
+        dpkg.write_system((fetch.local(pin.sha256) for pin in pins), own, sink)
+    write_disk(guest, ids, tools, work)
+    boot = installer.build_initrd(installer.load_lock(), work / "medium.log")
+    shutil.copyfile(boot.kernel, work / vm.KERNEL)
+    # The kernel takes archives one after another, each beginning at a multiple of 4 bytes.
+    packed = boot.initrd.read_bytes()
+    answers = cpio.write(entries(guest, keys, sources, ids))
+    (work / vm.INITRD).write_bytes(packed + bytes(-len(packed) % 4) + answers)
+
+
+def write_disk(guest: Guest, ids: image.Ids, tools: Path, work: Path) -> None:
+    """The guest's disk with its partition table and nothing else."""
+    (work / "table").write_text(partition_table(ids))
+    raw, target = f"{vm.FOLDER}/disk.raw", f"{vm.FOLDER}/{vm.DISK}"
+    steps = (
+        ("truncate", "-s", f"{guest.disk_gib}G", raw),
+        ("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", raw),
+        ("qemu-img", "convert", "-q", "-O", "qcow2", raw, target),
+    )
+    script = "set -eu\n" + "".join(f"{shlex.join(argv)} <{vm.FOLDER}/table\n" for argv in steps)
+    job = sandbox.Job(tools, ("sh", "-c", script), (sandbox.Bind(work, vm.FOLDER, writable=True),))
+    sandbox.execute("making the disk", job, tools, work / "medium.log")
+    for name in ("table", "disk.raw"):
+        files.remove(work / name)
+
+
+def partition_table(ids: image.Ids) -> str:
+    """GPT, an EFI system partition and the rest, in the language of sfdisk(8)."""
+    return (
+        f"label: gpt\nlabel-id: {ids.disk_guid}\n\n"
+        f"start=1MiB, size={ESP_MIB}MiB, type={image.EFI_SYSTEM}, uuid={ids.esp_partuuid}\n"
+        f"type={LINUX_FILE_SYSTEM}, uuid={ids.root_partuuid}\n"
+    )
+
+
+def own_files(guest: Guest, timezone: str, sources: str, ids: image.Ids) -> list[dpkg.Node]:
+    """What the installer writes beside the packages, as it writes it."""
+    return [
+        dpkg.Node("etc/fstab", fstab(guest, ids)),
+        dpkg.Node("etc/hostname", f"{guest.name}\n"),
+        dpkg.Node("etc/hosts", HOSTS.format(name=guest.name)),
+        dpkg.Node("etc/networks", NETWORKS),
+        dpkg.Node("etc/resolv.conf", "nameserver 10.0.2.3\n"),
+        dpkg.Node("etc/network/interfaces", INTERFACES),
+        dpkg.Node("etc/localtime", goal=f"/usr/share/zoneinfo/{timezone}"),
+        dpkg.Node("etc/apt/sources.list", sources),
+        dpkg.Node("etc/apt/apt.conf.d/00InstallRecommends", 'APT::Install-Recommends "false";\n'),
+        dpkg.Node("etc/kernel-img.conf", KERNEL_IMAGES),
+        dpkg.Node("etc/initramfs-tools/conf.d/driver-policy", "MODULES=dep\n"),
+        dpkg.Node("etc/initramfs-tools/conf.d/resume", "RESUME=none\n"),
+        # Until they are configured: no service is started, and scripts find awk.
+        dpkg.Node("usr/sbin/policy-rc.d", NO_SERVICES, 0o755),
+        dpkg.Node("usr/bin/awk", goal="mawk"),
+    ]
+
+
+# netcfg's.
+HOSTS = """\
+127.0.0.1\tlocalhost
+127.0.1.1\t{name}
+
+# The following lines are desirable for IPv6 capable hosts
+::1     localhost ip6-localhost ip6-loopback
+ff02::1 ip6-allnodes
+ff02::2 ip6-allrouters
+"""
+NETWORKS = "default\t\t0.0.0.0\nloopback\t127.0.0.0\nlink-local\t169.254.0.0\n\n"
+INTERFACES = """\
+# This file describes the network interfaces available on your system
+# and how to activate them. For more information, see interfaces(5).
+
+source /etc/network/interfaces.d/*
+
+# The loopback network interface
+auto lo
+iface lo inet loopback
+"""
+# base-installer's.
+KERNEL_IMAGES = """\
+# Kernel image management overrides
+# See kernel-img.conf(5) for details
+do_symlinks = yes
+do_bootloader = no
+do_initrd = yes
+link_in_boot = no
+"""
+FSTAB_OPTIONS = {"ext4": "errors=remount-ro", "xfs": "defaults"}
+
+
+def fstab(guest: Guest, ids: image.Ids) -> str:
+    """fstab(5) of the guest."""
+    kind = guest.install.filesystem
+    check_pass = 0 if kind == "xfs" else 1
+    return (
+        "# <file system> <mount point> <type> <options> <dump> <pass>\n"
+        f"UUID={ids.root_uuid} / {kind} {FSTAB_OPTIONS[kind]} 0 {check_pass}\n"
+        f"UUID={ids.esp_uuid} /boot/efi vfat umask=0077 0 1\n"
+    )
+
+
+def selections(guest: Guest) -> str:
+    """What packages ask while they are configured, in the form of debconf-set-selections(1)."""
+    install = guest.install
+    words = [word for word in (*SERIAL_CONSOLES, *install.cmdline) if word != "quiet"]
+    boot = "grub-efi-amd64 grub2"
+    lines = [
+        f"locales locales/locales_to_be_generated multiselect {install.locale} UTF-8",
+        f"locales locales/default_environment_locale select {install.locale}",
+        f"{boot}/linux_cmdline string {' '.join(words)}",
+        f"{boot}/linux_cmdline_default string quiet",
+        f"{boot}/force_efi_extra_removable boolean true",
+        *(line for line in install.preseed if not line.startswith("d-i ")),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def entries(guest: Guest, keys: tuple[str, ...], sources: str, ids: image.Ids) -> list[Entry]:
+    """What comes over the installer's initramfs: the second stage, what it is told, and the install's last command."""
+    shared = [
+        entry for entry in preseed.entries(guest, "", keys, sources) if entry.path.startswith("hostwright/")
+    ]
+    texts = {
+        "filesystem": guest.install.filesystem,
+        "root_uuid": ids.root_uuid,
+        "esp_serial": ids.esp_uuid.replace("-", ""),
+        "password": guest.install.password_hash or "!",
+        "selections": selections(guest),
+        "watch": preseed.WATCH.read_text(),
+    }
+    plain = [Entry(f"hostwright/{name}", 0o100600, text.encode()) for name, text in texts.items()]
+    stage = Entry("hostwright/second-stage", 0o100755, SECOND_STAGE.read_bytes())
+    return [*shared, *plain, stage, Entry("usr/bin/in-target", 0o100755, IN_TARGET.encode())]
+
+
+def write_differences(guest: Guest, outcome: Outcome, work: Path) -> None:
+    """differences.txt, if the installer's guest of that name is there to be compared with."""
+    installed = paths.GUESTS / guest.name / "manifest.json"
+    if installed.exists():
+        fast = {"packages": outcome.packages}
+        files.write(work / "differences.txt", comparison.compare(json.loads(installed.read_text()), fast))

@@ -1,0 +1,63 @@
+"""A guest is made without the installer, becomes what the installer would have made, and says where it fails."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hostwright import comparison, fastguest, machine, paths, selection, store, vm
+from hostwright import guest as making
+from hostwright.errors import UserError
+from hostwright.install import Plan, Voice, follow
+from hostwright.machine import Guest, Machine
+from hostwright.qemu import Accelerator
+
+LAB: Machine = machine.load(paths.TREE / "host.toml")
+GUEST: Guest = LAB.guests[0]
+VOICE = Voice(lambda _: None, lambda _: None)
+UNIX = vm.Vnc(unix=True)
+INSTALLED = paths.GUESTS / GUEST.name / "manifest.json"
+
+
+@pytest.fixture
+def inputs() -> making.Inputs:
+    return making.find_inputs(store.read_stamp("grub").tree)
+
+
+def test_a_guest_without_the_installer_is_checked_like_any_other(
+    inputs: making.Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "GUESTS", tmp_path)
+    fastguest.make(LAB, GUEST, inputs, making.Options(vnc=UNIX), VOICE)
+    made = tmp_path / f"{GUEST.name}-fast"
+    manifest = json.loads((made / "manifest.json").read_text())
+    assert set(manifest["check"]) == {"alone", "with-devices"}
+    assert not [boot for boot, facts in manifest["check"].items() if facts["failed_units"]]
+    assert GUEST.mac in manifest["network"].values()
+    assert {"bash", "openssh-server", "grub-efi-amd64"} <= {name for name, _, _ in manifest["packages"]}
+    assert (made / vm.DISK).exists() and not (made / vm.SYSTEM).exists()
+    if INSTALLED.exists():
+        differences = comparison.find_differences(json.loads(INSTALLED.read_text()), manifest)
+        assert [one for one in differences if not one.reason] == []
+
+
+def broken(break_it: Callable[[Path], None], inputs: making.Inputs, work: Path) -> UserError:
+    """What is told of a second stage whose files were spoilt before it starts."""
+    pins = selection.choose(fastguest.read_indexes(GUEST, False), GUEST.install)
+    fastguest.fetch_pins(pins, False, lambda _: None)
+    keys = making.place(GUEST, inputs, None, work)
+    fastguest.prepare(LAB, GUEST, pins, keys, inputs.tools, work)
+    break_it(work)
+    plan = Plan(GUEST, work, inputs.tools, Accelerator.TCG, UNIX, {}, stages=fastguest.STAGES)
+    argv = vm.plan_second_stage(GUEST, Accelerator.TCG, UNIX, fastguest.WORDS)
+    with pytest.raises(UserError) as caught:
+        follow(plan, argv, None, VOICE)
+    return caught.value
+
+
+def test_a_system_that_cannot_be_unpacked_is_told(inputs: making.Inputs, tmp_path: Path) -> None:
+    error = broken(lambda work: os.truncate(work / vm.SYSTEM, 100 << 20), inputs, tmp_path)
+    assert "failed: unpacking the system (at: files" in error.message
+    assert "tar: " in error.message
