@@ -76,7 +76,7 @@ def _guest(guest: Guest) -> Task:
 
 def fast() -> Iterator[Task]:
     for guest in steps.machine().guests:
-        yield _fast(guest)
+        yield _fast(guest) | {"basename": "guest-fast"}
 
 
 def _fast(guest: Guest) -> Task:
