@@ -5,7 +5,7 @@ answers + medium + empty disk --> QEMU --> Watch (log), pictures (screen), Depot
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from hostwright.machine import Guest
 from hostwright.pictures import Frame, Shot
 from hostwright.progress import clock, meter
 from hostwright.qemu import Accelerator
+from hostwright.qmp import Event
 from hostwright.session import Session, started
 from hostwright.udeb import Template
 from hostwright.vnc import VncError
@@ -85,6 +86,15 @@ def _invitation(session: Session) -> str:
     return f"watch the install with any VNC client: {session.address}{word}"
 
 
+def find_disk_fault(events: Sequence[Event]) -> Fault | None:
+    """QEMU stops a machine whose disk's file cannot grow, and tells so (BLOCK_IO_ERROR in qemu-qmp-ref(7))."""
+    for event in events:
+        if event.name == "BLOCK_IO_ERROR":
+            reason = str(event.data.get("reason", "an error"))
+            return Fault(f"the guest's disk cannot be written: {reason}", "make room where dist/ lies")
+    return None
+
+
 class Follower:
     """Looks at log and screen in turn until the install has ended, one way or the other."""
 
@@ -117,7 +127,7 @@ class Follower:
             self._read(now)
             if ended:
                 return self._judge_end()
-            if fault := self.watch.fault(now):
+            if fault := find_disk_fault(self.session.monitor.events()) or self.watch.fault(now):
                 self._picture("the end")
                 return fault
             if now >= self._next_picture and (fault := self._look(now)):
