@@ -212,7 +212,7 @@ def text(tar: tarfile.TarFile, path: str) -> str:
 def test_files_keep_owners_and_modes_and_lie_where_the_links_lead(tmp_path: Path) -> None:
     one = deb(
         tmp_path,
-        control("one"),
+        control("a-one"),
         {"./": b"", "lib/": b"", "lib/a": b"a", "usr/bin/": b"", "usr/bin/setgid": b"b"},
     )
     base = deb(tmp_path, control("base-files"), {"lib": "usr/lib", "etc/": b""})
