@@ -199,6 +199,16 @@ class Follower:
             self._misses += 1
         return self._misses == 0
 
+    def _is_frozen(self) -> bool:
+        """Whether neither the screen nor the monitor answers: a machine that is merely slow does one of the two."""
+        if self._misses < MOST_MISSES:
+            return False
+        try:
+            self.session.monitor.execute("query-status")
+        except UserError:
+            return True
+        return False
+
     def _keep(self) -> Path:
         assert self._frame
         path = self.plan.folder / "pictures" / f"{len(self.frames):04}.png"
