@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from hostwright import pictures, vm
 from hostwright.depot import Depot
@@ -93,6 +94,23 @@ def find_disk_fault(events: Sequence[Event]) -> Fault | None:
             reason = str(event.data.get("reason", "an error"))
             return Fault(f"the guest's disk cannot be written: {reason}", "make room where dist/ lies")
     return None
+
+
+class Answers(Protocol):
+    """QEMU's monitor, as far as it is asked here."""
+
+    def execute(self, command: str, /) -> object: ...
+
+
+def is_frozen(misses: int, monitor: Answers) -> bool:
+    """Whether neither the screen nor the monitor answers: a machine that is merely slow does one of the two."""
+    if misses < MOST_MISSES:
+        return False
+    try:
+        monitor.execute("query-status")
+    except UserError:
+        return True
+    return False
 
 
 class Follower:
@@ -198,16 +216,6 @@ class Follower:
         except VncError:
             self._misses += 1
         return self._misses == 0
-
-    def _is_frozen(self) -> bool:
-        """Whether neither the screen nor the monitor answers: a machine that is merely slow does one of the two."""
-        if self._misses < MOST_MISSES:
-            return False
-        try:
-            self.session.monitor.execute("query-status")
-        except UserError:
-            return True
-        return False
 
     def _keep(self) -> Path:
         assert self._frame

@@ -1,6 +1,9 @@
-"""What QEMU tells of the guest's disk."""
+"""What QEMU tells of the guest's disk, and what its silence means."""
 
-from hostwright.install import find_disk_fault
+import pytest
+
+from hostwright.errors import UserError
+from hostwright.install import MOST_MISSES, find_disk_fault, is_frozen
 from hostwright.qmp import Event
 
 
@@ -13,3 +16,23 @@ def test_a_disk_that_cannot_grow_is_told() -> None:
     assert fault is not None
     assert "No space left on device" in fault.what
     assert find_disk_fault(events[:1]) is None
+
+
+class Monitor:
+    """QEMU's monitor, which answers or does not."""
+
+    def __init__(self, answers: bool) -> None:
+        self.answers = answers
+
+    def execute(self, _command: str) -> object:
+        if not self.answers:
+            raise UserError("no answer")
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("misses", "answers", "frozen"),
+    [(1, False, False), (MOST_MISSES, True, False), (MOST_MISSES, False, True)],
+)
+def test_a_display_is_frozen_when_the_monitor_is_silent_too(misses: int, answers: bool, frozen: bool) -> None:
+    assert is_frozen(misses, Monitor(answers)) is frozen
