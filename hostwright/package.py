@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from hostwright import build, buildroot, fetch, files, paths, pool, sandbox, stage, store
+from hostwright import build, buildroot, fetch, files, outputs, paths, pool, sandbox, stage, store
 from hostwright.errors import UserError
 from hostwright.recipe import Recipe, Source
 
@@ -106,6 +106,7 @@ def _run_script(recipe: Recipe, script: str, folder: Path, needs: list[store.Bui
     job = sandbox.Job(root / recipe.view, argv, _binds(folder), env=job_environment())
     log.unlink(missing_ok=True)
     sandbox.execute(f"building {recipe.name}", job, root / "tools", log)
+    outputs.check(recipe, folder / "out", [entry.path for need in needs for entry in need.entries()])
 
 
 def place_inputs(recipe: Recipe, folder: Path) -> None:

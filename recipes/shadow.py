@@ -19,8 +19,8 @@ RECIPE = Recipe(
             *("--without-libpam", "--without-libbsd", "--without-su", "--without-nscd", "--without-sssd"),
             "--with-yescrypt",
         ),
-        # Its own default is /bin and /sbin for some.
-        make=("exec_prefix=/usr",),
+        # Its own default is /bin and /sbin for some; and nobody but root logs in here.
+        make=("exec_prefix=/usr", "suidperms=755"),
         after=("sed -i 's/^#ENCRYPT_METHOD .*/ENCRYPT_METHOD YESCRYPT/' \"$OUT/etc/login.defs\"",),
     ),
     smoke=("/usr/bin/passwd", "--help"),

@@ -1,0 +1,57 @@
+"""What a finished build may leave behind, checked before it goes into the store.
+
+    recipe + staged tree + what its needs stage --problems()--> "path: what is wrong"
+
+Set-user-id bits and libraries are those that the recipe declares, and no file tells where it was built.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from hostwright import elf
+from hostwright.errors import UserError
+from hostwright.recipe import Recipe
+
+# The loader looks for libraries here.
+LIBRARIES = PurePosixPath("usr/lib")
+
+# A path of the sandbox, and not the end of a longer word: magic(5) knows of META-INF/com/android/build/.
+_SANDBOX = re.compile(rb"(?:(?<![A-Za-z0-9_.+-])|(?<=-I)|(?<=-L))/(?:build|sysroot|out)/")
+_SPECIAL = stat.S_ISUID | stat.S_ISGID
+
+
+def check(recipe: Recipe, tree: Path, given: Iterable[str]) -> None:
+    """Raise a UserError with every problem of a staged tree; `given` are the paths that the needs stage."""
+    found = sorted(problems(recipe, tree, given))
+    if found:
+        raise UserError(
+            f"package {recipe.name}: " + "\n  ".join([f"{len(found)} of its files are wrong:", *found]),
+            f"correct needs, setuid or the build's lines in recipes/{recipe.name.replace('-', '_')}.py",
+        )
+
+
+def problems(recipe: Recipe, tree: Path, given: Iterable[str]) -> Iterator[str]:
+    """Each problem of a staged tree, as `path: what is wrong`."""
+    paths = [Path(folder, name).relative_to(tree) for folder, _, names in os.walk(tree) for name in names]
+    staged = [*map(PurePosixPath, given), *map(PurePosixPath, paths)]
+    libraries = {path.name for path in staged if path.is_relative_to(LIBRARIES)}
+    yield from (
+        f"{path}: declared in setuid, and not there" for path in recipe.setuid if Path(path) not in paths
+    )
+    for path in paths:
+        if stat.S_ISREG((tree / path).lstat().st_mode):
+            yield from (f"{path}: {what}" for what in _file_problems(recipe, tree, path, libraries))
+
+
+def _file_problems(recipe: Recipe, tree: Path, path: Path, libraries: set[str]) -> Iterator[str]:
+    file = tree / path
+    if file.stat().st_mode & _SPECIAL and str(path) not in recipe.setuid:
+        yield "has a set-user-id or set-group-id bit that is not declared in setuid"
+    if found := _SANDBOX.search(file.read_bytes()):
+        yield f"holds a path of the sandbox, {found[0].decode()}"
+    if elf.is_elf(file) and elf.is_loadable(file):
+        missing = [name for name in elf.needed(file) if name not in libraries]
+        yield from (f"needs {name}, which no package in needs gives" for name in missing)

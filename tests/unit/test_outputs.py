@@ -1,0 +1,110 @@
+"""A finished build is what its recipe declares: libraries, set-user-id bits, no path of the sandbox."""
+
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hostwright import elf, outputs
+from hostwright.errors import UserError
+from hostwright.recipe import Files, Recipe, Source
+
+RECIPE = Recipe(
+    name="probe-one",
+    version="1",
+    license="0BSD",
+    home="https://example.org/",
+    source=Source("pool/main/p/probe/probe_1.orig.tar.xz", sha256="0" * 64),
+    build=Files(()),
+)
+PYTHON = Path(sys.executable).resolve()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A staged program that needs libraries: this Python itself."""
+    file = tmp_path / "usr/bin/probe"
+    file.parent.mkdir(parents=True)
+    shutil.copy(PYTHON, file)
+    file.chmod(0o755)
+    return file
+
+
+def found(tree: Path, recipe: Recipe = RECIPE, given: tuple[str, ...] = ()) -> list[str]:
+    return sorted(outputs.problems(recipe, tree, given))
+
+
+def libraries(folder: str) -> tuple[str, ...]:
+    """All that the program needs, in one folder."""
+    return tuple(f"{folder}/{name}" for name in elf.needed(PYTHON))
+
+
+def write(file: Path, content: bytes, mode: int = 0o644) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    file.chmod(mode)
+
+
+def test_a_library_that_no_need_gives_is_a_problem(program: Path, tmp_path: Path) -> None:
+    assert elf.needed(program)
+    expected = [
+        f"usr/bin/probe: needs {name}, which no package in needs gives" for name in elf.needed(program)
+    ]
+    assert found(tmp_path) == sorted(expected)
+
+
+def test_libraries_of_the_needs_are_found(program: Path, tmp_path: Path) -> None:
+    assert found(tmp_path, given=libraries("usr/lib")) == []
+
+
+def test_a_library_outside_the_loaders_folder_does_not_count(program: Path, tmp_path: Path) -> None:
+    assert found(tmp_path, given=libraries("usr/libexec"))
+
+
+def test_a_library_of_the_package_itself_is_found(program: Path, tmp_path: Path) -> None:
+    for path in libraries("usr/lib"):
+        write(tmp_path / path, b"")
+    assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize("mode", [0o4755, 0o2755, 0o6755])
+def test_a_bit_that_is_not_declared_is_a_problem(tmp_path: Path, mode: int) -> None:
+    write(tmp_path / "usr/bin/su", b"#!/bin/sh\n", mode)
+    (line,) = found(tmp_path)
+    assert line.startswith("usr/bin/su: has a set-user-id")
+    assert found(tmp_path, replace(RECIPE, setuid=("usr/bin/su",))) == []
+
+
+def test_a_declared_program_must_be_there(tmp_path: Path) -> None:
+    assert found(tmp_path, replace(RECIPE, setuid=("usr/bin/su",))) == [
+        "usr/bin/su: declared in setuid, and not there"
+    ]
+
+
+@pytest.mark.parametrize("text", [b"/build/src/a.c", b"-I/sysroot/usr/include", b"\0/out/usr/bin\0"])
+def test_a_path_of_the_sandbox_is_a_problem(tmp_path: Path, text: bytes) -> None:
+    write(tmp_path / "usr/lib/settings", b"begin " + text + b" end")
+    (line,) = found(tmp_path)
+    assert line.startswith("usr/lib/settings: holds a path of the sandbox, /")
+
+
+@pytest.mark.parametrize("text", [b"META-INF/com/android/build/", b"/usr/out", b"the build / out/ of it"])
+def test_other_words_are_no_path_of_the_sandbox(tmp_path: Path, text: bytes) -> None:
+    write(tmp_path / "usr/share/magic", text)
+    assert found(tmp_path) == []
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert found(tmp_path) == []
+
+
+def test_all_problems_are_told_at_once(program: Path, tmp_path: Path) -> None:
+    write(tmp_path / "usr/bin/su", b"/build/x", 0o4755)
+    with pytest.raises(UserError, match="package probe-one") as caught:
+        outputs.check(RECIPE, tmp_path, ())
+    assert caught.value.message.count("usr/bin/su: ") == 2
+    assert "usr/bin/probe: needs " in caught.value.message
+    assert "recipes/probe_one.py" in caught.value.hint
