@@ -23,6 +23,8 @@ from hostwright.recipe import (
     KernelHeaders,
     Make,
     Meson,
+    MesonPart,
+    Openssl,
     Recipe,
 )
 
@@ -125,6 +127,19 @@ def _make(build: Make) -> list[str]:
 
 
 def _meson(build: Meson) -> list[str]:
+    return [
+        *_meson_setup(build),
+        'ninja -C ../obj -j "${JOBS:-1}"',
+        "DESTDIR=/out meson install -C ../obj --no-rebuild",
+        *build.after,
+    ]
+
+
+def _meson_part(build: MesonPart) -> list[str]:
+    return [*_meson_setup(build), 'ninja -C ../obj -j "${JOBS:-1}" ' + _line(*build.targets), *build.after]
+
+
+def _meson_setup(build: Meson) -> list[str]:
     fixed = (
         "--prefix=/usr",
         "--libdir=lib",
@@ -138,9 +153,6 @@ def _meson(build: Meson) -> list[str]:
         "cd src",
         *build.before,
         _line("meson", "setup", "../obj", *fixed, *build.options),
-        'ninja -C ../obj -j "${JOBS:-1}"',
-        "DESTDIR=/out meson install -C ../obj --no-rebuild",
-        *build.after,
     ]
 
 
@@ -210,6 +222,23 @@ def _grub(build: Grub) -> list[str]:
     ]
 
 
+def _openssl(build: Openssl) -> list[str]:
+    options = ("--prefix=/usr", "--openssldir=/etc/ssl", "--libdir=lib", "shared", *build.options)
+    return [
+        "cd src",
+        _line("env", f"CFLAGS={CFLAGS}", f"LDFLAGS={LDFLAGS}", "./Configure", "linux-x86_64", *options),
+        "make build_generated",
+        # By name: the static libraries would compile everything a second time.
+        "make libcrypto.so libssl.so exporters/libcrypto.pc exporters/libssl.pc apps/openssl",
+        "install -D -m 755 -t /out/usr/bin apps/openssl",
+        "install -D -m 644 -t /out/usr/include/openssl include/openssl/*.h",
+        "install -D -m 644 -t /out/usr/lib/pkgconfig exporters/libcrypto.pc exporters/libssl.pc",
+        "install -D -m 755 -t /out/usr/lib libcrypto.so.3 libssl.so.3",
+        "for one in libcrypto libssl; do ln -s $one.so.3 /out/usr/lib/$one.so; done",
+        "install -D -m 644 -t /out/etc/ssl apps/openssl.cnf",
+    ]
+
+
 def _edk2(build: Edk2) -> list[str]:
     defines = (
         "FD_SIZE_4MB",
@@ -260,10 +289,12 @@ _KINDS: dict[type, Callable[[Any], list[str]]] = {
     Configure: _configure,
     Make: _make,
     Meson: _meson,
+    MesonPart: _meson_part,
     Files: _files,
     KernelHeaders: _kernel_headers,
     Glibc: _glibc,
     Grub: _grub,
+    Openssl: _openssl,
     Edk2: _edk2,
     Kernel: _unsupported,
 }

@@ -64,6 +64,13 @@ class Meson:
 
 
 @dataclass(frozen=True)
+class MesonPart(Meson):
+    """Of a Meson project only `targets`, as ninja names them; `after` installs them."""
+
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Files:
     """Nothing to compile: shell lines that place files of the source tree below `$OUT`."""
 
@@ -90,6 +97,13 @@ class Grub:
 
 
 @dataclass(frozen=True)
+class Openssl:
+    """OpenSSL: its own Configure, then the shared libraries and the program; `options` switch features off."""
+
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Edk2:
     """OVMF of edk2: RELEASE, 4 MB layout, X64."""
 
@@ -103,7 +117,7 @@ class Kernel:
     base: str = "x86_64_defconfig"
 
 
-Build = Configure | Make | Meson | Files | KernelHeaders | Glibc | Grub | Edk2 | Kernel
+Build = Configure | Make | Meson | MesonPart | Files | KernelHeaders | Glibc | Grub | Openssl | Edk2 | Kernel
 
 
 @dataclass(frozen=True)
