@@ -1,0 +1,24 @@
+"""file: tells what kind of data a file holds."""
+
+from hostwright.recipe import Configure, Recipe, Source
+
+RECIPE = Recipe(
+    name="file",
+    version="5.46",
+    license="BSD-2-Clause-Darwin",
+    home="https://www.darwinsys.com/file/",
+    source=Source(
+        "pool/main/f/file/file_5.46.orig.tar.gz",
+        sha256="c9cc77c7c560c543135edc555af609d5619dbef011997e988ce40a3d75d86088",
+    ),
+    needs=("glibc",),
+    build=Configure(
+        # What is inside of compressed files is for the decompressors to tell.
+        options=(
+            *("--disable-static", "--disable-libseccomp", "--disable-zlib", "--disable-bzlib"),
+            *("--disable-xzlib", "--disable-zstdlib", "--disable-lzlib", "--disable-lrziplib"),
+        ),
+        make=("SUBDIRS=src magic",),
+    ),
+    smoke=("/usr/bin/file", "/usr/bin/file"),
+)
