@@ -69,6 +69,11 @@ def task_guest() -> Iterator[Task]:
     yield from guests.guests()
 
 
+def task_guest_fast() -> Iterator[Task]:
+    """make the same guests without the installer, in a quarter of the time"""
+    yield from guests.fast()
+
+
 def task_groups() -> Task:
     """show the IOMMU groups of this or a captured machine, now and under each ACS override"""
     return devices.groups()
