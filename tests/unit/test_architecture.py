@@ -124,3 +124,9 @@ def test_no_package_archive_is_named() -> None:
     for file in [*paths.RECIPES.glob("*.py"), *modules(), *(paths.TREE / "buildroot").iterdir()]:
         text = "\n".join(line for line in file.read_text().splitlines() if "home=" not in line)
         assert not [name for name in HOST_NAME.findall(text) if "debian" in name or "mirror" in name], file
+
+
+def test_every_room_stands_in_the_engines_page() -> None:
+    page = (paths.TREE / "docs" / "engine.md").read_text().split("## The build root")[0]
+    rooms = {room(file) for file in modules()} - {"__init__", "tasks"}
+    assert rooms <= set(re.findall(r"`([a-z0-9_]+)`", page))
