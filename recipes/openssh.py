@@ -1,0 +1,29 @@
+"""openssh: the way into the host from outside, and from it to other machines."""
+
+from hostwright.recipe import Configure, Recipe, Source
+
+RECIPE = Recipe(
+    name="openssh",
+    version="10.0p1",
+    license="SSH-OpenSSH",
+    home="https://www.openssh.com/",
+    source=Source(
+        "pool/main/o/openssh/openssh_10.0p1.orig.tar.gz",
+        sha256="021a2e709a0edf4250b1256bd5a9e500411a90dddabea830ed59cef90eb9d85c",
+    ),
+    needs=("glibc", "libxcrypt", "openssl", "zlib"),
+    build=Configure(
+        # Its configure runs programs that it has linked with libcrypto.
+        variables=("LD_LIBRARY_PATH=/sysroot/usr/lib",),
+        options=(
+            *("--sysconfdir=/etc/ssh", "--with-privsep-path=/var/lib/sshd", "--with-pid-dir=/run"),
+            *("--with-default-path=/usr/sbin:/usr/bin", "--disable-pkcs11", "--disable-security-key"),
+            *("--disable-strip", "--disable-lastlog", "--libexecdir=/usr/libexec/openssh"),
+        ),
+        # Host keys are made at first boot.
+        install=("install-nokeys",),
+        # For trust between hosts; it would be set-user-id.
+        after=('rm "$OUT/usr/libexec/openssh/ssh-keysign"',),
+    ),
+    smoke=("/usr/sbin/sshd", "-V"),
+)
