@@ -1,0 +1,29 @@
+"""glib: the base library that QEMU is written with."""
+
+from hostwright.recipe import Meson, Recipe, Source
+
+RECIPE = Recipe(
+    name="glib",
+    version="2.84.4",
+    license="LGPL-2.1-or-later",
+    home="https://gitlab.gnome.org/GNOME/glib",
+    source=Source(
+        "pool/main/g/glib2.0/glib2.0_2.84.4.orig.tar.xz",
+        sha256="8a9ea10943c36fc117e253f80c91e477b673525ae45762942858aef57631bb90",
+    ),
+    needs=("glibc", "pcre2"),
+    build=Meson(
+        # QEMU and libslirp use the base alone: no objects, no GIO, and so none of what these two need.
+        before=(
+            "sed -i \"/^subdir('\\(gobject\\|gio\\|girepository\\|fuzzing\\)')/d\" meson.build",
+            "sed -i 's/^\\(libffi_dep\\|libz_dep\\) = .*/\\1 = not_found/' meson.build",
+        ),
+        options=(
+            *("-Dtests=false", "-Dnls=disabled", "-Dintrospection=disabled", "-Dglib_debug=disabled"),
+            *("-Dselinux=disabled", "-Dlibmount=disabled", "-Dxattr=false", "-Dlibelf=disabled"),
+            *("-Ddtrace=disabled", "-Dsystemtap=disabled", "-Dsysprof=disabled", "-Dman-pages=disabled"),
+        ),
+        # Tools and files for those who develop with it.
+        after=('rm -r "$OUT/usr/bin" "$OUT/usr/share"',),
+    ),
+)
