@@ -177,9 +177,7 @@ def make_initramfs(kernel: Kernel) -> bytes:
     entries = {
         **{path: cpio.Entry(path, stat.S_IFREG | 0o755, file.read_bytes()) for path, file in files.items()},
         **{path: cpio.Entry(path, stat.S_IFLNK | 0o777, goal.encode()) for path, goal in _LINKS.items()},
-        **{
-            path: cpio.Entry(path, stat.S_IFREG | 0o755, file.read_bytes()) for path, file in SCRIPTS.items()
-        },
+        **{path: cpio.Entry(path, stat.S_IFREG | 0o755, file.read_bytes()) for path, file in SCRIPTS.items()},
         **{entry.path: entry for entry in _modules(kernel)},
     }
     folders = {str(parent) for path in entries for parent in Path(path).parents} | {

@@ -52,7 +52,9 @@ def test_words_without_effect_are_named_in_the_log(said: Found, words: str) -> N
 
 def test_an_id_in_capitals_is_accepted(said: Found) -> None:
     placed = topologies.place(topologies.GOLDEN)
-    pair = [one.function.address for one in placed if one.topology == "T10" and one.function.id == "1b36:000d"]
+    pair = [
+        one.function.address for one in placed if one.topology == "T10" and one.function.id == "1b36:000d"
+    ]
     assert [said.overridden[address] for address in pair] == ["id", "id"]
     assert {frozenset({address}) for address in pair} <= said.groups
 
