@@ -127,7 +127,7 @@ def workplace(name: str) -> Iterator[Path]:
     try:
         yield work
     except UserError:
-        for left in (vm.DISK, vm.MEDIUM, vm.SYSTEM, vm.INITRD, vm.CODE, vm.VARS, KEY_FILE):
+        for left in (vm.DISK, vm.MEDIUM, vm.SYSTEM, vm.KERNEL, vm.INITRD, vm.CODE, vm.VARS, KEY_FILE):
             files.remove(work / left)
         raise
 

@@ -97,7 +97,7 @@ def test_the_result_replaces_an_earlier_one_as_a_whole(work: Path) -> None:
 def test_a_failed_install_leaves_no_disk(work: Path) -> None:
     with pytest.raises(UserError), making.workplace(GUEST.name) as place:
         assert place == work and not list(work.iterdir())
-        for name in (vm.DISK, vm.VARS, vm.SYSTEM, "qemu.log"):
+        for name in (vm.DISK, vm.VARS, vm.SYSTEM, vm.KERNEL, "qemu.log"):
             (work / name).write_text(name)
         raise UserError("the installer asks")
     assert [file.name for file in work.iterdir()] == ["qemu.log"]
