@@ -57,7 +57,7 @@ SPECIAL = ("linux", "edk2")
 # A proof is as old as the code that gave it.
 _PROOF_ROOMS = [
     paths.TREE / "hostwright" / f"{room}.py"
-    for room in ("lab", "iommu", "qemu", "emulator", "console", "judge", "proof", "report")
+    for room in ("lab", "pci", "quirks", "iommu", "qemu", "emulator", "console", "judge", "proof", "report")
 ]
 
 
