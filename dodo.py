@@ -70,7 +70,7 @@ def task_guest() -> Iterator[Task]:
 
 
 def task_guest_fast() -> Iterator[Task]:
-    """make the same guests without the installer, in a quarter of the time"""
+    """make the same guests without the installer, for quick loops"""
     yield from guests.fast()
 
 
