@@ -46,6 +46,14 @@ def soname(path: Path) -> str | None:
     return next(iter(_strings(path, "DT_SONAME", "soname")), None)
 
 
+def imports(path: Path) -> frozenset[str]:
+    """The symbols that the loader must find elsewhere, without their versions."""
+    with _opened(path) as elf:
+        table = elf.get_section_by_name(".dynsym")
+        symbols = table.iter_symbols() if table else ()
+        return frozenset(one.name for one in symbols if one["st_shndx"] == "SHN_UNDEF" and one.name)
+
+
 def runpaths(path: Path) -> tuple[str, ...]:
     """The folders that DT_RPATH and DT_RUNPATH add to the loader's search."""
     return (*_strings(path, "DT_RPATH", "rpath"), *_strings(path, "DT_RUNPATH", "runpath"))

@@ -24,6 +24,9 @@ LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/usr/lib/ld-linux-x86-64.so.2")
 # The loader relocates itself.
 NOT_HARDENED = ("usr/lib/ld-linux-x86-64.so.2",)
 
+# The C library itself, and libraries that call no function of it that FORTIFY knows.
+NOT_FORTIFIED = ("glibc", "libaio", "liburing")
+
 Builder = Callable[..., store.Built]
 
 # As the sandbox sets it, at the end of a string.
@@ -65,6 +68,14 @@ def test_programs_are_hardened(name: str) -> None:
         }
         weak += [f"{path}: {what}" for what, is_found in found.items() if is_found]
     assert not weak, "\n".join(weak)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_flags_of_the_engine_reach_the_compiler(name: str) -> None:
+    """A file without arrays needs no guard; a package where no file has one was built with other flags."""
+    found = frozenset[str]().union(*(elf.imports(built(name).tree / path) for path in elf_files(name)))
+    assert not elf_files(name) or "__stack_chk_fail" in found
+    assert not elf_files(name) or name in NOT_FORTIFIED or any(one.endswith("_chk") for one in found)
 
 
 @pytest.mark.parametrize("name", NAMES)
