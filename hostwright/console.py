@@ -17,7 +17,7 @@ from typing import IO
 from hostwright.errors import UserError
 
 TAIL_LINES = 30
-ECHO_TIMEOUT_S = 5.0
+ECHO_TIMEOUT_S = 20.0
 QUIET_S = 0.05
 
 # A move of the cursor to another place begins a new line of plain text, or a menu would be one endless line.
