@@ -28,6 +28,7 @@ PICTURE_S = 10.0
 # A screen is asked this often in vain before it counts as frozen.
 MOST_MISSES = 4
 CAPTURE_LIMIT_S = 8.0
+SETTLE_S = 2.0
 TAIL_LINES = 12
 # A share of the screen that a blinking cursor has, and no more.
 BLINK = 0.0005
@@ -128,6 +129,8 @@ class Follower:
         self._frame: Frame | None = None
         self._misses = 0
         self._next_picture = self.started + PICTURE_S
+        # When the picture of a stage is to be taken, and the stage; "" when it has been.
+        self._due = self.started + PICTURE_S, plan.stages[0].title
         (plan.folder / "pictures").mkdir(exist_ok=True)
 
     def follow(self, until: str = "") -> Fault | None:
@@ -148,6 +151,7 @@ class Follower:
             if fault := find_disk_fault(self.session.monitor.events()) or self.watch.fault(now):
                 self._picture("the end")
                 return fault
+            self._take_due(now)
             if now >= self._next_picture and (fault := self._look(now)):
                 return fault
             self.progress(self._status(now))
@@ -183,30 +187,36 @@ class Follower:
             if line.strip() and "hostwright: alive" not in line and "debconf: " not in line:
                 self.last = [*self.last[-TAIL_LINES:], line]
         if self.watch.stage != stage:
-            self._picture(self.plan.stages[stage].title)
+            self._begin_stage(now)
+
+    def _begin_stage(self, now: float) -> None:
+        """A stage's picture is taken when its first dialog has come, at the latest when the next stage begins."""
+        self._take_due(now, at_once=True)
+        self._due = now + SETTLE_S, self.plan.stages[self.watch.stage].title
+
+    def _take_due(self, now: float, *, at_once: bool = False) -> None:
+        when, title = self._due
+        if title and (at_once or now >= when):
+            self._due = now, ""
+            self._picture(title)
 
     def _look(self, now: float) -> Fault | None:
         """A picture every now and then; a screen that cannot be read several times in a row is a fault."""
         self._next_picture = now + PICTURE_S
         before = self._frame
         if not self._capture():
-            return (
-                None
-                if self._misses < MOST_MISSES
-                else Fault("the display is frozen", "QEMU hangs: try again")
-            )
+            frozen = is_frozen(self._misses, self.session.monitor)
+            return Fault("the display is frozen", "QEMU hangs: try again") if frozen else None
         assert self._frame
         if before is None or pictures.difference(before, self._frame) > BLINK:
             self.watch.moved(now)
             self._keep()
-            if not self.shots:
-                self.shots.append(Shot(STAGES[0].title, self.frames[-1]))
         elif pictures.red_share(self._frame) > pictures.RED_SCREEN:
             return Fault("the installer shows a red error screen", "the picture says what went wrong")
         return None
 
     def _picture(self, title: str) -> None:
-        """Keep what the screen shows under the name of the stage that begins with it."""
+        """Keep what the screen shows under a title."""
         if self._capture():
             self.shots.append(Shot(title, self._keep()))
 
