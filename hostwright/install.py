@@ -29,6 +29,8 @@ PICTURE_S = 10.0
 MOST_MISSES = 4
 CAPTURE_LIMIT_S = 8.0
 SETTLE_S = 2.0
+# Longer than it takes to tell from the log what a dialog asks.
+RED_LIMIT_S = 35.0
 TAIL_LINES = 12
 # A share of the screen that a blinking cursor has, and no more.
 BLINK = 0.0005
@@ -128,6 +130,7 @@ class Follower:
         self.frames: list[Path] = []
         self._frame: Frame | None = None
         self._misses = 0
+        self._red_since = self.started
         self._next_picture = self.started + PICTURE_S
         # When the picture of a stage is to be taken, and the stage; "" when it has been.
         self._due = self.started + PICTURE_S, plan.stages[0].title
@@ -211,7 +214,14 @@ class Follower:
         if before is None or pictures.difference(before, self._frame) > BLINK:
             self.watch.moved(now)
             self._keep()
-        elif pictures.red_share(self._frame) > pictures.RED_SCREEN:
+        return self._judge_colour(now)
+
+    def _judge_colour(self, now: float) -> Fault | None:
+        """A red screen that stays is an error, also where the log did not name it first."""
+        assert self._frame
+        if pictures.red_share(self._frame) <= pictures.RED_SCREEN:
+            self._red_since = now
+        elif now - self._red_since >= RED_LIMIT_S:
             return Fault("the installer shows a red error screen", "the picture says what went wrong")
         return None
 
