@@ -403,18 +403,9 @@ def _free_slots(machine: Machine, plain: Prediction) -> Iterator[str]:
     for function in machine.functions:
         if not function.is_port or function.address in occupied:
             continue
-        way = [function, *_above(function, known)]
+        way = [function, *iommu.bridges_above(function, known)]
         if all(plain.judgements[one.address].isolates for one in way):
             yield function.address
-
-
-def _above(function: Function, known: Mapping[str, Function]) -> Iterator[Function]:
-    seen = {function.address}
-    bridge = known.get(function.port)
-    while bridge and bridge.address not in seen:
-        seen.add(bridge.address)
-        yield bridge
-        bridge = known.get(bridge.port)
 
 
 def _firmware_text(blockers: Sequence[Function]) -> str:
@@ -429,7 +420,7 @@ def _firmware_text(blockers: Sequence[Function]) -> str:
 def _also_touched(machine: Machine, words: Sequence[str], device: str, setting: Setting) -> Iterator[str]:
     """Other functions that the words speak for besides those between the device and the root."""
     known = {function.address: function for function in machine.functions}
-    own = {one.address for one in (known[device], *_above(known[device], known))}
+    own = {one.address for one in (known[device], *iommu.bridges_above(known[device], known))}
     for address in sorted(iommu.predict(machine.functions, words, setting).overridden):
         if address not in own and known[address].slot != known[device].slot:
             yield address

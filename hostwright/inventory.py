@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from hostwright import registers
-from hostwright.pci import ROOT
+from hostwright.pci import ROOT, Addressed
 
 HINT = "make it with hostwright-capture, or with: lspci -nn -vvvxxxx >FILE, both as root"
 
@@ -44,7 +44,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class PciFunction:
+class PciFunction(Addressed):
     """A PCI function: ids as in lspci -n, `class_code` of six digits.
 
     `parent` is the address of the bridge it sits behind, ROOT on a root bus, None where the source does not say.
@@ -52,7 +52,6 @@ class PciFunction:
     `config` is as much of the configuration space as there is, `is_whole` whether the kernel sees no more of it.
     """
 
-    address: str
     id: str
     class_code: int
     subsystem: str = ""
@@ -74,18 +73,6 @@ class PciFunction:
     def is_bridge(self) -> bool:
         """Class 06 04: what may stay in a group that is passed through."""
         return self.class_code >> 8 == 0x0604
-
-    @property
-    def domain(self) -> str:
-        return self.address.partition(":")[0]
-
-    @property
-    def bus(self) -> str:
-        return self.address.rpartition(":")[0]
-
-    @property
-    def slot(self) -> str:
-        return self.address.rpartition(".")[0]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ The rules and their sources; they are the same in 6.1.176, 6.12.107 and 7.2.8 bu
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -125,12 +125,12 @@ def sort_parents_first(functions: Sequence[Function]) -> list[Function]:
     known = {function.address: function for function in functions}
 
     def depth(function: Function) -> int:
-        return sum(1 for _ in _bridges(function, known))
+        return sum(1 for _ in bridges_above(function, known))
 
     return sorted(functions, key=lambda one: (depth(one), one.owner != "", one.address))
 
 
-def _bridges(function: Function, known: dict[str, Function]) -> Iterator[Function]:
+def bridges_above(function: Function, known: Mapping[str, Function]) -> Iterator[Function]:
     """The bridges above a function, the nearest first; each once, whatever the ports say."""
     seen = {function.address}
     bridge = known.get(function.port)
@@ -200,7 +200,7 @@ class _Kernel:
     def _climb_aliases(self, function: Function) -> tuple[Function, set[str] | None]:
         """pci_for_each_dma_alias(): the last bridge that DMA is known by, and the first group on the way there."""
         top = function
-        for bridge in _bridges(function, self._functions):
+        for bridge in bridges_above(function, self._functions):
             if quirks.ends_alias_walk(bridge):
                 break
             if bridge.kind in _ALIASING:
@@ -212,7 +212,7 @@ class _Kernel:
     def _climb_unisolated(self, function: Function) -> tuple[Function, set[str] | None]:
         """Past every bridge from which the way to the root bus is not isolated, to the first that has a group."""
         top = function
-        for bridge in _bridges(function, self._functions):
+        for bridge in bridges_above(function, self._functions):
             if self._is_isolated_upward(bridge):
                 break
             top = bridge
@@ -222,7 +222,7 @@ class _Kernel:
 
     def _is_isolated_upward(self, bridge: Function) -> bool:
         """pci_acs_path_enabled(): every bridge from here to the root must isolate."""
-        return all(self._asks(one) for one in (bridge, *_bridges(bridge, self._functions)))
+        return all(self._asks(one) for one in (bridge, *bridges_above(bridge, self._functions)))
 
     def _find_alias_group(self, function: Function, visited: set[int]) -> set[str] | None:
         """get_pci_alias_group(): the group of whoever uses this requester id, or whose id this one uses."""

@@ -66,23 +66,14 @@ FULL_ACS = Acs(ACS_BITS & ~EGRESS_CONTROL)
 
 
 @dataclass(frozen=True)
-class Function:
-    """A PCI function; `port` is the address of the bridge it sits behind, ROOT on a root bus.
-
-    `multifunction` as the kernel sees it: never for a virtual function. `owner` is the function whose requester id its
-    DMA carries when that is another one (Intel VMD). `has_iommu`: an IOMMU translates its DMA. Ids as in lspci -n.
-    """
+class Addressed:
+    """What sits at an address dddd:bb:dd.f, and the parts of it."""
 
     address: str
-    id: str
-    kind: Kind
-    port: str = ROOT
-    acs: Acs | None = None
-    multifunction: bool = False
-    class_code: int = 0
-    subsystem: str = ""
-    owner: str = ""
-    has_iommu: bool = True
+
+    @property
+    def domain(self) -> str:
+        return self.address.partition(":")[0]
 
     @property
     def bus(self) -> str:
@@ -93,6 +84,25 @@ class Function:
     def slot(self) -> str:
         """The address without the function's number."""
         return self.address.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Function(Addressed):
+    """A PCI function; `port` is the address of the bridge it sits behind, ROOT on a root bus.
+
+    `multifunction` as the kernel sees it: never for a virtual function. `owner` is the function whose requester id its
+    DMA carries when that is another one (Intel VMD). `has_iommu`: an IOMMU translates its DMA. Ids as in lspci -n.
+    """
+
+    id: str
+    kind: Kind
+    port: str = ROOT
+    acs: Acs | None = None
+    multifunction: bool = False
+    class_code: int = 0
+    subsystem: str = ""
+    owner: str = ""
+    has_iommu: bool = True
 
     @property
     def devfn(self) -> int:
