@@ -136,6 +136,24 @@ def _read_rest(sys: Path, root: Path) -> Iterator[tuple[str, bytes]]:
     for name in _PROC:
         yield f"proc/{name}", _bytes(root / "proc" / name)
     yield "proc/default_route", _default_route(_bytes(root / "proc/net/route"))
+    yield "mounted", "".join(_read_mounted(sys, root)).encode()
+    yield "lower", "".join(_read_lower(sys / "class")).encode()
+
+
+def _read_mounted(sys: Path, root: Path) -> Iterator[str]:
+    """Lines BLOCK<tab>MOUNT POINT, by device number: /proc/mounts may say /dev/root, or a mapper's name."""
+    for line in _bytes(root / "proc/self/mountinfo").decode(errors="replace").splitlines():
+        words = line.split()
+        link = sys / "dev/block" / words[2] if len(words) > 4 else sys
+        if link.is_symlink():
+            yield f"{link.readlink().name}\t{words[4]}\n"
+
+
+def _read_lower(classes: Path) -> Iterator[str]:
+    """Lines UPPER<tab>LOWER: what a mapped disk, an array, a bridge or a bond is made of."""
+    for lower in (*classes.glob("block/*/slaves/*"), *classes.glob("net/*/lower_*")):
+        upper = lower.relative_to(classes).parts[1]
+        yield f"{upper}\t{lower.name.removeprefix('lower_')}\n"
 
 
 def _bytes(file: Path) -> bytes:
@@ -174,7 +192,8 @@ def read_files(files: Files, source: str) -> Capture:
     texts = {
         name: _text(files, f"proc/{name}") for name in ("mounts", "swaps", "iomem", "meminfo", "cpuinfo")
     }
-    texts |= {"dmesg": _text(files, "dmesg"), "default_route": _text(files, "proc/default_route")}
+    texts |= {name: _text(files, name) for name in ("dmesg", "mounted", "lower")}
+    texts["default_route"] = _text(files, "proc/default_route")
     capture = Capture(
         source=source,
         functions=tuple(functions),

@@ -95,6 +95,18 @@ def host(tmp_path: Path) -> Path:
     write(root, "sys/kernel/iommu_groups/7/type", "DMA\n")
     write(root, "sys/kernel/iommu_groups/7/reserved_regions", "0x0 0xff direct\n0xfee00000 0xfeefffff msi\n")
     link(root, "sys/class/block/nvme0n1", f"../../devices/pci0000:00/{PORT}/{END}/nvme/nvme0/nvme0n1")
+    link(root, "sys/dev/block/259:2", f"../../devices/pci0000:00/{PORT}/{END}/nvme/nvme0/nvme0n1/nvme0n1p2")
+    link(root, "sys/dev/block/253:0", "../../devices/virtual/block/dm-0")
+    link(root, "sys/class/block/dm-0", "../../devices/virtual/block/dm-0")
+    link(root, "sys/devices/virtual/block/dm-0/slaves/nvme0n1p3", "../../../x/nvme0n1p3")
+    link(root, "sys/class/net/br0", "../../devices/virtual/net/br0")
+    link(root, "sys/devices/virtual/net/br0/lower_eth0", "../eth0")
+    write(
+        root,
+        "proc/self/mountinfo",
+        "21 1 259:2 / / rw - ext4 /dev/root rw\n22 21 0:5 / /proc rw - proc proc rw\n"
+        "23 21 253:0 / /srv/with\\040blank rw - ext4 /dev/mapper/srv rw\n",
+    )
     write(root, "sys/firmware/acpi/tables/DMAR", b"DMAR\0\1")
     write(root, "sys/class/dmi/id/product_name", "ProLiant\n")
     write(root, "sys/class/dmi/id/product_serial", "SECRET1\n")
@@ -134,6 +146,9 @@ def test_what_the_script_writes_is_what_the_folder_says(host: Path, tmp_path: Pa
     assert written.texts["default_route"] == "eth0"
     assert written.texts["cpuinfo"] == "processor : 0\nflags : vmx"
     assert written.texts["mounts"] == "/dev/nvme0n1p2 / ext4 ro 0 0"
+    assert written.texts["mounted"] == "nvme0n1p2\t/\ndm-0\t/srv/with\\040blank"
+    assert written.texts["lower"] == "dm-0\tnvme0n1p3\nbr0\teth0"
+    assert (live.texts["mounted"], live.texts["lower"]) == (written.texts["mounted"], written.texts["lower"])
     assert tar.stat().st_mode & 0o077 == 0
 
 
