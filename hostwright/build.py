@@ -195,7 +195,7 @@ def _glibc(build: Glibc) -> list[str]:
         "mkdir -p /out/lib64",
         "ln -sf ../usr/lib/ld-linux-x86-64.so.2 /out/lib64/ld-linux-x86-64.so.2",
         "sed -i 's|RTLDLIST=.*|RTLDLIST=/usr/lib/ld-linux-x86-64.so.2|' /out/usr/bin/ldd",
-        # C.UTF-8 is built in; nobody needs other locales' sources, this tree's cache and libnss_db's Makefile.
+        # Locales are those of glibc-locales; nobody needs their sources, this tree's cache and libnss_db's Makefile.
         "rm -r /out/usr/share/i18n /out/etc/ld.so.cache /out/var",
     ]
 

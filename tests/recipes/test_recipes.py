@@ -88,6 +88,11 @@ def test_the_version_is_that_of_the_source(name: str) -> None:
     assert value.version in value.source.path.rpartition("/")[2]
 
 
+def test_locales_are_of_the_c_library_that_reads_them() -> None:
+    """Their format is private to each version of it."""
+    assert package.load_recipe("glibc-locales").source == package.load_recipe("glibc").source
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_needs_exist_and_are_named_once(name: str) -> None:
     needs = package.load_recipe(name).needs
