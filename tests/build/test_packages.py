@@ -25,7 +25,7 @@ LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/usr/lib/ld-linux-x86-64.so.2")
 NOT_HARDENED = ("usr/lib/ld-linux-x86-64.so.2",)
 
 # The C library itself, and libraries that call no function of it that FORTIFY knows.
-NOT_FORTIFIED = ("glibc", "libaio", "liburing")
+NOT_FORTIFIED = ("glibc", "inih", "libaio", "liburing")
 
 Builder = Callable[..., store.Built]
 
