@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import cpio, deb, elf, emulator, fetch, mirrors, paths, qemu, store, topologies
+from hostwright import cpio, deb, emulator, fetch, initramfs, mirrors, paths, qemu, topologies
 from hostwright import files as disk
 from hostwright.console import ConsoleError
 from hostwright.errors import UserError
@@ -41,17 +41,17 @@ SCRIPTS = {
     "usr/lib/init.sh": Path(__file__).with_name("groups_init.sh"),
     "usr/sbin/hostwright-capture": paths.ROOTFS / "usr/sbin/hostwright-capture",
 }
-_PROGRAMS = {
-    "bash": ("bash",),
-    "util-linux": ("mount", "dmesg"),
-    "kmod": ("kmod",),
-    "coreutils": ("cat", "dd", "head", "id", "mktemp", "od", "readlink", "rm", "sum", "sync", "tr", "wc"),
-}
-_LIBRARIES = ("glibc", "ncurses", "readline", "util-linux", "kmod", "zlib", "zstd", "xz")
-_LINKS = {
-    "bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib", "init": "usr/lib/init.sh",
-    "usr/bin/sh": "bash", "usr/sbin/modprobe": "../bin/kmod", "usr/bin/modprobe": "kmod",
-}  # fmt: skip
+_SYSTEM = initramfs.Plan(
+    programs={
+        "bash": ("bash",),
+        "util-linux": ("mount", "dmesg"),
+        "kmod": ("kmod",),
+        "coreutils": ("cat", "dd", "head", "id", "mktemp", "od", "readlink", "rm", "sum", "sync", "tr", "wc"),
+    },
+    libraries=("glibc", "ncurses", "readline", "util-linux", "kmod", "zlib", "zstd", "xz"),
+    scripts=SCRIPTS,
+    links={"init": "usr/lib/init.sh", "usr/sbin/modprobe": "../bin/kmod", "usr/bin/modprobe": "kmod"},
+)
 
 
 @dataclass(frozen=True)
@@ -167,49 +167,7 @@ def _booted(machine: Emulated, argv: tuple[str, ...], name: str) -> Iterator[tup
 
 def make_initramfs(kernel: Kernel) -> bytes:
     """An initramfs with what groups_init.sh needs; UserError if a package is not built."""
-    trees = {name: store.read_stamp(name).tree for name in {*_PROGRAMS, *_LIBRARIES}}
-    files = {
-        f"usr/bin/{program}": trees[name] / "usr/bin" / program
-        for name, programs in _PROGRAMS.items()
-        for program in programs
-    }
-    files |= dict(_find_libraries(list(files.values()), [trees[name] for name in _LIBRARIES]))
-    entries = {
-        **{path: cpio.Entry(path, stat.S_IFREG | 0o755, file.read_bytes()) for path, file in files.items()},
-        **{path: cpio.Entry(path, stat.S_IFLNK | 0o777, goal.encode()) for path, goal in _LINKS.items()},
-        **{path: cpio.Entry(path, stat.S_IFREG | 0o755, file.read_bytes()) for path, file in SCRIPTS.items()},
-        **{entry.path: entry for entry in _modules(kernel)},
-    }
-    folders = {str(parent) for path in entries for parent in Path(path).parents} | {
-        "dev",
-        "proc",
-        "sys",
-        "tmp",
-    }
-    made = [cpio.Entry(path, cpio.FOLDER_MODE) for path in sorted(folders - {"."} - entries.keys())]
-    return cpio.write([*made, *(entries[path] for path in sorted(entries))])
-
-
-def _find_libraries(programs: Sequence[Path], trees: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """What the loader needs for these programs, itself too, by its place in the root."""
-    queue = list(programs)
-    seen: set[str] = set()
-    while queue:
-        file = queue.pop()
-        loader = elf.interpreter(file)
-        names = [*elf.needed(file), *([Path(loader).name] if loader else [])]
-        for name in [name for name in names if name not in seen]:
-            seen.add(name)
-            place, library = _find_library(name, trees)
-            yield place, library
-            queue.append(library)
-
-
-def _find_library(name: str, trees: Sequence[Path]) -> tuple[str, Path]:
-    for tree in trees:
-        if (tree / "usr/lib" / name).exists():
-            return f"usr/lib/{name}", (tree / "usr/lib" / name).resolve()
-    raise UserError(f"no package has {name}", "build the host's packages: ./doit host")
+    return initramfs.make(_SYSTEM, _modules(kernel))
 
 
 def _modules(kernel: Kernel) -> Iterator[cpio.Entry]:
