@@ -6,6 +6,7 @@ rootfs/*.j2 + host_values(Machine, ids, kernel release) -> render_text -> text
 import re
 from collections.abc import Mapping
 
+from hostwright import findings
 from hostwright.errors import UserError
 from hostwright.machine import Machine, kernel_words
 
@@ -25,6 +26,7 @@ def host_values(machine: Machine, ids: object, kernel_release: str) -> dict[str,
         "kernel_release": kernel_release,
         "kernel_words": kernel_words,
         "serial_lines": serial_lines(machine),
+        "findings": tuple(findings.load().values()),
     }
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hostwright import paths, render, store
+from hostwright import files, findings, paths, render, store, vm
 from hostwright.errors import UserError
 from hostwright.machine import Machine
 from hostwright.recipe import EPOCH
@@ -63,13 +63,14 @@ def literal_files() -> list[Path]:
 
 
 def rules() -> str:
-    """What else decides how the root file system looks: folders, links, modes, and what is left out."""
+    """What else decides how the root file system looks: folders, links, modes, what is left out, and texts."""
     links = sorted(
         f"{file.relative_to(paths.ROOTFS)} {file.readlink()}"
         for file in paths.ROOTFS.rglob("*")
         if file.is_symlink()
     )
-    return repr((FOLDERS, LINKS, MODES, UNWANTED, UNWANTED_ENDS, NOT_ON_HOST, links))
+    texts = files.digest(findings.FILE), files.digest(Path(vm.__file__))
+    return repr((FOLDERS, LINKS, MODES, UNWANTED, UNWANTED_ENDS, NOT_ON_HOST, links, texts))
 
 
 def is_wanted(path: str) -> bool:
@@ -119,7 +120,9 @@ def _content(file: Path, origin: str, values: dict[str, object]) -> Path | bytes
 
 
 def machine_nodes(machine: Machine) -> Iterator[Node]:
-    """What host.toml brings as files: processor microcode."""
+    """What host.toml brings as files: how its guests are started, processor microcode."""
+    for path, text in vm.render_host(machine):
+        yield Node(path, 0o644, "host.toml [[guest]]", text.encode())
     if machine.kernel.microcode:
         yield Node("boot/microcode.img", 0o644, "host.toml [kernel] microcode", machine.kernel.microcode)
 

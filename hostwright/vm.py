@@ -2,16 +2,19 @@
 
     Guest + accelerator --plan_install--> the guest's machine with the medium in its drive
                         --plan_boot-----> the same machine from its own disk, for the check after the install
-                        --plan_launch---> the same with the host's devices, for `guest start` and by hand
+                        --plan_launch---> the same with the host's devices, by hand
+                    --plan_host-----> the same in its places on the host, for `guest start`
+    Machine --render_host--> what `guest` on the host reads
 
 Every device has its own root port at a fixed address, also those that come later: buses keep their numbers, and so the
 network card keeps its name whatever is added. qemu-system-x86_64(1), systemd.net-naming-scheme(7).
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hostwright.machine import Guest
+from hostwright.machine import Guest, Machine
 from hostwright.qemu import Accelerator
 
 FOLDER = "/output"
@@ -33,6 +36,20 @@ VNC_PASSWORD = "vnc-password"
 DISK_SLOT, NET_SLOT, RNG_SLOT, FIRST_PASSED_SLOT = 2, 3, 4, 5
 # Ports for as many devices at least: one can be added later without a bus getting another number.
 _SPARE_PORTS = 4
+
+# Where the host has what `guest` runs; the folders get the guest's name.
+HOST_QEMU = "/usr/bin/qemu-system-x86_64"
+HOST_BRIDGE_HELPER = "/usr/libexec/qemu-bridge-helper"
+HOST_FIRMWARE = "/usr/share/OVMF"
+HOST_FOLDER = "/var/lib/hostwright/guests"
+HOST_RUN_FOLDER = "/run/hostwright/guests"
+HOST_SETTINGS = "etc/hostwright/guests"
+HOST_PROBE = "etc/hostwright/kvm-probe.args"
+HOST_KERNEL = "/boot/vmlinuz"
+PROBE_MEMORY_MIB = 256
+# Of the guest that host.toml names first; each further one has the next.
+FIRST_VNC_PORT = 5900
+FIRST_SSH_PORT = 2201
 
 # A reset ends QEMU: whoever started it looks at what the guest said last.
 _NO_REBOOT = ("-no-reboot",)
@@ -135,6 +152,99 @@ def plan_launch(guest: Guest, folder: str) -> tuple[str, ...]:
     return tuple(word.replace(SOCKETS, folder).replace(FOLDER, folder) for word in argv)
 
 
+def plan_host(machine: Machine, guest: Guest, accelerator: Accelerator) -> tuple[str, ...]:
+    """The guest with its passed devices in its places on the host, in the background.
+
+    The monitor is a pair of FIFOs: a shell can write to it. A terminal on the pseudo terminal sees the console, which
+    is also written to a file.
+    """
+    index = machine.guests.index(guest)
+    argv = (
+        *_plan_board(guest, accelerator),
+        "-daemonize", "-pidfile", f"{SOCKETS}/pid",
+        "-chardev", f"pipe,id=monitor,path={SOCKETS}/monitor",
+        "-mon", "chardev=monitor,mode=control",
+        "-vnc", f"127.0.0.1:{index},share=force-shared",
+        *_plan_disk("cache=none"),
+        *_plan_net(guest, f",hostfwd=tcp:127.0.0.1:{FIRST_SSH_PORT + index}-:22", _bridge(machine)),
+        "-chardev", f"pty,id=console,path={SOCKETS}/console,logfile={FOLDER}/{CONSOLE_LOG}",
+        "-serial", "chardev:console",
+        *(word for option in plan_passed(guest) for word in ("-device", option)),
+    )  # fmt: skip
+    return _place(argv, {
+        argv[0]: HOST_QEMU,
+        f"{FOLDER}/{CODE}": f"{HOST_FIRMWARE}/{CODE}",
+        f"{FOLDER}/": f"{HOST_FOLDER}/{guest.name}/",
+        f"{SOCKETS}/": f"{HOST_RUN_FOLDER}/{guest.name}/",
+    })  # fmt: skip
+
+
+def plan_kvm_probe() -> tuple[str, ...]:
+    """The host's own kernel without a root, under KVM and the guests' firmware: it panics, and that ends QEMU.
+
+    A smaller guest would not do: para-virtual KVM runs a few instructions well and then hangs a whole kernel.
+    """
+    return (
+        HOST_QEMU,
+        "-nodefaults", "-no-user-config",
+        "-M", "q35",
+        *_plan_processor(Accelerator.KVM, 1),
+        "-m", f"{PROBE_MEMORY_MIB}M",
+        "-monitor", "none", "-display", "none",
+        *_NO_REBOOT,
+        "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={HOST_FIRMWARE}/{CODE}",
+        "-drive", f"if=pflash,unit=1,format=raw,snapshot=on,file={HOST_FIRMWARE}/{VARS}",
+        "-kernel", HOST_KERNEL,
+        "-append", "console=ttyS0 panic=-1",
+        "-serial", "stdio",
+    )  # fmt: skip
+
+
+def render_host(machine: Machine) -> Iterator[tuple[str, str]]:
+    """Paths below / and texts of what `guest` on the host reads: one argument, or one key and its value, a line."""
+    for guest in machine.guests:
+        folder = f"{HOST_SETTINGS}/{guest.name}"
+        yield f"{folder}/settings", _render_settings(machine, guest)
+        for accelerator in Accelerator:
+            yield f"{folder}/{accelerator.value}.args", _lines(plan_host(machine, guest, accelerator))
+    if machine.guests:
+        yield HOST_PROBE, _lines(plan_kvm_probe())
+
+
+def _render_settings(machine: Machine, guest: Guest) -> str:
+    index = machine.guests.index(guest)
+    bridge = _bridge(machine)
+    known = {device.address: device for device in machine.devices}
+    devices = [known[address] for address in guest.devices]
+    return _lines((
+        "# Written from host.toml ([[guest]]): a key and its value a line.",
+        f"memory_mib {guest.memory_mib}",
+        f"vcpus {guest.vcpus}",
+        f"disk_gib {guest.disk_gib}",
+        f"mac {guest.mac}",
+        f"autostart {'yes' if guest.autostart else 'no'}",
+        f"vnc {FIRST_VNC_PORT + index}",
+        f"bridge {bridge}" if bridge else f"ssh {FIRST_SSH_PORT + index}",
+        *(f"device {device.address} {device.id or '-'} {device.label}" for device in devices),
+    ))  # fmt: skip
+
+
+def _bridge(machine: Machine) -> str | None:
+    """The bridge that guests are on, where the host has one; QEMU's own network, with NAT and DHCP, where not."""
+    network = machine.network
+    return network.bridge if network.nic or network.address else None
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "\n".join(lines) + "\n"
+
+
+def _place(argv: Sequence[str], places: Mapping[str, str]) -> tuple[str, ...]:
+    """`argv` with each of `places` named by where it really is; what was put in is not looked at again."""
+    known = re.compile("|".join(map(re.escape, places)))
+    return tuple(known.sub(lambda found: places[found.group()], word) for word in argv)
+
+
 def plan_passed(guest: Guest) -> tuple[str, ...]:
     """The -device options that hand the host's devices over, each on its own port."""
     return tuple(
@@ -144,17 +254,12 @@ def plan_passed(guest: Guest) -> tuple[str, ...]:
 
 
 def _plan_board(guest: Guest, accelerator: Accelerator) -> tuple[str, ...]:
-    is_kvm = accelerator is Accelerator.KVM
-    # One thread: see qemu.py on what the translator does with more.
-    thread = "" if is_kvm else ",thread=single"
     return (
         "qemu-system-x86_64",
         "-nodefaults", "-no-user-config",
         "-name", guest.name,
         "-M", "q35",
-        "-accel", f"{accelerator.value}{thread}",
-        "-cpu", "host,host-phys-bits=on" if is_kvm else "max,la57=off,vmx=off,svm=off",
-        "-smp", str(guest.vcpus) if is_kvm else "1",
+        *_plan_processor(accelerator, guest.vcpus),
         "-m", f"{guest.memory_mib}M",
         "-rtc", "base=utc",
         "-monitor", "none", "-display", "none",
@@ -165,6 +270,13 @@ def _plan_board(guest: Guest, accelerator: Accelerator) -> tuple[str, ...]:
         *(word for slot in slots(guest) for word in ("-device", _port(slot))),
         "-device", f"virtio-rng-pci,bus=port{RNG_SLOT},addr=00.0",
     )  # fmt: skip
+
+
+def _plan_processor(accelerator: Accelerator, vcpus: int) -> tuple[str, ...]:
+    if accelerator is Accelerator.KVM:
+        return ("-accel", "kvm", "-cpu", "host,host-phys-bits=on", "-smp", str(vcpus))
+    # One thread: see qemu.py on what the translator does with more.
+    return ("-accel", "tcg,thread=single", "-cpu", "max,la57=off,vmx=off,svm=off", "-smp", "1")
 
 
 def _port(slot: int) -> str:
@@ -193,9 +305,10 @@ def _plan_disk(how: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _plan_net(guest: Guest, more: str) -> tuple[str, ...]:
+def _plan_net(guest: Guest, more: str, bridge: str | None = None) -> tuple[str, ...]:
+    way = f"bridge,id=net,br={bridge},helper={HOST_BRIDGE_HELPER}" if bridge else f"user,id=net{more}"
     return (
-        "-netdev", f"user,id=net{more}",
+        "-netdev", way,
         # Without a ROM: the firmware has nothing to start from the network.
         "-device", f"virtio-net-pci,bus=port{NET_SLOT},addr=00.0,netdev=net,mac={guest.mac},romfile=",
     )  # fmt: skip

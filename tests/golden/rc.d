@@ -1,8 +1,11 @@
+rc0.d/S20guests -> ../init.d/guests
 rc0.d/S60sendsignals -> ../init.d/sendsignals
 rc0.d/S70mountfs -> ../init.d/mountfs
 rc0.d/S90localnet -> ../init.d/localnet
 rc0.d/S99halt -> ../init.d/halt
+rc3.d/S95guests -> ../init.d/guests
 rc3.d/S99hostwright -> ../init.d/hostwright
+rc6.d/S20guests -> ../init.d/guests
 rc6.d/S60sendsignals -> ../init.d/sendsignals
 rc6.d/S70mountfs -> ../init.d/mountfs
 rc6.d/S90localnet -> ../init.d/localnet

@@ -22,6 +22,52 @@ def test_the_argv_of_a_guest_is_the_reviewed_one() -> None:
     assert lines(vm.plan_launch(GUEST, "/var/lib/hostwright/guests/debian")) == GOLDEN.read_text()
 
 
+HOSTS = {"lab": paths.TREE / "host.toml", "proliant": paths.TREE / "hosts/proliant-t10.toml"}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_what_the_host_gets_is_the_reviewed_text(name: str) -> None:
+    text = ""
+    for path, content in vm.render_host(load(HOSTS[name])):
+        text += f"# {path}\n{lines(tuple(content.splitlines())) if path.endswith('.args') else content}\n"
+    assert text == (paths.GOLDEN / f"host-guest-{name}").read_text()
+
+
+def test_the_host_starts_the_machine_of_the_install() -> None:
+    machine = load(HOSTS["lab"])
+    host = vm.plan_host(machine, GUEST, Accelerator.KVM)
+    launch = vm.plan_launch(GUEST, "/g")
+    assert [word for word in host if "addr=" in word] == [word for word in launch if "addr=" in word]
+    assert not [word for word in host if vm.FOLDER in word]
+    assert host[host.index("-pidfile") + 1] == "/run/hostwright/guests/debian/pid"
+
+
+def test_each_guest_of_a_host_has_its_own_places() -> None:
+    machine = load(HOSTS["lab"])
+    twin = replace(GUEST, name="twin", devices=())
+    network = replace(machine.network, nic=None, address=None)
+    both = replace(machine, guests=(GUEST, twin), network=network)
+    plans = [vm.plan_host(both, guest, Accelerator.KVM) for guest in both.guests]
+    shared = ("OVMF_CODE", "addr=", "mode=control", "chardev:")
+    own = [
+        {word for word in plan if "=" in word and not any(part in word for part in shared)} for plan in plans
+    ]
+    assert {word.partition(",")[0] for word in own[0] & own[1]} == {"host", "base=utc"}
+    assert plans[1][plans[1].index("-vnc") + 1] == "127.0.0.1:1,share=force-shared"
+    assert "user,id=net,hostfwd=tcp:127.0.0.1:2202-:22" in plans[1]
+
+
+def test_a_guest_is_on_the_bridge_that_the_host_has() -> None:
+    machine = load(HOSTS["proliant"])
+    guest = machine.guests[0]
+    nets = {}
+    for nic, address in (("eno1", None), (None, "10.0.0.1/24"), (None, None)):
+        made = replace(machine, network=replace(machine.network, nic=nic, address=address))
+        argv = vm.plan_host(made, guest, Accelerator.KVM)
+        nets[nic, address] = argv[argv.index("-netdev") + 1].partition(",")[0]
+    assert list(nets.values()) == ["bridge", "bridge", "user"]
+
+
 @pytest.mark.parametrize("accelerator", list(Accelerator))
 def test_places_are_the_same_at_install_and_ever_after(accelerator: Accelerator) -> None:
     plans = (
