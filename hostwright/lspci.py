@@ -13,7 +13,8 @@ from hostwright.errors import UserError
 from hostwright.inventory import HINT, Bar, Capture, PciFunction, fill_parents, sort_key, with_missing
 from hostwright.pci import Kind
 
-_ADDRESS = r"((?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7])"
+# With -P and -PP the bridges above stand before it.
+_ADDRESS = r"(?:[0-9a-f:./]+/)?((?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7])"
 _ID = r"([0-9a-f]{4}:[0-9a-f]{4})"
 _END = r"(?: \(rev ([0-9a-f]{2})\))?(?: \(prog-if ([0-9a-f]{2}).*\))?\s*$"
 # "00:02.0 VGA compatible controller [0300]: Vendor Device [1234:1111] (rev 02) (prog-if 00 [VGA controller])"

@@ -405,6 +405,14 @@ def test_decoded_text_without_a_hexdump() -> None:
     assert not described[PORT].multifunction
 
 
+def test_addresses_with_the_bridges_before_them() -> None:
+    """lspci -P and -PP."""
+    text = DECODED.replace("\n01:00.", "\n00:01.0/01:00.")
+    assert text.count("00:01.0/") == 2
+    found = lspci.read(text, "machine.txt")
+    assert found.functions == lspci.read(DECODED, "machine.txt").functions
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
