@@ -19,6 +19,11 @@ def task_sources() -> Iterator[Task]:
     yield from steps.sources(guests.sources())
 
 
+def task_passthrough() -> Task:
+    """refuse what host.toml passes through and the capture that it names forbids"""
+    return steps.passthrough()
+
+
 def task_buildroot() -> Task:
     """unpack the pinned compilers and tools"""
     return steps.buildroot()
@@ -77,6 +82,11 @@ def task_guest_fast() -> Iterator[Task]:
 def task_groups() -> Task:
     """show the IOMMU groups of this or a captured machine, now and under each ACS override"""
     return devices.groups()
+
+
+def task_doctor() -> Task:
+    """say what of this or a captured machine can be passed through, and what stands in the way"""
+    return devices.doctor()
 
 
 def task_prove_groups() -> Task:

@@ -5,7 +5,7 @@
 Pure. A source that lacks what the kernel's rules ask for gets no prediction: `Machine.obstacles` says why.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -120,7 +120,10 @@ def _depth(function: PciFunction, known: Mapping[str, PciFunction]) -> int:
 
 
 def _find_rcba(bridge: PciFunction | None) -> bool | None:
-    register = registers.read(bridge.config, _RCBA, 4) if bridge else None
+    """None for a configuration space that was made from text, too: its vendor id is 0."""
+    if not bridge or not registers.read(bridge.config, 0, 2):
+        return None
+    register = registers.read(bridge.config, _RCBA, 4)
     return None if register is None else bool(register & 1)
 
 
@@ -335,20 +338,30 @@ def is_freed(machine: Machine, device: str, words: Sequence[str], setting: Setti
     return not any(_strangers(machine, device, iommu.predict(machine.functions, words, setting)))
 
 
-def find_smallest(machine: Machine, device: str, setting: Setting) -> tuple[str, ...] | None:
-    """The fewest words that free a device: ids before kinds; none where it is free, None where nothing does."""
-    if is_freed(machine, device, (), setting):
+def find_smallest(
+    machine: Machine, device: str, setting: Setting, suits: Callable[[frozenset[str]], bool] | None = None
+) -> tuple[str, ...] | None:
+    """The fewest words that free a device: ids before kinds; none where it is free, None where nothing does.
+
+    `suits` says of a group whether the device is free in it; by default there are no strangers.
+    """
+
+    def is_free(words: Sequence[str]) -> bool:
+        if suits is None:
+            return is_freed(machine, device, words, setting)
+        return suits(iommu.predict(machine.functions, words, setting).group_of(device))
+
+    if is_free(()):
         return ()
     ids = sorted(
         {f"id:{one.id}" for one in _blockers(machine, device, setting) if not iommu.find_obstacle(one)}
     )
-    if not ids or not is_freed(machine, device, ids[: iommu.MAX_IDS], setting):
-        kinds = (("downstream",), ("multifunction",), BOTH)
-        return next((words for words in kinds if is_freed(machine, device, words, setting)), None)
+    if not ids or not is_free(ids[: iommu.MAX_IDS]):
+        return next((words for words in (("downstream",), ("multifunction",), BOTH) if is_free(words)), None)
     # Words only ever part groups: what can be left out one by one leaves a smallest set.
     for id in list(ids):
         fewer = [one for one in ids if one != id]
-        if is_freed(machine, device, fewer, setting):
+        if is_free(fewer):
             ids = fewer
     return tuple(ids)
 

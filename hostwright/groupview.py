@@ -43,7 +43,7 @@ def render_text(report: Report) -> str:
     parts += [_list("no prediction is made, since", report.machine.obstacles)]
     parts += [_list("notes:", (*report.notes, *report.differs))]
     if report.advice:
-        parts.append(_advice(report.advice))
+        parts.append(render_advice(report.advice))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -101,7 +101,8 @@ def _leaf(one: Function, known: PciFunction, column: Column) -> str:
     return f"{one.address} {name_class(known)}: group {group}, {column.labels[one.address].value}"
 
 
-def _advice(advice: Advice) -> str:
+def render_advice(advice: Advice) -> str:
+    """What frees a device, in the order in which to try."""
     if advice.is_free:
         return f"{advice.device} is free: no override is needed"
     lines = [f"{advice.device} would take along: {' '.join(advice.companions)}", "to free it, in this order:"]

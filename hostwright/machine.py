@@ -107,7 +107,10 @@ class Guest:
 
 @dataclass(frozen=True)
 class Machine:
-    """All that host.toml says. `memory_mib` is the memory of the host, None when it is not stated."""
+    """All that host.toml says. `memory_mib` is the memory of the host, None when it is not stated.
+
+    `capture` is what hostwright-capture wrote on the machine: what is passed through is checked against it.
+    """
 
     name: str
     hostname: str
@@ -120,6 +123,7 @@ class Machine:
     disk: Disk
     guests: tuple[Guest, ...]
     memory_mib: int | None
+    capture: Path | None = None
 
 
 def load(path: Path) -> Machine:
@@ -130,7 +134,7 @@ def load(path: Path) -> Machine:
         machine: Machine = SCHEMA(raw)
         for rule in _RULES:
             rule(machine)
-        return _find_scripts(_find_microcode(machine, path.parent), path.parent)
+        return _find_capture(_find_scripts(_find_microcode(machine, path.parent), path.parent), path.parent)
     except BadValueError as error:
         raise explain(path, content, error) from None
 
@@ -138,12 +142,13 @@ def load(path: Path) -> Machine:
 def fingerprint(machine: Machine) -> str:
     """All that the host's image depends on, as text: equal for equal machines wherever their files lie.
 
-    How a guest is installed is none of it.
+    How a guest is installed is none of it, nor is what the machine was checked against.
     """
     microcode = machine.kernel.microcode
     digest = hashlib.sha256(microcode.read_bytes()).hexdigest() if microcode else ""
     guests = tuple(replace(guest, install=_ANY_INSTALL) for guest in machine.guests)
-    return repr(replace(machine, guests=guests, kernel=replace(machine.kernel, microcode=None))) + digest
+    kernel = replace(machine.kernel, microcode=None)
+    return repr(replace(machine, guests=guests, kernel=kernel, capture=None)) + digest
 
 
 def kernel_words(machine: Machine, passthrough: bool) -> tuple[str, ...]:
@@ -275,6 +280,21 @@ def _find_microcode(machine: Machine, folder: Path) -> Machine:
     return replace(machine, kernel=replace(machine.kernel, microcode=path))
 
 
+def _find_capture(machine: Machine, folder: Path) -> Machine:
+    """`machine` with the path of its capture taken from `folder`, where there has to be such a file."""
+    if machine.capture is None:
+        return machine
+    path = folder / machine.capture
+    hint = "give a path relative to this file; hostwright-capture writes one on the machine"
+    try:
+        is_there = path.is_file()
+    except OSError as error:
+        raise BadValueError(f"cannot be read: {error.strerror}", hint, ("capture",)) from None
+    if not is_there:
+        raise BadValueError(f"there is no file {path}", hint, ("capture",))
+    return replace(machine, capture=path)
+
+
 def _find_scripts(machine: Machine, folder: Path) -> Machine:
     """`machine` with the paths of its guests' late commands taken from `folder`, where each has to be a file."""
     guests = tuple(_find_guest_scripts(guest, index, folder) for index, guest in enumerate(machine.guests))
@@ -316,7 +336,7 @@ _KERNEL = Section(
             sequence(values.option, values.option_name), 'options = ["CONFIG_IGB=m"]', default=[]
         ),
         "modules": Field(sequence(values.module, values.module_name), 'modules = ["igb"]', default=[]),
-        "microcode": Field(values.microcode, 'microcode = "intel-ucode.img"'),
+        "microcode": Field(values.file_path, 'microcode = "intel-ucode.img"'),
     },
 )
 _ACCESS = Section(
@@ -379,6 +399,7 @@ SCHEMA = Section(
         "hostname": Field(values.hostname, 'hostname = "lab.example.org"'),
         "timezone": Field(values.timezone, 'timezone = "Europe/Berlin"', default="UTC"),
         "memory_mib": Field(integer(1024, 1 << 26), "memory_mib = 65536"),
+        "capture": Field(values.file_path, 'capture = "machine.tar"'),
         "iommu": Field(_IOMMU, "a header [iommu] in single brackets", default={}),
         "device": Field(
             sections(_DEVICE), "a header [[device]] in double brackets", default=[], into="devices"

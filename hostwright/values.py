@@ -175,7 +175,7 @@ def module_name(entry: str) -> str:
     return entry.partition(" ")[0].replace("-", "_")
 
 
-def microcode(raw: object) -> Path:
+def file_path(raw: object) -> Path:
     return Path(line(raw))
 
 

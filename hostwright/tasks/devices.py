@@ -1,6 +1,7 @@
 """What a machine can pass through: the groups of a capture, and the proof that predictions hold.
 
 Options are doit's variables: `./doit groups capture=FILE override=downstream device=0000:82:00.0 json=yes`,
+`./doit doctor capture=FILE device=0000:82:00.0 json=yes`,
 `./doit prove-groups n=100 seed=1`.
 """
 
@@ -9,12 +10,13 @@ from pathlib import Path
 
 from doit import get_var
 
-from hostwright import files, paths
+from hostwright import files, package, paths
 from hostwright.errors import UserError
 from hostwright.tasks import report
 from hostwright.tasks.define import Task, step
 
 FOLDER = paths.DIST / "groups"
+DOCTOR_FOLDER = paths.DIST / "doctor"
 PROOF_FOLDER = paths.DIST / "proof-groups"
 
 
@@ -25,6 +27,11 @@ def groups() -> Task:
         always=True,
         counted=False,
     )
+
+
+def doctor() -> Task:
+    doc = "say what of a machine can be passed through, and what stands in the way"
+    return step(doc, _doctor, always=True, counted=False)
 
 
 def prove_groups() -> Task:
@@ -56,6 +63,28 @@ def _groups() -> None:
     files.write(FOLDER / "groups.svg", groupview.render_svg(found))
     sys.stdout.write(document if _flag("json") else text)
     report.board().say(f"text, JSON and a drawing are in {FOLDER}")
+
+
+def _doctor() -> None:
+    from hostwright import capture, doctorview, iommu
+    from hostwright import doctor as rules
+
+    source = str(get_var("capture", ""))
+    setting = iommu.Setting(_host_series(), str(get_var("config_acs", "")))
+    found = capture.load(Path(source) if source else None)
+    diagnosis = rules.examine(found, setting, str(get_var("device", "")))
+    text, document = doctorview.render_text(diagnosis), doctorview.render_json(diagnosis)
+    files.write(DOCTOR_FOLDER / "doctor.txt", text)
+    files.write(DOCTOR_FOLDER / "doctor.json", document)
+    sys.stdout.write(document if _flag("json") else text)
+    report.board().say(f"text and JSON are in {DOCTOR_FOLDER}")
+
+
+def _host_series() -> str:
+    """The series with known rules that the host's own kernel is of."""
+    from hostwright import groups as rules
+
+    return rules.find_series(package.load_recipe("linux").version)
 
 
 def _prove_groups() -> None:

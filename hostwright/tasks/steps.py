@@ -59,6 +59,12 @@ _PROOF_ROOMS = [
     paths.TREE / "hostwright" / f"{room}.py"
     for room in ("lab", "pci", "quirks", "iommu", "qemu", "emulator", "console", "judge", "proof", "report")
 ]
+# A verdict too.
+_DOCTOR_ROOMS = [
+    *(paths.TREE / "hostwright" / f"{room}.py" for room in ("doctor", "refusal", "acpi", "mmio", "hostuse")),
+    *(paths.TREE / "hostwright" / f"{room}.py" for room in ("capture", "lspci", "groups", "iommu", "quirks")),
+    paths.TREE / "hostwright" / "findings.toml",
+]
 
 
 @cache
@@ -132,6 +138,24 @@ def _source_files(recipe: Recipe) -> list[fetch.Pinned]:
     ]
 
 
+def passthrough() -> Task:
+    def act() -> None:
+        from hostwright import groups, refusal
+
+        series = groups.find_series(package.load_recipe("linux").version)
+        for line in refusal.check(machine_file(), series):
+            report.board().say(f"warning: {line}")
+
+    capture = machine().capture
+    return step(
+        "check what host.toml passes through against the capture that it names",
+        act if capture else None,
+        reads=[machine_file(), capture, *_DOCTOR_ROOMS] if capture else [],
+        value=package.load_recipe("linux").version,
+        counted=False,
+    )
+
+
 def buildroot() -> Task:
     def act() -> None:
         pins = root.load_lock()
@@ -143,7 +167,8 @@ def buildroot() -> Task:
         act,
         reads=[paths.LOCK],
         writes=[BUILDROOT_STAMP],
-        after=["sources:buildroot"],
+        # Every build reads the stamp, so that nothing is built for a machine that cannot be served.
+        after=["passthrough", "sources:buildroot"],
         holds=[lambda: root.root(root.load_lock()).exists()],
     )
 

@@ -165,9 +165,13 @@ def test_unknown_bridge_is_an_obstacle() -> None:
 def test_chipset_register_that_no_capture_has_is_noted() -> None:
     port = function("0000:00:1c.0", Kind.ROOT_PORT, id="8086:1c10", secondary=1)
     assert "taken as so" in made(port).notes[0]
-    lpc = replace(function("0000:00:1f.0", Kind.CONVENTIONAL), config=bytes(0xF0) + b"\1\0\0\0" + bytes(12))
-    assert made(port, lpc).notes == ()
-    assert made(port, lpc).platform.has_rcba is True
+    lpc = function("0000:00:1f.0", Kind.CONVENTIONAL)
+    real = replace(lpc, config=b"\x86\x80" + bytes(0xEE) + b"\1\0\0\0" + bytes(12))
+    assert made(port, real).notes == ()
+    assert made(port, real).platform.has_rcba is True
+    # What was made from lspci's text has a zero there, which says nothing.
+    assert made(port, lpc).platform.has_rcba is None
+    assert "taken as so" in made(port, lpc).notes[0]
 
 
 # Advice.

@@ -1,0 +1,133 @@
+"""What the host itself has of each PCI function: file systems, the default route, the console. Pure.
+
+Whatever hangs on a function has the function's address in its path in sysfs; what is made of other things (a mapped
+disk, an array, a bridge, a bond) is followed down to them.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from hostwright.capture import ADDRESS
+from hostwright.inventory import Capture, PciFunction
+
+# Names that drivers of the firmware's framebuffer give their range in /proc/iomem.
+_FRAMEBUFFERS = ("efifb", "BOOTFB", "vesafb", "simplefb", "simple-framebuffer", "simpledrm")
+_SERIAL = re.compile(r"\bconsole=(?:ttyS|ttyUSB|ttyAMA|hvc)\w*")
+_RANGE = re.compile(r"\s*([0-9a-f]+)-([0-9a-f]+) : (.*)")
+DISPLAY = 0x03
+
+
+@dataclass(frozen=True)
+class Use:
+    """Why the host needs a function: the finding that says so, and what is there."""
+
+    rule: str
+    what: str
+
+
+def find_uses(capture: Capture, console_words: str = "") -> Mapping[str, tuple[Use, ...]]:
+    """By address. `console_words` are console= words that the host will have besides those of the capture."""
+    found: dict[str, dict[Use, None]] = {}
+    for source in (_find_mounts(capture), _find_routes(capture), _find_consoles(capture, console_words)):
+        for address, use in source:
+            found.setdefault(address, {})[use] = None
+    return {address: tuple(uses) for address, uses in found.items()}
+
+
+def find_gaps(capture: Capture) -> Mapping[int, str]:
+    """Why it is not known whether the host needs functions of a base class (PCI code), for those where it is not."""
+    gaps: dict[int, str] = {}
+    if not any(use.rule == "holds-root" for _, use in _find_mounts(capture)):
+        gaps |= dict.fromkeys((0x01, 0x0C), "the disk of the root file system is not in the capture")
+    if not capture.classes.get("net"):
+        gaps[0x02] = "the network interfaces are not in the capture"
+    if not capture.cmdline:
+        gaps[DISPLAY] = "the console is not in the capture"
+    return gaps
+
+
+def has_serial_console(words: str) -> bool:
+    """Whether a kernel with these words has a console that needs no display."""
+    return _SERIAL.search(words) is not None
+
+
+# File systems.
+
+
+def _find_mounts(capture: Capture) -> Iterator[tuple[str, Use]]:
+    for name, point in _mounted(capture):
+        rule = "holds-root" if point == "/" else "holds-mount"
+        for address in _find_owners(name, "block", capture):
+            yield address, Use(rule, f"{point} on {name}")
+
+
+def _mounted(capture: Capture) -> Iterator[tuple[str, str]]:
+    """Names of block devices, and where they are mounted."""
+    for line in capture.texts.get("mounted", "").splitlines():
+        name, _, point = line.partition("\t")
+        yield name, point
+    for line in capture.texts.get("mounts", "").splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0].startswith("/dev/"):
+            yield words[0].removeprefix("/dev/"), words[1]
+    for line in capture.texts.get("swaps", "").splitlines():
+        word = line.partition(" ")[0].partition("\t")[0]
+        if word.startswith("/dev/"):
+            yield word.removeprefix("/dev/"), "swap"
+
+
+def _find_owners(name: str, kind: str, capture: Capture) -> Iterator[str]:
+    """The functions that a disk or an interface hangs on, followed down through what it is made of."""
+    lower: dict[str, list[str]] = {}
+    for line in capture.texts.get("lower", "").splitlines():
+        upper, _, below = line.partition("\t")
+        lower.setdefault(upper, []).append(below)
+    left, seen = [name], {name}
+    while left:
+        one = left.pop()
+        path = capture.classes.get(kind, {}).get(one, "")
+        yield from (part for part in path.split("/") if ADDRESS.fullmatch(part))
+        left += (below for below in lower.get(one, ()) if below not in seen)
+        seen.update(lower.get(one, ()))
+
+
+# The network.
+
+
+def _find_routes(capture: Capture) -> Iterator[tuple[str, Use]]:
+    for interface in dict.fromkeys(capture.texts.get("default_route", "").split()):
+        for address in _find_owners(interface, "net", capture):
+            yield address, Use("holds-default-route", interface)
+
+
+# The console.
+
+
+def _find_consoles(capture: Capture, words: str) -> Iterator[tuple[str, Use]]:
+    """Where the host shows its console, unless it has a serial one."""
+    if not capture.cmdline or has_serial_console(f"{capture.cmdline} {words}"):
+        return
+    graphics = {name for name in capture.classes.get("graphics", {}) if re.fullmatch(r"fb\d+", name)}
+    owners = list(_find_owners("fb0", "graphics", capture))
+    for address in owners:
+        yield address, Use("holds-console", "fb0")
+    for function in capture.functions:
+        if owners or function.class_code >> 16 != DISPLAY:
+            continue
+        if name := find_framebuffer(function, capture):
+            yield function.address, Use("holds-console", name)
+        elif function.is_boot_vga and not graphics:
+            yield function.address, Use("holds-console", "VGA text")
+
+
+def find_framebuffer(function: PciFunction, capture: Capture) -> str:
+    """The name of the firmware's framebuffer in a BAR of the function; empty where there is none, or it is hidden."""
+    for line in capture.texts.get("iomem", "").splitlines():
+        match = _RANGE.fullmatch(line)
+        if not match or match[3] not in _FRAMEBUFFERS:
+            continue
+        start, end = int(match[1], 16), int(match[2], 16)
+        if any(bar.is_memory and bar.start <= start < end < bar.start + bar.size for bar in function.bars):
+            return match[3]
+    return ""

@@ -1,0 +1,62 @@
+"""Whether the BARs of a device fit into the 64-bit window that a guest's firmware opens for PCI.
+
+edk2 2025.02, OvmfPkg/Library/PlatformInitLib/MemDetect.c: PlatformAddressWidthFromCpuid(), PlatformDynamicMmioWindow(),
+PlatformGetFirstNonAddress(). All sizes in bytes. A guest sees the address bits of its host (-cpu host).
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hostwright.inventory import Bar
+
+# PcdPciMmio64Size of OvmfPkgX64.dsc, and what X-PciMmio64Mb may ask for.
+CLASSIC_WINDOW, LARGEST_ASKED = 32 << 30, 16 << 40
+# OVMF uses no more address bits than these: with page tables of four levels, and without pages of 1 GiB.
+_MOST_BITS, _MOST_BITS_WITHOUT_1G = 46, 40
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Window:
+    """`default`: what a guest has when nobody asks for more; `largest`: what its address width has room for."""
+
+    default: int
+    largest: int
+
+
+def find_window(cpuinfo: str) -> Window | None:
+    """The window on a machine with this processor; None where its address width is not known."""
+    match = re.search(r"^address sizes\s*: (\d{1,3}) bits physical", cpuinfo, re.MULTILINE)
+    if not match:
+        return None
+    has_1g = re.search(r"^flags\s*:.*\bpdpe1gb\b", cpuinfo, re.MULTILINE) is not None
+    bits = min(int(match[1]), _MOST_BITS if has_1g else _MOST_BITS_WITHOUT_1G)
+    # Aligned to its own size, above the guest's memory: the upper half at most.
+    largest = min(1 << max(bits - 1, 32), LARGEST_ASKED)
+    return Window(min(max(CLASSIC_WINDOW, 1 << max(bits - 3, 0)), largest), largest)
+
+
+def measure(devices: Iterable[Sequence[Bar]]) -> int:
+    """The room that the 64-bit BARs of these devices take, each behind a port of its own.
+
+    A port's window is aligned to the largest BAR behind it.
+    """
+    place = 0
+    for bars in sorted((_wide(bars) for bars in devices), key=lambda sizes: -max(sizes, default=0)):
+        if bars:
+            place = -(-place // max(bars)) * max(bars) + -(-sum(bars) // _MIB) * _MIB
+    return place
+
+
+def _wide(bars: Sequence[Bar]) -> list[int]:
+    return [1 << (bar.size - 1).bit_length() for bar in bars if bar.is_memory and bar.is_64bit and bar.size]
+
+
+def name_size(size: int) -> str:
+    """In the largest unit that leaves a whole number or three digits."""
+    for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if size >= 1 << shift:
+            number = f"{size / (1 << shift):.2f}".rstrip("0").rstrip(".")
+            return f"{number} {unit}"
+    return f"{size} bytes"

@@ -1,0 +1,583 @@
+"""Verdicts on what can be passed through: every rule has a machine that it applies to, and one that it does not."""
+
+import json
+import re
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hostwright import acpi, capture, doctor, doctorview, findings, hostuse, lspci, machine, mmio, paths
+from hostwright.doctor import Answer, Verdict
+from hostwright.errors import UserError
+from hostwright.findings import Severity
+from hostwright.inventory import Bar, Capture, PciFunction, ReservedRegion, fill_parents
+from hostwright.iommu import Setting
+from hostwright.pci import Kind
+from tests.fakes.computer import (
+    BAD_PORT,
+    BOARD,
+    CARD,
+    CPUINFO,
+    DRIVE,
+    FUNCTIONS,
+    GIB,
+    GOOD_PORT,
+    ISA,
+    MIB,
+    NIC,
+    SATA,
+    SMBUS,
+    SOUND,
+    TWIN,
+    WORSE_PORT,
+    bar,
+    build,
+    change,
+    dmar,
+    function,
+    in_groups,
+    ivmd,
+    ivrs,
+    rmrr,
+    scope,
+    with_texts,
+)
+
+GOLDEN = paths.GOLDEN / "groups" / "t1-to-t10.tar.xz"
+SETTING = Setting("6.12")
+BASE = build()
+OFF = with_texts(BASE, dmesg="")
+DIRECT = (ReservedRegion(0xD9000000, 0xD9FFFFFF, "direct"),)
+USB = function("0000:00:14.0", Kind.ENDPOINT, "8086:8d31", 0x0C0330, driver="xhci_hcd")
+
+
+def judge(found: Capture, device: str) -> Verdict:
+    return doctor.judge(doctor.open_case(found, SETTING), found.by_address[device])
+
+
+def rules(verdict: Verdict) -> set[str]:
+    return {one.rule for one in verdict.findings}
+
+
+def tables(**found: bytes) -> Capture:
+    return replace(BASE, tables=found)
+
+
+def added(*functions: PciFunction) -> Capture:
+    return replace(BASE, functions=(*FUNCTIONS, *functions))
+
+
+def placed(kind: str, **entries: str) -> Capture:
+    return replace(BASE, classes={**BASE.classes, kind: entries})
+
+
+def virtual(address: str) -> PciFunction:
+    return function(address, Kind.ENDPOINT, "14e4:16a9", 0x020000, BAD_PORT, physical=NIC)
+
+
+# Machine, device, answer, and the rules of which it is the case; a rule after "-" must not apply.
+CASES: dict[str, tuple[Capture, str, Answer, str]] = {
+    "card and its sound": (BASE, CARD, Answer.COMPANIONS, "group-shared driver-holds iommu-off -group-override"),
+    "sound": (BASE, SOUND, Answer.COMPANIONS, "group-shared -only-display -twin-ids"),
+    "alone in its group": (BASE, TWIN, Answer.YES, "twin-ids driver-holds -group-shared -holds-root"),
+    "the other display": (BASE, BOARD, Answer.YES, "-only-display -holds-console -boot-framebuffer"),
+    "root file system": (BASE, DRIVE, Answer.NO, "holds-root twin-ids"),
+    "default route": (BASE, NIC, Answer.NO, "holds-default-route"),
+    "bridge": (BASE, GOOD_PORT, Answer.NO, "not-passable -driver-holds"),
+    "ISA bridge": (BASE, ISA, Answer.NO, "not-passable"),
+    "SMBus": (BASE, SMBUS, Answer.NO, "not-passable"),
+    "with the chipset's own": (BASE, SATA, Answer.NO, "group-host-needs group-no-override"),
+    "with a chipset that has no drivers": (
+        change(change(BASE, ISA, driver=""), SMBUS, driver=""),
+        *(SATA, Answer.YES, "-group-host-needs -group-shared"),
+    ),
+    "apart from the root by a word": (
+        with_texts(BASE, default_route=""),
+        *(NIC, Answer.OVERRIDE, "group-override -group-host-needs -holds-default-route"),
+    ),
+    "other drive mounted": (
+        with_texts(BASE, mounted="nvme0n1p2\t/\nnvme1n1\t/srv"),
+        *(TWIN, Answer.NO, "holds-mount -holds-root"),
+    ),
+    "swap": (with_texts(BASE, swaps="/dev/nvme1n1 partition 1 0 -2"), TWIN, Answer.NO, "holds-mount"),
+    "root by /proc/mounts alone": (
+        with_texts(BASE, mounted="", mounts="/dev/nvme1n1 / ext4 rw 0 0"),
+        *(TWIN, Answer.NO, "holds-root"),
+    ),
+    "root below a mapped disk": (
+        with_texts(BASE, mounted="dm-0\t/", lower="dm-0\tmd1\nmd1\tnvme1n1\nmd1\tdm-0"),
+        *(TWIN, Answer.NO, "holds-root"),
+    ),
+    "route through a bridge": (
+        with_texts(BASE, default_route="br0", lower="br0\teth0"),
+        *(NIC, Answer.NO, "holds-default-route"),
+    ),
+    "root on a disk that is not told": (with_texts(BASE, mounted="zroot\t/"), TWIN, Answer.YES, "unknown-use"),
+    "no interfaces told": (
+        placed("net"),
+        *(NIC, Answer.OVERRIDE, "unknown-use -holds-default-route"),
+    ),
+    "console on the board's display": (
+        replace(BASE, cmdline="ro quiet"),
+        *(BOARD, Answer.NO, "holds-console"),
+    ),
+    "console elsewhere": (replace(BASE, cmdline="ro quiet"), CARD, Answer.COMPANIONS, "-holds-console"),
+    "VGA text": (
+        replace(placed("graphics"), cmdline="ro", functions=change(BASE, BOARD, is_boot_vga=True).functions),
+        *(BOARD, Answer.NO, "holds-console"),
+    ),
+    "only display": (
+        change(BASE, BOARD, class_code=0x028000, driver=""),
+        *(CARD, Answer.COMPANIONS, "only-display"),
+    ),
+    "3D controller without an output": (
+        change(change(BASE, BOARD, class_code=0x028000), CARD, class_code=0x030200),
+        *(CARD, Answer.COMPANIONS, "-only-display"),
+    ),
+    "boot framebuffer": (
+        with_texts(BASE, iomem="  4000000000-40007effff : efifb"),
+        *(CARD, Answer.COMPANIONS, "boot-framebuffer -holds-console"),
+    ),
+    "boot framebuffer as the console": (
+        replace(with_texts(placed("graphics"), iomem="4000000000-40007effff : BOOTFB"), cmdline="ro"),
+        *(CARD, Answer.NO, "boot-framebuffer holds-console"),
+    ),
+    "framebuffer elsewhere": (
+        with_texts(BASE, iomem="c8000000-c87effff : efifb"),
+        *(CARD, Answer.COMPANIONS, "-boot-framebuffer"),
+    ),
+    "addresses hidden": (
+        with_texts(BASE, iomem="00000000-00000000 : efifb"),
+        *(CARD, Answer.COMPANIONS, "-boot-framebuffer"),
+    ),
+    "no driver yet": (change(BASE, CARD, driver=""), CARD, Answer.COMPANIONS, "driver-first -driver-holds"),
+    "bound to vfio-pci": (
+        change(BASE, CARD, driver="vfio-pci"),
+        *(CARD, Answer.COMPANIONS, "-driver-first -driver-holds"),
+    ),
+    "virtual functions on": (added(virtual("0000:02:02.0")), NIC, Answer.NO, "vfs-enabled"),
+    "virtual function": (
+        added(virtual("0000:02:02.0")),
+        *("0000:02:02.0", Answer.OVERRIDE, "-vfs-enabled -unknown-reset"),
+    ),
+    "behind VMD": (change(BASE, TWIN, owner="0000:00:0e.0"), TWIN, Answer.NO, "behind-vmd"),
+    "in another domain": (
+        added(function("0001:00:00.0", Kind.ENDPOINT, "144d:a80a", 0x010802)),
+        *("0001:00:00.0", Answer.YES, "other-domain"),
+    ),
+    "USB": (added(USB), USB.address, Answer.YES, "driver-holds"),
+    # RMRR.
+    "RMRR of a NIC": (
+        tables(DMAR=dmar(rmrr(0xD9000000, 0xD9FFFFFF, scope(0, (0, 0)), scope(0, (0x1C, 0), (0, 0))))),
+        *(NIC, Answer.NO, "rmrr-direct"),
+    ),
+    "RMRR of another": (
+        tables(DMAR=dmar(rmrr(0xD9000000, 0xD9FFFFFF, scope(0, (0x1C, 1), (0, 0))))),
+        *(TWIN, Answer.YES, "-rmrr-direct -unknown-firmware-regions"),
+    ),
+    "RMRR of all behind a bridge": (
+        tables(DMAR=dmar(rmrr(0, 0xFFF, scope(0, (2, 0), kind=2)))),
+        *(TWIN, Answer.NO, "rmrr-direct"),
+    ),
+    "RMRR of a bridge as an endpoint": (
+        tables(DMAR=dmar(rmrr(0, 0xFFF, scope(0, (2, 0), kind=1)))),
+        *(TWIN, Answer.YES, "-rmrr-direct"),
+    ),
+    "RMRR by the device's own bus": (
+        tables(DMAR=dmar(rmrr(0, 0xFFF, scope(4, (0, 0))))),
+        *(TWIN, Answer.NO, "rmrr-direct"),
+    ),
+    "RMRR of another segment": (
+        tables(DMAR=dmar(rmrr(0, 0xFFF, scope(4, (0, 0)), segment=1))),
+        *(TWIN, Answer.YES, "-rmrr-direct"),
+    ),
+    "RMRR of a display": (
+        tables(DMAR=dmar(rmrr(0, 0xFFF, scope(0, (1, 0), (0, 0))))),
+        *(CARD, Answer.COMPANIONS, "rmrr-relaxable -rmrr-direct"),
+    ),
+    "RMRR of a companion": (
+        tables(DMAR=dmar(rmrr(0, 0xFFF, scope(0, (1, 0), (0, 1))))),
+        *(CARD, Answer.OVERRIDE, "group-override -rmrr-direct"),
+    ),
+    "RMRR of USB": (
+        replace(added(USB), tables={"DMAR": dmar(rmrr(0, 0xFFF, scope(0, (0x14, 0))))}),
+        *(USB.address, Answer.YES, "rmrr-relaxable"),
+    ),
+    "table cut off": (tables(DMAR=dmar(rmrr(0, 1))[:-2]), TWIN, Answer.YES, "unknown-firmware-regions"),
+    "direct in the kernel's list": (
+        in_groups(BASE, (TWIN,), regions=DIRECT),
+        *(TWIN, Answer.NO, "rmrr-direct -iommu-off"),
+    ),
+    "kernel's list without what the table has": (
+        in_groups(tables(DMAR=dmar(rmrr(0xD9000000, 0xD9FFFFFF, scope(4, (0, 0))))), (TWIN,)),
+        *(TWIN, Answer.YES, "-rmrr-direct"),
+    ),
+    "kernel's list is of the other member": (
+        in_groups(
+            tables(DMAR=dmar(rmrr(0xD9000000, 0xD9FFFFFF, scope(0, (1, 0), (0, 1))))),
+            *((CARD, SOUND),),
+            regions=DIRECT,
+        ),
+        *(CARD, Answer.OVERRIDE, "-rmrr-direct"),
+    ),
+    # IVMD.
+    "IVMD for one": (tables(IVRS=ivrs(ivmd(0x21, 0x400, 0, 0xD9000000, 0x1000))), TWIN, Answer.NO, "ivmd"),
+    "IVMD for a range": (tables(IVRS=ivrs(ivmd(0x22, 0x300, 0x4FF, 0, 0x1000))), TWIN, Answer.NO, "ivmd"),
+    "IVMD for others": (tables(IVRS=ivrs(ivmd(0x22, 0x500, 0x5FF, 0, 0x1000))), TWIN, Answer.YES, "-ivmd"),
+    "IVMD for all": (
+        tables(IVRS=ivrs(ivmd(0x20, 0, 0, 0, 0x1000))),
+        *(CARD, Answer.NO, "ivmd -rmrr-relaxable"),
+    ),
+    "IVMD without a mapping": (
+        tables(IVRS=ivrs(ivmd(0x20, 0, 0, 0, 0x1000, flags=6))),
+        *(TWIN, Answer.YES, "-ivmd"),
+    ),
+    # IOMMU, interrupts, processor.
+    "no table": (replace(BASE, tables={}), TWIN, Answer.NO, "iommu-missing -unknown-firmware-regions"),
+    "no table, but the log has it": (
+        with_texts(replace(BASE, tables={}), dmesg="[ 0.0] ACPI: DMAR 0x7B 000 (v01 HP)"),
+        *(TWIN, Answer.YES, "iommu-off unknown-firmware-regions -iommu-missing"),
+    ),
+    "tables not readable": (
+        replace(change(BASE, TWIN, is_whole=False), tables={}),
+        *(TWIN, Answer.UNKNOWN, "unknown-iommu unknown-group"),
+    ),
+    "interrupts not remapped": (
+        with_texts(BASE, dmesg="DMAR-IR: Failed to enable irq remapping. You are vulnerable"),
+        *(TWIN, Answer.NO, "no-interrupt-remapping"),
+    ),
+    "interrupt remapping switched off": (
+        replace(OFF, cmdline="ro console=ttyS0 intremap=off"),
+        *(TWIN, Answer.NO, "no-interrupt-remapping"),
+    ),
+    "no flag in the DMAR": (
+        replace(OFF, tables={"DMAR": dmar(flags=0)}),
+        *(TWIN, Answer.NO, "no-interrupt-remapping"),
+    ),
+    "flag in the DMAR": (OFF, TWIN, Answer.YES, "-no-interrupt-remapping -unknown-interrupts"),
+    "AMD without a log": (replace(OFF, tables={"IVRS": ivrs()}), TWIN, Answer.YES, "unknown-interrupts"),
+    "AMD with a log": (
+        replace(with_texts(BASE, dmesg="AMD-Vi: Interrupt remapping enabled"), tables={"IVRS": ivrs()}),
+        *(TWIN, Answer.YES, "-unknown-interrupts -no-interrupt-remapping"),
+    ),
+    "in no group": (
+        replace(change(in_groups(BASE), TWIN, group=None)),
+        *(TWIN, Answer.NO, "no-group"),
+    ),
+    # BARs and reset.
+    "BAR beyond what firmware opens": (
+        change(BASE, CARD, bars=(bar(1, 8 << 40),)),
+        *(CARD, Answer.COMPANIONS, "-bar-window -bar-window-small"),
+    ),
+    "BAR that the firmware must be told of": (
+        with_texts(
+            change(BASE, CARD, bars=(bar(1, 64 * GIB), bar(3, 32 * MIB))),
+            cpuinfo=CPUINFO.replace("46 bits", "39 bits"),
+        ),
+        *(CARD, Answer.COMPANIONS, "bar-window-small -bar-window"),
+    ),
+    "BAR larger than any window": (
+        with_texts(
+            change(BASE, CARD, bars=(bar(1, 512 * GIB),)), cpuinfo=CPUINFO.replace("46 bits", "39 bits")
+        ),
+        *(CARD, Answer.NO, "bar-window"),
+    ),
+    "BAR and an unknown processor": (
+        with_texts(change(BASE, CARD, bars=(bar(1, 64 * GIB),)), cpuinfo=""),
+        *(CARD, Answer.COMPANIONS, "bar-window-small"),
+    ),
+    "BAR without an address": (
+        change(BASE, CARD, bars=(bar(1, 16 * GIB, start=0),)),
+        *(CARD, Answer.COMPANIONS, "bar-unassigned"),
+    ),
+    "no BAR is told": (
+        replace(BASE, functions=tuple(replace(one, bars=()) for one in FUNCTIONS)),
+        *(TWIN, Answer.YES, "unknown-bars"),
+    ),
+    "no reset": (replace(added(replace(USB, resets=()))), USB.address, Answer.YES, "no-reset"),
+    "reset of the bus": (
+        change(BASE, CARD, resets=()),
+        *(CARD, Answer.COMPANIONS, "reset-bus-only -no-reset"),
+    ),
+    "reset of the bus, named": (change(BASE, TWIN, resets=("bus",)), TWIN, Answer.YES, "reset-bus-only"),
+    "reset by power states": (change(BASE, TWIN, resets=("pm", "bus")), TWIN, Answer.YES, "-reset-bus-only"),
+    "reset not told": (change(BASE, TWIN, resets=None), TWIN, Answer.YES, "unknown-reset"),
+    "second node": (change(BASE, TWIN, numa_node=1), TWIN, Answer.YES, "numa-node"),
+    "one node": (BASE, TWIN, Answer.YES, "-numa-node"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("found", "device", "answer", "wanted"), CASES.values(), ids=CASES)
+def test_verdicts(found: Capture, device: str, answer: Answer, wanted: str) -> None:
+    case = doctor.open_case(found, SETTING)
+    verdict = doctor.judge(case, found.by_address[device])
+    applied = rules(verdict) | {one.rule for one in case.findings}
+    for rule in wanted.split():
+        assert rule.removeprefix("-") in findings.load()
+        assert (rule.removeprefix("-") in applied) is not rule.startswith("-"), applied
+    assert verdict.answer is answer, verdict
+    assert all(one.remedy for one in verdict.findings)
+
+
+def test_every_rule_of_the_doctor_has_a_case() -> None:
+    """Those about the whole machine, and of sources without facts, have tests of their own."""
+    elsewhere = {"hugepages", "unknown-cpu", "cpu-no-virtualization", "unknown-driver", "groups-now"}
+    rooms = (paths.TREE / "hostwright" / f"{room}.py" for room in ("doctor", "hostuse"))
+    quoted = {word for room in rooms for word in re.findall(r'"([a-z-]+)"', room.read_text())}
+    used = quoted & set(findings.load())
+    covered = {rule for *_, wanted in CASES.values() for rule in wanted.split()}
+    assert len(used) > 30
+    assert used - elsewhere - covered == set()
+
+
+def test_words_and_companions() -> None:
+    freed = judge(with_texts(BASE, default_route=""), NIC)
+    assert freed.words == ("id:8086:0c05",)
+    assert freed.companions == ()
+    assert "0000:03:00.0 (/ on nvme0n1p2)" in " ".join(one.text for one in freed.findings)
+    assert judge(BASE, CARD).companions == (SOUND,)
+
+
+def test_findings_come_gravest_first() -> None:
+    order = [list(Severity).index(one.severity) for one in judge(BASE, DRIVE).findings]
+    assert order == sorted(order)
+    assert order[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"cpuinfo": CPUINFO.replace("vmx ", "")}, "cpu-no-virtualization"),
+        ({"cpuinfo": ""}, "unknown-cpu"),
+        ({"meminfo": "HugePages_Total:    512\nHugepagesize:       2048 kB"}, "hugepages"),
+    ],
+)
+def test_findings_about_the_machine_refuse_nothing(changes: dict[str, str], rule: str) -> None:
+    case = doctor.open_case(with_texts(BASE, **changes), SETTING)
+    assert rule in {one.rule for one in case.findings}
+    assert rule not in {one.rule for one in doctor.open_case(BASE, SETTING).findings}
+    assert doctor.judge(case, case.known[TWIN]).answer is Answer.YES
+
+
+def test_huge_pages_have_a_size() -> None:
+    found = with_texts(BASE, meminfo="HugePages_Total:    512\nHugepagesize:       2048 kB")
+    assert "1 GiB of huge pages" in " ".join(one.text for one in doctor.open_case(found, SETTING).findings)
+
+
+def test_groups_of_the_running_kernel_where_the_rules_lack_facts() -> None:
+    blind = change(in_groups(BASE, (CARD, SOUND), (NIC, DRIVE)), TWIN, is_whole=False)
+    assert judge(blind, CARD).answer is Answer.COMPANIONS
+    assert "groups-now" in rules(judge(blind, CARD))
+    told = judge(replace(blind, texts={**blind.texts, "default_route": ""}), NIC)
+    assert told.answer is Answer.UNKNOWN
+    assert "which the host needs" in " ".join(one.text for one in told.findings)
+
+
+def test_vendors() -> None:
+    assert doctor.find_vendor(BASE) == "intel"
+    assert doctor.find_vendor(tables(IVRS=ivrs())) == "amd"
+    assert doctor.find_vendor(with_texts(tables(), cpuinfo="vendor_id : AuthenticAMD")) == "amd"
+    assert doctor.find_vendor(with_texts(tables(), cpuinfo="")) == ""
+    bridge = function("0000:00:00.0", Kind.CONVENTIONAL, "1022:1480", 0x060000)
+    assert doctor.find_vendor(Capture("lspci", (bridge,))) == "amd"
+
+
+def test_listing_without_anything_else() -> None:
+    text = "00:02.0 VGA compatible controller [0300]: Red Hat [1af4:1050] (rev 01)\n"
+    verdict = judge(lspci.read(text, "listing"), "0000:00:02.0")
+    assert verdict.answer is Answer.UNKNOWN
+    assert rules(verdict) >= {
+        *("unknown-group", "unknown-driver", "unknown-bars", "unknown-reset", "unknown-use"),
+        *("unknown-firmware-regions", "only-display"),
+    }
+
+
+# Tables.
+
+
+def test_rmrrs_are_read() -> None:
+    table = dmar(rmrr(0x1000, 0x1FFF, scope(0, (2, 0), (0, 1)), scope(0x80, (1, 0), kind=2), segment=3))
+    (found,) = acpi.read_rmrrs(table)
+    assert (found.segment, found.start, found.end) == (3, 0x1000, 0x1FFF)
+    assert found.scopes == (acpi.Scope(0, ((2, 0), (0, 1))), acpi.Scope(0x80, ((1, 0),), True))
+    assert acpi.is_whole(table)
+    assert not acpi.is_whole(table[:-1])
+
+
+def test_ivmds_are_read() -> None:
+    (found,) = acpi.read_ivmds(ivrs(ivmd(0x22, 0x100, 0x1FF, 0x5000, 0x2000)))
+    assert (found.first, found.last, found.start, found.end) == (0x100, 0x1FF, 0x5000, 0x6FFF)
+
+
+@given(
+    st.binary(max_size=200), st.sampled_from([dmar(rmrr(0, 1, scope(0, (1, 0)))), ivrs(ivmd(32, 0, 0, 0, 1))])
+)
+@settings(deadline=None)
+def test_any_bytes_are_a_table(tail: bytes, head: bytes) -> None:
+    for data in (tail, head[:48] + tail, head + tail):
+        list(acpi.read_rmrrs(data))
+        list(acpi.read_ivmds(data))
+        acpi.remaps_interrupts(data)
+
+
+# Windows.
+
+
+@pytest.mark.parametrize(
+    ("bits", "flags", "default", "largest"),
+    [
+        (46, "pdpe1gb", 8 << 40, 16 << 40),
+        (52, "pdpe1gb", 8 << 40, 16 << 40),
+        (48, "fpu", 128 * GIB, 512 * GIB),
+        (39, "pdpe1gb", 64 * GIB, 256 * GIB),
+        (36, "pdpe1gb", 32 * GIB, 32 * GIB),
+    ],
+)
+def test_windows(bits: int, flags: str, default: int, largest: int) -> None:
+    text = f"flags : {flags}\naddress sizes : {bits} bits physical, 48 bits virtual"
+    assert mmio.find_window(text) == mmio.Window(default, largest)
+
+
+def test_room_that_devices_take() -> None:
+    card = (bar(1, 16 * GIB), bar(3, 32 * MIB), Bar(0, 0xC0000000, 16 * MIB))
+    assert mmio.measure([card]) == 16 * GIB + 32 * MIB
+    # The second port's window begins at a multiple of 16 GiB.
+    assert mmio.measure([card, (), card]) == 48 * GIB + 32 * MIB
+    assert mmio.measure([[]]) == 0
+
+
+def test_sizes_have_names() -> None:
+    assert [mmio.name_size(size) for size in (512, 4096, 3 * MIB // 2, 16 * GIB + 32 * MIB)] == [
+        *("512 bytes", "4 KiB", "1.5 MiB", "16.03 GiB"),
+    ]
+
+
+# What the host uses.
+
+
+def test_uses_by_address() -> None:
+    uses = hostuse.find_uses(with_texts(BASE, mounted="nvme0n1p2\t/\nnvme0n1p2\t/srv"))
+    assert [use.rule for use in uses[DRIVE]] == ["holds-root", "holds-mount"]
+    assert WORSE_PORT in uses
+    assert TWIN not in uses
+
+
+def test_serial_console_to_come_counts() -> None:
+    found = replace(BASE, cmdline="ro quiet")
+    assert any(use.rule == "holds-console" for use in hostuse.find_uses(found)[BOARD])
+    assert BOARD not in hostuse.find_uses(found, "console=ttyS1,115200")
+
+
+# Views.
+
+
+def diagnose(found: Capture, device: str = "") -> doctor.Diagnosis:
+    return doctor.examine(found, SETTING, device)
+
+
+def test_text_has_every_device_with_its_answer() -> None:
+    text = doctorview.render_text(diagnose(BASE))
+    assert "0000:01:00.0  10de:1e37  VGA      nouveau        yes, with companions\n" in text
+    assert "  red     0000:03:00.0 holds the root file system of the host (/ on nvme0n1p2)\n" in text
+    assert "the machine:\n  yellow  the IOMMU is there" in text
+    assert GOOD_PORT not in text.split("\n\n")[1]
+
+
+def test_text_of_one_device_has_its_notes_and_its_advice() -> None:
+    text = doctorview.render_text(diagnose(with_texts(BASE, default_route=""), NIC))
+    assert "to free it, in this order:" in text
+    assert '  acs_override = ["id:8086:0c05"]\n' in text
+    assert TWIN not in text
+
+
+def test_answers_are_the_same_in_json() -> None:
+    document = json.loads(doctorview.render_json(diagnose(BASE, CARD)))
+    answers = {one["address"]: one["answer"] for one in document["devices"]}
+    assert answers == {one.device.address: one.answer.value for one in diagnose(BASE).verdicts}
+    assert document["device"]["companions"] == [SOUND]
+    assert document["section"] == doctorview.render_section(diagnose(BASE, CARD))
+    assert document["machine"][0]["rule"] == "iommu-off"
+
+
+@pytest.mark.parametrize(("device", "words"), [(CARD, []), (TWIN, []), (NIC, ["id:8086:0c05"])])
+def test_section_is_one_that_host_toml_takes(tmp_path: Path, device: str, words: list[str]) -> None:
+    section = doctorview.render_section(diagnose(with_texts(BASE, default_route=""), device))
+    file = tmp_path / "host.toml"
+    # What is left to a person stands in comments; taken in, it must be right as well.
+    guest = '[[guest]]\nname = "a"\nmemory_mib = 1024\nmac = "52:54:00:00:00:01"\n'
+    devices = next(line for line in section.splitlines() if line.startswith("# devices"))
+    file.write_text(f'name = "x"\n{section}\n{guest}{devices.removeprefix("# ")}\n')
+    found = machine.load(file)
+    assert found.iommu.vendor == "intel"
+    assert list(found.iommu.acs_override) == words
+    assert found.devices[0].address == device
+    assert found.devices[0].id == BASE.by_address[device].id
+    assert tuple(one.address for one in found.devices) == found.guests[0].devices
+
+
+def test_no_section_for_what_cannot_be_passed() -> None:
+    assert doctorview.render_section(diagnose(BASE, DRIVE)) == ""
+    assert doctorview.render_section(diagnose(BASE)) == ""
+
+
+def test_unknown_device() -> None:
+    with pytest.raises(UserError, match=r"computer\.tar: no device 0000:09:00\.0") as caught:
+        diagnose(BASE, "0000:09:00.0")
+    assert "did you mean" in caught.value.hint
+
+
+def test_booted_machine() -> None:
+    found = doctor.examine(capture.load(GOLDEN), SETTING)
+    answers = {one.device.address: one.answer for one in found.verdicts}
+    assert answers["0000:01:00.0"] is Answer.YES
+    assert answers["0000:03:00.0"] is Answer.COMPANIONS
+    assert not found.notes
+
+
+# Any machine.
+
+FIELDS = {
+    "driver": st.sampled_from(["", "nvme", "vfio-pci"]),
+    "class_code": st.integers(0, 0xFFFFFF) | st.sampled_from([0x030000, 0x0C0330, 0x060400]),
+    "config": st.binary(max_size=300),
+    "is_whole": st.booleans(),
+    "resets": st.none() | st.lists(st.sampled_from(["flr", "bus", "pm"]), max_size=2).map(tuple),
+    "bars": st.lists(
+        st.builds(Bar, st.integers(0, 5), st.integers(0, 1 << 48), st.integers(1, 1 << 50), st.booleans()), max_size=3
+    ).map(tuple),
+    "group": st.none() | st.sampled_from(["0", "1"]),
+    "parent": st.none() | st.sampled_from(["", GOOD_PORT, CARD, "0000:99:00.0"]),
+    "physical": st.sampled_from(["", NIC]),
+    "owner": st.sampled_from(["", "0000:00:0e.0"]),
+    "numa_node": st.none() | st.integers(-1, 3),
+}  # fmt: skip
+CHANGES = st.lists(st.fixed_dictionaries({}, optional=FIELDS), min_size=3, max_size=8)
+TEXT = st.text(max_size=60) | st.sampled_from([*BASE.texts.values(), "dm-0\tdm-0", "/dev/x /", "0-f : efifb"])
+
+
+@given(
+    CHANGES,
+    st.dictionaries(
+        st.sampled_from(["mounted", "mounts", "lower", "iomem", "dmesg", "cpuinfo", "meminfo"]), TEXT
+    ),
+    st.dictionaries(st.sampled_from(["DMAR", "IVRS"]), st.binary(max_size=120)),
+    st.sampled_from(["", "6.12.1"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_machine_gets_answers(
+    changes: list[dict[str, object]], texts: dict[str, str], data: dict[str, bytes], release: str
+) -> None:
+    functions = [replace(one, **some) for one, some in zip(FUNCTIONS, changes, strict=False)]  # type: ignore[arg-type]
+    found = Capture("any", tuple(fill_parents(functions)), release=release, texts=texts, tables=data)
+    for one in found.functions:
+        diagnosis = doctor.examine(found, SETTING, one.address)
+        assert diagnosis.chosen is not None
+        refused = any(finding.severity is Severity.RED for finding in diagnosis.chosen.findings)
+        assert refused is (diagnosis.chosen.answer is Answer.NO)
+        json.loads(doctorview.render_json(diagnosis))
+        assert doctorview.render_text(diagnosis)
+        tomllib.loads(doctorview.render_section(diagnosis))
