@@ -7,6 +7,7 @@
 A path that two sources give is an error that names both.
 """
 
+import difflib
 import io
 import os
 import tarfile
@@ -41,6 +42,9 @@ UNWANTED = (
     "usr/share/pkgconfig/", "usr/lib/cmake/", "usr/share/gettext/", "boot/config",
 )  # fmt: skip
 UNWANTED_ENDS = (".a", ".o", ".la", ".pc")
+
+# Where tzdata keeps its zones.
+ZONES = "usr/share/zoneinfo/"
 
 # Built only for other packages; nothing of it runs on the host.
 NOT_ON_HOST = ("linux-headers",)
@@ -120,7 +124,8 @@ def _content(file: Path, origin: str, values: dict[str, object]) -> Path | bytes
 
 
 def machine_nodes(machine: Machine) -> Iterator[Node]:
-    """What host.toml brings as files: how its guests are started, processor microcode."""
+    """What host.toml brings as files: the time zone, how its guests are started, processor microcode."""
+    yield Node("etc/localtime", 0o777, "host.toml timezone", link=f"../{ZONES}{machine.timezone}")
     for path, text in vm.render_host(machine):
         yield Node(path, 0o644, "host.toml [[guest]]", text.encode())
     if machine.kernel.microcode:
@@ -144,6 +149,15 @@ def merge(nodes: Iterable[Node]) -> list[Node]:
             if name != ".":
                 merged.setdefault(name, Node(name, 0o755, "parent"))
     return [merged[path] for path in sorted(merged)]
+
+
+def check_timezone(zone: str, nodes: Iterable[Node]) -> None:
+    """A zone that is no file of the root file system is a UserError; without one the C library takes UTC in silence."""
+    known = [node.path.removeprefix(ZONES) for node in nodes if not _is_folder(node)]
+    if zone not in known:
+        near = difflib.get_close_matches(zone, known, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else 'write "UTC" or Area/City as in "Europe/Berlin"'
+        raise UserError(f'host.toml: timezone = "{zone}": there is no such time zone', hint)
 
 
 def _is_folder(node: Node) -> bool:
@@ -183,5 +197,6 @@ def assemble(
     nodes = [*standard_nodes(), *tree_nodes(paths.ROOTFS, values), *machine_nodes(machine)]
     for built in packages:
         nodes += package_nodes(built)
+    check_timezone(machine.timezone, nodes)
     with target.open("wb") as sink:
         write_tar(merge(nodes), sink)

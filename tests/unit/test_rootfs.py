@@ -2,12 +2,16 @@
 
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
+from posixpath import normpath
 
 import pytest
 
-from hostwright import rootfs
+from hostwright import image, rootfs
+from hostwright import machine as model
 from hostwright.errors import UserError
+from hostwright.paths import TREE
 from hostwright.recipe import EPOCH
 from hostwright.rootfs import Node
 
@@ -75,3 +79,39 @@ def test_temporary_folders_are_open_to_all_but_sticky() -> None:
     assert nodes["tmp"].mode == nodes["var/tmp"].mode == 0o1777
     assert nodes["root"].mode == 0o700
     assert nodes["lib"].link == "usr/lib"
+
+
+def zone_nodes() -> list[Node]:
+    zones = ("UTC", "Europe/Berlin", "America/Argentina/Ushuaia")
+    nodes = [Node(rootfs.ZONES + zone, 0o644, "package tzdata", b"TZif") for zone in zones]
+    return [*nodes, Node(rootfs.ZONES + "America/Argentina", 0o755, "package tzdata")]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Argentina/Ushuaia"])
+def test_the_time_zone_of_the_machine_is_a_link(zone: str) -> None:
+    machine = replace(model.load(TREE / "host.toml"), timezone=zone)
+    (found,) = [node for node in rootfs.machine_nodes(machine) if node.path == "etc/localtime"]
+    rootfs.check_timezone(zone, zone_nodes())
+    assert normpath(f"etc/{found.link}") == f"usr/share/zoneinfo/{zone}"
+
+
+@pytest.mark.parametrize(
+    ("zone", "hint"),
+    [
+        ("Europe/Berlim", 'did you mean "Europe/Berlin"?'),
+        ("Etc/Nowhere_at_all", "Area/City"),
+        # A folder of zones.
+        ("America/Argentina", "America/Argentina/Ushuaia"),
+    ],
+)
+def test_a_zone_that_tzdata_does_not_have_is_refused(zone: str, hint: str) -> None:
+    with pytest.raises(UserError, match=f'timezone = "{zone}"') as caught:
+        rootfs.check_timezone(zone, zone_nodes())
+    assert hint in caught.value.hint
+
+
+def test_an_unknown_zone_stops_the_root_file_system(tmp_path: Path) -> None:
+    machine = replace(model.load(TREE / "host.toml"), timezone="Europe/Berlim")
+    with pytest.raises(UserError, match="Europe/Berlim"):
+        rootfs.assemble(machine, [], image.ids_for("x"), "6.12", tmp_path / "tar")
+    assert not (tmp_path / "tar").exists()
