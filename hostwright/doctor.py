@@ -6,6 +6,7 @@
 Pure. A red finding makes the answer no; what the capture does not say is a finding of its own.
 """
 
+import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -120,7 +121,9 @@ def examine(capture: Capture, setting: Setting, device: str = "") -> Diagnosis:
     """Verdicts for all devices that may be wanted; UserError for a `device` that is not there."""
     case = open_case(capture, setting)
     if device and device not in case.known:
-        near = [one for one in case.known if one.endswith(device.rpartition(":")[2])]
+        near = difflib.get_close_matches(
+            device, [one.address for one in capture.functions if is_wanted(one)], 1
+        )
         hint = f"did you mean {near[0]}?" if near else "addresses are like 0000:82:00.0"
         raise UserError(f"{capture.source}: no device {device}", hint)
     chosen = judge(case, case.known[device]) if device else None

@@ -26,7 +26,7 @@ def render_text(diagnosis: Diagnosis) -> str:
     if diagnosis.chosen:
         blocks += [_block(diagnosis.chosen, case.findings, with_notes=True)]
         blocks += [render_advice(diagnosis.advice)] if diagnosis.advice else []
-        blocks += [_section("for host.toml:", ["", *render_section(diagnosis).splitlines()])]
+        blocks += ["for host.toml:", section.rstrip()] if (section := render_section(diagnosis)) else []
     else:
         blocks += [_table(diagnosis.verdicts)]
         blocks += [_block(one, case.findings, with_notes=False) for one in diagnosis.verdicts]

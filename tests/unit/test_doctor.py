@@ -490,7 +490,7 @@ def test_text_has_every_device_with_its_answer() -> None:
 def test_text_of_one_device_has_its_notes_and_its_advice() -> None:
     text = doctorview.render_text(diagnose(with_texts(BASE, default_route=""), NIC))
     assert "to free it, in this order:" in text
-    assert '  acs_override = ["id:8086:0c05"]\n' in text
+    assert '\nacs_override = ["id:8086:0c05"]\n' in text
     assert TWIN not in text
 
 
