@@ -266,7 +266,8 @@ def _plan_board(guest: Guest, accelerator: Accelerator) -> tuple[str, ...]:
         "-qmp", f"unix:{SOCKETS}/{QMP_SOCKET},server=on,wait=off",
         "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={FOLDER}/{CODE}",
         "-drive", f"if=pflash,unit=1,format=raw,file={FOLDER}/{VARS}",
-        "-device", "VGA,bus=pcie.0,addr=01.0",
+        # Without a ROM: that is for a PC BIOS, and the host has none. OVMF has a driver of its own.
+        "-device", "VGA,bus=pcie.0,addr=01.0,romfile=",
         *(word for slot in slots(guest) for word in ("-device", _port(slot))),
         "-device", f"virtio-rng-pci,bus=port{RNG_SLOT},addr=00.0",
     )  # fmt: skip
