@@ -1,6 +1,7 @@
 """The root file system as an archive."""
 
 import io
+import socket
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hostwright import image, rootfs
 from hostwright import machine as model
 from hostwright.errors import UserError
-from hostwright.paths import TREE
+from hostwright.paths import ROOTFS, TREE
 from hostwright.recipe import EPOCH
 from hostwright.rootfs import Node
 
@@ -115,3 +116,46 @@ def test_an_unknown_zone_stops_the_root_file_system(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Europe/Berlim"):
         rootfs.assemble(machine, [], image.ids_for("x"), "6.12", tmp_path / "tar")
     assert not (tmp_path / "tar").exists()
+
+
+def database(name: str) -> list[list[str]]:
+    """The lines of /etc/services or /etc/protocols as words."""
+    lines = (ROOTFS / "etc" / name).read_text().splitlines()
+    return [line.split() for line in lines if not line.startswith("#")]
+
+
+# Each as its line is in protocols(5), but for the capitals.
+OTHER_NAMES = {
+    "icmpv6": "ipv6-icmp", "routing": "ipv6-route", "fragment": "ipv6-frag", "none": "ipv6-nonxt",
+    "dstopts": "ipv6-opts", "ipip": "ipencap",
+}  # fmt: skip
+
+
+def test_protocols_have_the_numbers_of_the_headers() -> None:
+    """<netinet/in.h> has them as Python's socket module shows them."""
+    known = {
+        name.removeprefix("IPPROTO_").lower(): getattr(socket, name) for name in dir(socket) if "OTO_" in name
+    }
+    numbers = {OTHER_NAMES.get(name, name): number for name, number in known.items()}
+    given = {words[0]: int(words[1]) for words in database("protocols")}
+    assert {name: given[name] for name in given if name in numbers} == {
+        name: numbers[name] for name in given if name in numbers
+    }
+    assert {"icmp", "ipv6-icmp", "tcp", "udp"} <= given.keys() & numbers.keys()
+
+
+@pytest.mark.parametrize("name", ["services", "protocols"])
+def test_no_name_and_no_number_stands_for_two(name: str) -> None:
+    lines = database(name)
+    for column in (0, 1):
+        keys = [(words[column], words[1].partition("/")[2]) for words in lines]
+        assert sorted(set(keys)) == sorted(keys)
+
+
+def test_services_are_a_port_and_a_protocol() -> None:
+    protocols = {words[0] for words in database("protocols")}
+    for words in database("services"):
+        port, _, protocol = words[1].partition("/")
+        assert 0 < int(port) < 1 << 16
+        assert protocol in protocols
+    assert ["ssh", "22/tcp"] in database("services")
