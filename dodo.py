@@ -8,7 +8,7 @@ sources -> buildroot -> package:* -> rootfs -> host -> prove
 
 from collections.abc import Iterator
 
-from hostwright.tasks import checks, devices, guests, steps
+from hostwright.tasks import checks, devices, guests, recipes, steps
 from hostwright.tasks.define import Task
 
 DOIT_CONFIG = steps.CONFIG
@@ -112,6 +112,11 @@ def task_reproduce() -> Task:
 def task_lock() -> Task:
     """write the locks anew from the archive's signed indexes and check every source's pin"""
     return steps.lock()
+
+
+def task_add() -> Task:
+    """write the first draft of a recipe from the archive: ./doit add NAME"""
+    return recipes.add()
 
 
 def task_lint() -> Task:

@@ -48,6 +48,16 @@ def index(name: str, release: str, mirrors: Sequence[str]) -> list[archive.Stanz
     return archive.read_index(_fetch(name, mirrors), release, name)
 
 
+def kept_index(name: str, release: str, mirrors: Sequence[str]) -> list[archive.Stanza]:
+    """As `index`, but from the cache where it has been fetched before and is still the one of the Release text."""
+    digest = archive.index_digest(release, name)
+    folder = f"dists/{archive.SUITE}/{name.rpartition('/')[0]}"
+    by_digest = fetch.places(f"{folder}/by-hash/SHA256/{digest}", mirrors)
+    by_name = fetch.places(f"dists/{archive.SUITE}/{name}", mirrors)
+    here = fetch.fetch(fetch.Wanted(name, digest, (*by_digest, *by_name)), lambda _: None)
+    return archive.read_index(here.read_bytes(), release, name)
+
+
 def _fetch(name: str, mirrors: Sequence[str]) -> bytes:
     return fetch.fetch_bytes(f"dists/{archive.SUITE}/{name}", mirrors)
 

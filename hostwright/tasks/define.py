@@ -11,7 +11,7 @@ from hostwright import pool, run
 from hostwright.errors import UserError
 
 Task = dict[str, Any]
-Act = Callable[[], object]
+Act = Callable[..., object]
 
 
 def step(  # noqa: PLR0913
@@ -29,7 +29,8 @@ def step(  # noqa: PLR0913
 ) -> Task:
     """A task: `act` runs when a file in `reads` or `value` changed, one in `writes` is gone or one of `holds` is false.
 
-    `always` runs it every time; `counted` steps hold a token of the job pool while they run.
+    `always` runs it every time; `counted` steps hold a token of the job pool while they run. A task that sets doit's
+    `pos_arg` to "words" gets the words behind its name on the command line as the arguments of `act`.
     """
     task: Task = {
         "doc": doc,
@@ -44,14 +45,14 @@ def step(  # noqa: PLR0913
     return {"name": name, **task} if name else task
 
 
-def _guarded(act: Act, counted: bool) -> TaskError | TaskFailed | None:
+def _guarded(act: Act, counted: bool, words: Sequence[str] = ()) -> TaskError | TaskFailed | None:
     """Run `act`; a failed program fails the task, a mistake in the input is an error, neither shows a traceback."""
     try:
         if counted:
             with pool.token():
-                act()
+                act(*words)
         else:
-            act()
+            act(*words)
     except run.ProgramError as error:
         return TaskFailed(str(error))
     except UserError as error:

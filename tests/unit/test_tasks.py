@@ -7,12 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
+from doit.cmd_base import ModuleTaskLoader
 from doit.dependency import JSONCodec
+from doit.doit_cmd import DoitMain
 from doit.exceptions import TaskError, TaskFailed
 
-from hostwright import pool, progress, run
+from hostwright import pool, progress, run, scaffold
 from hostwright.errors import UserError
-from hostwright.tasks import define, steps
+from hostwright.tasks import define, recipes, steps
 from hostwright.tasks.state import Checker, State
 
 
@@ -78,6 +80,39 @@ def test_a_failed_program_fails_the_task(tmp_path: Path) -> None:
     message = outcome.get_msg()
     assert "building ended with status 3" in message and str(log) in message
     assert "    71\n" in message and "    70\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("words", "called"),
+    [
+        (["add", "zlib"], [("zlib", "")]),
+        (["add", "name=zlib", "as=z"], [("zlib", "z")]),
+        (["add"], []),
+        (["add", "zlib", "xz"], []),
+        (["add", "zlib", "name=xz"], []),
+    ],
+)
+def test_words_behind_a_task_reach_it(
+    words: list[str], called: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def add(name: str, recipe_name: str, mirrors: object, note: object) -> list[str]:
+        seen.append((name, recipe_name))
+        return []
+
+    monkeypatch.setattr(scaffold, "add", add)
+    monkeypatch.setenv("HOSTWRIGHT_MIRROR", "http://127.0.0.1:1")
+    settings = {
+        "dep_file": str(tmp_path / "state"),
+        "num_process": 1,
+        "par_type": "thread",
+        "reporter": "zero",
+    }
+    tasks = {"task_add": lambda: recipes.add() | {"task_dep": []}, "DOIT_CONFIG": settings}
+    status = DoitMain(ModuleTaskLoader(tasks), config_filenames=()).run(words)
+    assert seen == called
+    assert (status == 0) == bool(called)
 
 
 def test_our_own_mistake_keeps_its_traceback() -> None:

@@ -1,0 +1,71 @@
+"""What Debian writes about a package: copyright file, synopses, names of its patches.
+
+    .debian.tar --> debian/copyright, debian/control, debian/patches/series
+    Packages --> a .deb --> usr/share/doc/*/copyright, where the archive does not hold the former
+
+Copyright files in packages: Debian Policy, 12.5.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostwright import archive, deb, fetch, locking, sources, tarball
+from hostwright.archive import Pin, Stanza
+
+_FILES = ("copyright", "control", "patches/series")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of the files by these names, '' for one that is not there; `origin` is the file they were read in."""
+
+    copyright: str = ""
+    control: str = ""
+    series: str = ""
+    origin: str = ""
+
+
+def read(stanza: Stanza, release: str, mirrors: Sequence[str]) -> Texts:
+    """The texts of a source package.
+
+    An archive may list files that it does not hold; what was built from the package says the same, but for the patches.
+    """
+    packaging = sources.packaging(stanza)
+    if packaging and fetch.is_offered(packaging.path, mirrors):
+        found = tarball.look(_fetch(packaging, mirrors), packaging.name, _FILES.__contains__).texts
+        text, control, series = (found.get(name, "") for name in _FILES)
+        return Texts(text, control, series, packaging.name)
+    built = sources.built(stanza["Package"], locking.kept_index(archive.PACKAGES, release, mirrors))
+    control = "\n\n".join(f"Package: {one['Package']}\nDescription: {_synopsis(one)}" for one in built)
+    text, origin = _copyright(map(archive.pin_of, built), lambda pin: _read_deb(pin, mirrors))
+    return Texts(text, control, origin=origin)
+
+
+def _synopsis(stanza: Stanza) -> str:
+    return stanza.get("Description", "").partition("\n")[0]
+
+
+def _copyright(pins: Iterable[Pin], read_deb: Callable[[Pin], str]) -> tuple[str, str]:
+    """The first copyright file that a package brings itself, and which that is; the smallest package is asked first."""
+    for pin in sorted(pins, key=lambda one: (one.size, one.name)):
+        if text := read_deb(pin):
+            return text, f"{pin.name} {pin.version}"
+    return "", ""
+
+
+def _read_deb(pin: Pin, mirrors: Sequence[str]) -> str:
+    """The copyright file in a `.deb`; '' if the archive does not hold it, or if another package brings the file."""
+    if not fetch.is_offered(pin.path, mirrors):
+        return ""
+    place = _fetch(fetch.Pinned(pin.name, pin.path, pin.sha256, pin.size), mirrors)
+    found = (
+        content
+        for path, _, content in deb.read(place, "data", "usr/share/doc/")
+        if path.endswith("/copyright")
+    )
+    return next(found, b"").decode(errors="replace")
+
+
+def _fetch(one: fetch.Pinned, mirrors: Sequence[str]) -> Path:
+    return fetch.fetch(one.at(mirrors), lambda _: None)

@@ -1,0 +1,188 @@
+"""`./doit add NAME`: the first draft of a recipe, from the archive.
+
+    InRelease --gpgv--> Sources --NAME--> .orig.tar, .debian.tar --fetched, sha256 checked, looked into-->
+        guesses --> recipes/NAME.py, and a line for each guess
+
+Nothing is unpacked, and the recipe is written last and at once: an error leaves nothing behind.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostwright import (
+    buildroot,
+    fetch,
+    files,
+    guesses,
+    layout,
+    licenses,
+    locking,
+    package,
+    packaging,
+    paths,
+    sources,
+    tarball,
+    versions,
+)
+from hostwright.archive import SOURCES, Stanza
+from hostwright.errors import UserError
+from hostwright.recipe import Recipe, Source
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A recipe to be edited, and what it was guessed from; `twins` are recipes that are made from the same source."""
+
+    recipe: Recipe
+    stanza: Stanza
+    way: guesses.Way
+    needs: guesses.Needs
+    license: licenses.Found
+    debian: packaging.Texts
+    twins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """The upstream tarballs by their folder, and what is in the main one."""
+
+    tarballs: dict[str, fetch.Pinned]
+    contents: tarball.Contents
+
+
+def add(name: str, recipe_name: str, mirrors: Sequence[str], note: Note) -> list[str]:
+    """Write the recipe of the source package `name`; the lines that tell what was guessed and what to edit.
+
+    `recipe_name` may be '' for one like the package's. Raises UserError, and writes nothing, if there is such a recipe
+    already, if the archive has no such package, or if it or one of its files cannot be had.
+    """
+    target, recipe_name = place(name, recipe_name)
+    note("reading the archive's index")
+    release = locking.signed_release(mirrors, buildroot.root(buildroot.load_lock()))
+    packages = sources.newest(locking.kept_index(SOURCES, release, mirrors))
+    stanza = sources.find(name, packages)
+    note(f"fetching {name} {stanza['Version']}")
+    source, debian = upstream(stanza, mirrors), packaging.read(stanza, release, mirrors)
+    made = draft(recipe_name, stanza, packages, source, debian)
+    files.write(target, render(made))
+    return told(made, target)
+
+
+def place(name: str, recipe_name: str) -> tuple[Path, str]:
+    """Where the recipe goes, and its name; raises UserError for a name that cannot be, or is taken."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name):
+        raise UserError(
+            f"{name!r} is not the name of a source package", "write ./doit add NAME, as in add zlib"
+        )
+    wanted = recipe_name or re.sub(r"[^a-z0-9]+", "-", name).strip("-")
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", wanted):
+        raise UserError(
+            f"{wanted!r} cannot be the name of a recipe: small letters, digits and -, a letter first",
+            f"choose one: ./doit add {name} as=NAME",
+        )
+    target = paths.RECIPES / f"{wanted.replace('-', '_')}.py"
+    if target.exists():
+        raise UserError(
+            f"recipes/{target.name} is there already",
+            f"edit it, or choose another name: ./doit add {name} as=NAME",
+        )
+    return target, wanted
+
+
+def upstream(stanza: Stanza, mirrors: Sequence[str]) -> Upstream:
+    """Fetch the upstream tarballs of a source package and look into the main one."""
+    tarballs = sources.tarballs(stanza)
+    fetch.fetch_all([one.at(mirrors) for one in tarballs.values()], lambda _: None)
+    main = tarballs[""]
+    return Upstream(tarballs, tarball.look(fetch.local(main.sha256), main.name, guesses.wants))
+
+
+def draft(
+    name: str, stanza: Stanza, packages: dict[str, Stanza], source: Upstream, debian: packaging.Texts
+) -> Draft:
+    """Everything guessed, in the words of a recipe."""
+    recipes = [package.load_recipe(one) for one in package.recipe_names()]
+    needs = guesses.needs(stanza, packages, recipes, {pin.name for pin in buildroot.load_lock()})
+    is_meson = any("meson" in group for group in sources.build_needs(stanza))
+    way = guesses.way(stanza["Package"], source.contents, is_meson)
+    found = licenses.read(debian.copyright)
+    main, *extra = [Source(one.path, one.sha256, into=into) for into, one in source.tarballs.items()]
+    value = Recipe(
+        name=name,
+        version=versions.released(stanza["Version"]),
+        license=found.main,
+        home=guesses.home(stanza, found.source),
+        source=main,
+        extra=tuple(extra),
+        needs=needs.recipes,
+        build=way.build,
+    )
+    twins = [one.name for one in recipes if guesses.source_package(one.source.path) == stanza["Package"]]
+    return Draft(value, stanza, way, needs, found, debian, tuple(twins))
+
+
+def render(made: Draft) -> str:
+    """The text of the recipe's file."""
+    sentence = guesses.sentence(made.debian.control, made.stanza["Package"])
+    comment = "" if made.way.is_known else f"{made.way.why[0].upper()}{made.way.why[1:]}."
+    return layout.render_recipe(made.recipe, sentence, comment)
+
+
+def told(made: Draft, target: Path) -> list[str]:
+    """What a person reads afterwards: what was guessed from what, and what is left to do."""
+    return [
+        f"recipes/{target.name} is written; guessed:",
+        *(f"  {line}" for line in _guessed(made)),
+        "to edit:",
+        *(f"  {line}" for line in _to_do(made)),
+        f"then: ./doit package:{made.recipe.name}; docs/recipes.md has the steps",
+    ]
+
+
+def _guessed(made: Draft) -> list[str]:
+    value, origin = made.recipe, made.debian.origin
+    said = f"says {made.license.said}" if made.license.said else "is not machine-readable"
+    return [
+        f"version  {value.version}, of Debian's {made.stanza['Version']}",
+        f"source   {value.source.path}",
+        *(f"extra    {one.path}, unpacked into {one.into}" for one in value.extra),
+        f"license  {value.license}: "
+        + (f"the copyright file of {origin} {said}" if origin else "no copyright file was found"),
+        f"home     {value.home}",
+        f"build    {type(value.build).__name__}: {made.way.why}",
+        f"needs    {', '.join(value.needs)}",
+    ]
+
+
+def _to_do(made: Draft) -> list[str]:
+    """Each line with whether it is due."""
+    others = (
+        f"{'some files have' if made.license.said else 'the file names'} {'; '.join(made.license.others)}"
+    )
+    missing, tools = ", ".join(made.needs.missing), ", ".join(made.needs.tools)
+    patches = _patches(made.debian.series)
+    lines = [
+        (f"{', '.join(made.twins)}: made from the same source", made.twins),
+        ("license: say what is installed, as SPDX does", not licenses.is_listed(made.recipe.license)),
+        (f"license: {others}", made.license.others),
+        ("home: none is known", made.recipe.home == guesses.NO_HOME),
+        ("build: say how it is built", not made.way.is_known),
+        ("build: switch off what the host does not need; say why where it is not plain", made.way.is_known),
+        (f"needs: no recipe brings {missing}: switch it off, or add it first", missing),
+        (f"tools: the build root lacks {tools}, which Debian builds it with", tools),
+        (
+            f"patches: Debian has {len(patches)}: {', '.join(patches[:4])}{', ...' * (len(patches) > 4)}",
+            patches,
+        ),
+        ("smoke: a harmless command for the booted host, if it has one", True),
+    ]
+    return [line for line, is_due in lines if is_due]
+
+
+def _patches(series: str) -> list[str]:
+    """The patches that a quilt series names."""
+    return [line.split()[0] for line in series.splitlines() if line.strip() and not line.startswith("#")]

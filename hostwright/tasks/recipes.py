@@ -1,0 +1,40 @@
+"""The steps for those who write recipes: a first draft from the archive.
+
+`./doit add zlib`, `./doit add glib2.0 as=glib`; `./doit add name=zlib` says the same.
+"""
+
+from functools import partial
+
+from doit import get_var
+
+from hostwright import mirrors
+from hostwright.errors import UserError
+from hostwright.tasks import report
+from hostwright.tasks.define import Task, step
+
+
+def add() -> Task:
+    task = step(
+        "write the first draft of a recipe from the archive: ./doit add NAME",
+        _add,
+        after=["buildroot"],
+        always=True,
+        counted=False,
+    )
+    return task | {"pos_arg": "words"}
+
+
+def _add(*words: str) -> None:
+    from hostwright import scaffold
+
+    names = [*words, *filter(None, [str(get_var("name", ""))])]
+    if len(names) != 1:
+        raise UserError(
+            f"./doit add takes one name, and got {len(names)}",
+            "name one source package of the archive: ./doit add NAME",
+        )
+    lines = scaffold.add(
+        names[0], str(get_var("as", "")), mirrors.find_mirrors(), partial(report.board().note, "add")
+    )
+    for line in lines:
+        report.board().say(line)

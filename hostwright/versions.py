@@ -1,0 +1,51 @@
+"""Debian's version numbers: their order, and the upstream release in them; pure.
+
+    [epoch:]upstream[-revision] --> a sort key; the number that upstream gave
+
+Order and form: Debian Policy, 5.6.12.
+"""
+
+import re
+
+Key = tuple[int, tuple[tuple[tuple[int, ...], int], ...], tuple[tuple[tuple[int, ...], int], ...]]
+
+# What the archive adds to the number of a tarball that it made itself, and all that follows.
+_REPACKED = re.compile(r"[.+~](?:dfsg|ds|debian|repack(?:ed|aged)?)(?![a-z]).*$")
+
+
+def key(version: str) -> Key:
+    """A sort key: versions are ordered as their keys are."""
+    epoch, upstream, revision = _split(version)
+    return int(epoch), _part(upstream), _part(revision or "0")
+
+
+def upstream(version: str) -> str:
+    """The number without epoch and revision, as it stands in the name of a source's tarball."""
+    return _split(version)[1]
+
+
+def released(version: str) -> str:
+    """The number that upstream gave: without the archive's own marks.
+
+    `+dfsg`, `+ds` and the like are about the tarball; before a `+really` stands a number that was only needed for the
+    order.
+    """
+    return _REPACKED.sub("", re.sub(r"^.*[+~.]really\.?", "", upstream(version)))
+
+
+def _split(version: str) -> tuple[str, str, str]:
+    epoch, colon, rest = version.rpartition(":")
+    if colon and not epoch.isdecimal():
+        epoch, rest = "0", version
+    name, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "")
+    return epoch or "0", name, revision
+
+
+def _part(text: str) -> tuple[tuple[tuple[int, ...], int], ...]:
+    """What is not a digit and what is one, by turns; at the end both are empty."""
+    return tuple((_order(word), int(number or 0)) for word, number in re.findall(r"([^0-9]*)([0-9]*)", text))
+
+
+def _order(word: str) -> tuple[int, ...]:
+    """`~` comes before the end, the end before letters, and letters before everything else."""
+    return (*(-1 if c == "~" else ord(c) if c.isalpha() else ord(c) + 256 for c in word), 0)
