@@ -119,6 +119,11 @@ def task_add() -> Task:
     return recipes.add()
 
 
+def task_outdated() -> Task:
+    """list the recipes that are older than the archive's newest"""
+    return recipes.outdated()
+
+
 def task_lint() -> Task:
     """check style, types and shell scripts"""
     return checks.lint()

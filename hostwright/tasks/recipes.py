@@ -1,13 +1,13 @@
-"""The steps for those who write recipes: a first draft from the archive.
+"""The steps for those who write recipes: a first draft from the archive, and what is older than the archive's newest.
 
-`./doit add zlib`, `./doit add glib2.0 as=glib`; `./doit add name=zlib` says the same.
+`./doit add zlib`, `./doit add glib2.0 as=glib`; `./doit add name=zlib` says the same. `./doit outdated`.
 """
 
 from functools import partial
 
 from doit import get_var
 
-from hostwright import mirrors
+from hostwright import buildroot, mirrors, package
 from hostwright.errors import UserError
 from hostwright.tasks import report
 from hostwright.tasks.define import Task, step
@@ -24,6 +24,16 @@ def add() -> Task:
     return task | {"pos_arg": "words"}
 
 
+def outdated() -> Task:
+    return step(
+        "list the recipes that are older than the archive's newest",
+        _outdated,
+        after=["buildroot"],
+        always=True,
+        counted=False,
+    )
+
+
 def _add(*words: str) -> None:
     from hostwright import scaffold
 
@@ -37,4 +47,12 @@ def _add(*words: str) -> None:
         names[0], str(get_var("as", "")), mirrors.find_mirrors(), partial(report.board().note, "add")
     )
     for line in lines:
+        report.board().say(line)
+
+
+def _outdated() -> None:
+    from hostwright import updates
+
+    pins = {name: package.sources(package.load_recipe(name)) for name in package.recipe_names()}
+    for line in updates.find(mirrors.find_mirrors(), buildroot.root(buildroot.load_lock()), pins):
         report.board().say(line)

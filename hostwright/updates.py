@@ -1,0 +1,90 @@
+"""`./doit outdated`: the recipes' pins, held against the archive's signed index of sources.
+
+    InRelease --gpgv--> Sources --newest of each package--> older pins; pins that the archive no longer holds
+
+Nothing is fetched but the index, and nothing is written.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostwright import archive, fetch, locking, sources, versions
+from hostwright.archive import Stanza
+from hostwright.recipe import Source
+
+
+@dataclass(frozen=True)
+class State:
+    """One pin: its version and the suite's newest ('' if it has none), as in the names of their tarballs.
+
+    `fault` says why the pin cannot be fetched from the archive as it stands, or is ''.
+    """
+
+    recipe: str
+    package: str
+    pinned: str
+    newest: str
+    fault: str = ""
+
+    @property
+    def is_older(self) -> bool:
+        return versions.key(self.pinned) < versions.key(self.newest)
+
+    @property
+    def is_newer(self) -> bool:
+        return versions.key(self.pinned) > versions.key(self.newest)
+
+
+def find(mirrors: Sequence[str], root: Path, pins: Mapping[str, Sequence[Source]]) -> list[str]:
+    """What to tell of the pins of each recipe; UserError if the archive cannot be asked or its signature is wrong."""
+    release = locking.signed_release(mirrors, root)
+    stanzas = locking.kept_index(archive.SOURCES, release, mirrors)
+    return told(list(states(pins, stanzas, lambda path: fetch.is_offered(path, mirrors))))
+
+
+def states(
+    pins: Mapping[str, Sequence[Source]], stanzas: Sequence[Stanza], is_held: Callable[[str], bool]
+) -> Iterator[State]:
+    """The state of every pin; the archive is asked by `is_held` for those that its index does not list.
+
+    They may be another suite's.
+    """
+    packages, listed = sources.newest(stanzas), archive.source_files(stanzas)
+    for recipe, pinned in pins.items():
+        # One tarball may be unpacked at two places.
+        for path, sha256 in {one.path: one.sha256 for one in pinned}.items():
+            name, version = _name_and_version(path)
+            newest = versions.upstream(packages[name]["Version"]) if name in packages else ""
+            yield State(recipe, name, version, newest, _fault(path, sha256, listed, is_held))
+
+
+def _name_and_version(path: str) -> tuple[str, str]:
+    """Source package and version from the pool path of a tarball."""
+    name, _, rest = path.rpartition("/")[2].partition("_")
+    return name, re.sub(r"\.orig(-[A-Za-z0-9-]+)?\.tar\.\w+$", "", rest)
+
+
+def _fault(path: str, sha256: str, listed: Mapping[str, str], is_held: Callable[[str], bool]) -> str:
+    if path in listed:
+        return "" if listed[path] == sha256 else "the archive has another sha256 for it"
+    return "" if is_held(path) else "the pin has left the archive"
+
+
+def told(found: Sequence[State]) -> list[str]:
+    """A line for each pin that is older or cannot be fetched, and one for those that are newer than the suite's."""
+    due = [one for one in found if one.is_older or one.fault]
+    newer = sorted({f"{one.package} {one.pinned}" for one in found if one.is_newer and not one.fault})
+    rows = [(_name(one), one.pinned, f"-> {one.newest or 'none'}", one.fault) for one in due]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    count = f"older than {archive.SUITE}'s newest, or gone from the archive: {len(due)} of {len(found)} pins"
+    return [
+        *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows),
+        count if due else f"none of {len(found)} pins is older than {archive.SUITE}'s newest",
+        *([f"of another suite, and newer than {archive.SUITE}'s: {', '.join(newer)}"] if newer else []),
+    ]
+
+
+def _name(one: State) -> str:
+    return one.recipe if one.recipe == one.package else f"{one.recipe} ({one.package})"
