@@ -58,7 +58,7 @@ class Case:
     setting: Setting
     known: Mapping[str, PciFunction]
     uses: Mapping[str, tuple[Use, ...]]
-    gaps: Mapping[int, str]
+    gaps: Mapping[str, str]
     regions: Mapping[str, tuple[ReservedRegion, ...]]
     window: Window | None
     findings: tuple[Finding, ...] = ()
@@ -217,7 +217,7 @@ def _place_in(case: Case, device: str, group: Iterable[str]) -> _Placement:
 
 def _find_doubts(case: Case, companions: Sequence[str]) -> Iterator[Finding]:
     for address in companions:
-        if what := case.gaps.get(case.known[address].class_code >> 16):
+        if what := case.gaps.get(address):
             yield find("unknown-use", device=address, what=what)
 
 
@@ -297,7 +297,7 @@ def find_held(case: Case, device: str) -> Iterator[Finding]:
     """What the host has on a device; or that this is not known."""
     for use in case.uses.get(device, ()):
         yield find(use.rule, device=device, what=use.what)
-    what = case.gaps.get(case.known[device].class_code >> 16)
+    what = case.gaps.get(device)
     if what and not case.uses.get(device):
         yield find("unknown-use", device=device, what=what)
 

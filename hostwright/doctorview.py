@@ -1,7 +1,7 @@
 """A diagnosis for people and programs: text, JSON, and a section of host.toml. Pure."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hostwright import doctor
@@ -10,7 +10,7 @@ from hostwright.findings import Finding, Severity
 from hostwright.groupview import name_class, render_advice
 from hostwright.inventory import PciFunction
 
-_WIDTH = 8
+_WIDTH, _MOST_LINES = 8, 3
 
 
 # Text.
@@ -32,7 +32,7 @@ def render_text(diagnosis: Diagnosis) -> str:
         blocks += [_block(one, case.findings, with_notes=False) for one in diagnosis.verdicts]
     blocks += [_section("the machine:", _lines(case.findings))]
     blocks += [_section("not in this source:", case.capture.missing)]
-    blocks += [_section("groups are not predicted, since", case.machine.obstacles)]
+    blocks += [_section("groups are not predicted, since", _some(case.machine.obstacles))]
     blocks += [_section("notes:", diagnosis.notes)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -80,6 +80,11 @@ def _lines(findings: Iterable[Finding]) -> Iterator[str]:
     for one in findings:
         yield f"{one.severity.value:<{_WIDTH}}{one.text}"
         yield f"{'':<{_WIDTH}}-> {one.remedy}"
+
+
+def _some(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - _MOST_LINES
+    return [*lines[:_MOST_LINES], f"and {more} more"] if more > 1 else list(lines)
 
 
 def _section(title: str, lines: Iterable[str]) -> str:

@@ -16,6 +16,8 @@ _FRAMEBUFFERS = ("efifb", "BOOTFB", "vesafb", "simplefb", "simple-framebuffer", 
 _SERIAL = re.compile(r"\bconsole=(?:ttyS|ttyUSB|ttyAMA|hvc)\w*")
 _RANGE = re.compile(r"\s*([0-9a-f]+)-([0-9a-f]+) : (.*)")
 DISPLAY = 0x03
+# Base classes of controllers that disks can hang on: storage and serial buses (USB).
+_MAY_HOLD_DISKS = (0x01, 0x0C)
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,23 @@ def find_uses(capture: Capture, console_words: str = "") -> Mapping[str, tuple[U
     return {address: tuple(uses) for address, uses in found.items()}
 
 
-def find_gaps(capture: Capture) -> Mapping[int, str]:
-    """Why it is not known whether the host needs functions of a base class (PCI code), for those where it is not."""
-    gaps: dict[int, str] = {}
+def find_gaps(capture: Capture) -> Mapping[str, str]:
+    """By address, why it is not known whether the host needs a function."""
+    reasons: dict[int, str] = {}
     if not any(use.rule == "holds-root" for _, use in _find_mounts(capture)):
-        gaps |= dict.fromkeys((0x01, 0x0C), "the disk of the root file system is not in the capture")
+        reasons |= dict.fromkeys(_MAY_HOLD_DISKS, "the disk of the root file system is not in the capture")
     if not capture.classes.get("net"):
-        gaps[0x02] = "the network interfaces are not in the capture"
+        reasons[0x02] = "the network interfaces are not in the capture"
     if not capture.cmdline:
-        gaps[DISPLAY] = "the console is not in the capture"
-    return gaps
+        reasons[DISPLAY] = "the console is not in the capture"
+    disks = "\n".join(capture.classes.get("block", {}).values())
+    return {
+        one.address: reasons[one.class_code >> 16]
+        for one in capture.functions
+        if one.class_code >> 16 in reasons
+        # A controller that none of the disks hangs on does not hold the one that is not told.
+        and not (one.class_code >> 16 in _MAY_HOLD_DISKS and disks and one.address not in disks)
+    }
 
 
 def has_serial_console(words: str) -> bool:

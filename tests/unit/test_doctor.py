@@ -117,6 +117,10 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
         *(NIC, Answer.NO, "holds-default-route"),
     ),
     "root on a disk that is not told": (with_texts(BASE, mounted="zroot\t/"), TWIN, Answer.YES, "unknown-use"),
+    "root on none of its disks": (
+        replace(with_texts(BASE, mounted=""), classes={"block": {"sda": f"../../devices/pci0000:00/{SATA}/sda"}}),
+        *(TWIN, Answer.YES, "-unknown-use"),
+    ),
     "no interfaces told": (
         placed("net"),
         *(NIC, Answer.OVERRIDE, "unknown-use -holds-default-route"),
