@@ -28,6 +28,10 @@ _WANTED_CLASSES = (0x0B40, 0x0C03)
 # The chipset's own: bridges, memory, system peripherals, SMBus, management engine, thermal sensors, dummy functions.
 _CHIPSET = (0x05, 0x06, 0x08, 0x13)
 _CHIPSET_CLASSES = (0x0C05, 0x0780, 0x1180)
+# Of these, what the host can spare: Intel's thermal subsystem, which shares the slot of the USB controller.
+_SPARED_CLASSES = (0x1180,)
+# Classes for which there are no drivers: reserved functions of AMD's processors.
+_DRIVERLESS = (0x13,)
 _NEVER_PASSED = (0x05, 0x06, 0x08)
 _NEVER_PASSED_CLASSES = (0x0C05,)
 # Drivers that leave DMA to VFIO (driver_managed_dma), and none at all.
@@ -37,6 +41,7 @@ _FIRST_BY_VENDOR = {"10de:03": "nouveau", "1002:03": "amdgpu", "8086:03": "i915"
 _FIRST = {0x0403: "snd_hda_intel", 0x0C03: "xhci_hcd", 0x0108: "nvme", 0x0106: "ahci"}
 _DISPLAYS_WITH_OUTPUT = (0x0300, 0x0380)
 _FLR, _FLR_BIT = 4, 1 << 28
+_ADVANCED_FEATURES, _AF_CAPABILITY, _AF_BITS = 0x13, 3, 3
 
 
 class Answer(Enum):
@@ -178,7 +183,7 @@ def find_needed(case: Case, device: str, group: Iterable[str]) -> dict[str, str]
     for address in find_companions(case, device, group):
         function = case.known[address]
         reasons = [use.what for use in case.uses.get(address, ())]
-        if is_chipset(function):
+        if is_chipset(function) and function.class_code >> 8 not in _SPARED_CLASSES:
             reasons.append(f"{name_class(function)} with driver {function.driver}")
         if any(one.kind == "direct" for one in find_regions(case, function)):
             reasons.append("firmware keeps memory mapped for it")
@@ -246,8 +251,25 @@ def _place_now(case: Case, function: PciFunction) -> _Placement:
     if needed := find_needed(case, device, group):
         told = f"now it is with {' '.join(needed)}, which the host needs, and {why}"
         return _Placement(Answer.UNKNOWN, findings=(find("unknown-group", device=device, what=told),))
+    if words := groups.current_words(case.capture.cmdline):
+        told = f"pcie_acs_override={','.join(words)} may be all that keeps it apart now, and {why}"
+        return _Placement(Answer.UNKNOWN, findings=(find("unknown-group", device=device, what=told),))
+    if doubtful := _find_undriven(case, device, group):
+        return _Placement(
+            Answer.UNKNOWN, findings=tuple(find("unknown-driver", device=one) for one in doubtful)
+        )
     rest = _place_in(case, device, group)
     return replace(rest, findings=(*rest.findings, find("groups-now", what=why)))
+
+
+def _find_undriven(case: Case, device: str, group: Iterable[str]) -> list[str]:
+    """Parts of the chipset in a group that a driver may have, which would bar it, when the source names no drivers."""
+    others = (case.known[one] for one in group if one != device and not case.tells_drivers)
+    return [
+        one.address
+        for one in others
+        if is_chipset(one) and not one.is_bridge and one.class_code >> 16 not in _DRIVERLESS
+    ]
 
 
 def _find_differences(case: Case) -> Iterator[str]:
@@ -422,9 +444,15 @@ def _find_reset(case: Case, function: PciFunction) -> Iterator[Finding]:
 
 
 def _has_flr(function: PciFunction) -> bool:
-    """The bit of the PCIe capability (PCIe 5.0, 7.5.3.3); the kernel knows devices whose bit is wrong."""
-    at = registers.find_capability(function.config, registers.EXPRESS)
-    return at is not None and bool((registers.read(function.config, at + _FLR, 4) or 0) & _FLR_BIT)
+    """By the PCIe capability (PCIe 5.0, 7.5.3.3) or Advanced Features, of which the kernel wants both bits
+    (pci_af_flr()); the kernel knows devices whose bit is wrong.
+    """
+    config = function.config
+    at = registers.find_capability(config, registers.EXPRESS)
+    if at is not None and (registers.read(config, at + _FLR, 4) or 0) & _FLR_BIT:
+        return True
+    at = registers.find_capability(config, _ADVANCED_FEATURES)
+    return at is not None and (registers.read(config, at + _AF_CAPABILITY, 1) or 0) & _AF_BITS == _AF_BITS
 
 
 # The whole machine.
