@@ -300,14 +300,32 @@ def make_dmar(facts: Mapping[str, Any]) -> bytes:
         everything = "all" in scopes
         fields = bytes((everything, 0, 0, 0)) + int(base, 16).to_bytes(8, "little")
         body += _structure(0, fields, [one for one in scopes if one != "all"])
-    for line in facts.get("rmrr", ()):
-        ends, *scopes = line.split()
-        fields = bytes(4) + b"".join(int(end, 16).to_bytes(8, "little") for end in ends.split("-"))
-        body += _structure(1, fields, scopes)
-    header = bytearray(b"DMAR" + (36 + len(body)).to_bytes(4, "little") + bytes((1, 0)) + b"FACTS ")
-    header += b"MACHINE " + bytes(12)
-    header[9] = -sum(header + body) & 0xFF
-    return bytes(header) + body
+    header = b"DMAR" + bytes(4) + bytes((1, 0)) + b"FACTS " + b"MACHINE " + bytes(12)
+    return _finish(header + body + b"".join(map(_rmrr, facts.get("rmrr", ()))), 0)
+
+
+def append_rmrr(table: bytes, line: str) -> bytes:
+    """A machine's own table with one more region, newer than the first: Linux takes it from the front of its initrd as
+    kernel/firmware/acpi/DMAR.aml, but no table that is not newer (drivers/acpi/tables.c, acpi_table_initrd_override()).
+    """
+    return _finish(table + _rmrr(line), int.from_bytes(table[24:28], "little") + 1)
+
+
+def _finish(table: bytes, revision: int) -> bytes:
+    """Length, revision of the maker and sum of a table's header (ACPI 6.4, 5.2.6)."""
+    made = bytearray(table)
+    made[4:8] = len(made).to_bytes(4, "little")
+    made[24:28] = revision.to_bytes(4, "little")
+    made[9] = 0
+    made[9] = -sum(made) & 0xFF
+    return bytes(made)
+
+
+def _rmrr(line: str) -> bytes:
+    ends, *scopes = line.split()
+    return _structure(
+        1, bytes(4) + b"".join(int(end, 16).to_bytes(8, "little") for end in ends.split("-")), scopes
+    )
 
 
 def _structure(kind: int, fields: bytes, scopes: list[str]) -> bytes:
