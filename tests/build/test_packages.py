@@ -124,12 +124,26 @@ def test_the_smoke_test_names_a_program_of_the_package(name: str) -> None:
 
 @pytest.mark.parametrize("name", [one for one in NAMES if package.load_recipe(one).smoke])
 def test_the_smoke_test_runs_beside_its_needs_alone(name: str, root: Path) -> None:
-    recipe = package.load_recipe(name)
-    package.make_sysroot(root, [built(one) for one in package.closure([name])])
+    run_in(root, [name], package.load_recipe(name).smoke)
+
+
+def run_in(root: Path, names: list[str], argv: tuple[str, ...]) -> bytes:
+    """What a program prints where the packages `names` and their needs are all that there is."""
+    package.make_sysroot(root, [built(one) for one in package.closure(names)])
     tools = buildroot.root(buildroot.load_lock()) / "tools"
     if sandbox.mode(tools) == "chroot":
         pytest.skip("in a chroot the job starts through env and sh of its own tree")
-    sandbox.output(sandbox.Job(root, recipe.smoke, cwd="/"), tools)
+    return sandbox.output(sandbox.Job(root, argv, cwd="/"), tools)
+
+
+def test_a_shell_lives_without_the_locale_that_it_is_asked_for(root: Path) -> None:
+    line = "echo 'echo alive' | LC_ALL=de_DE.UTF-8 bash --norc -i"
+    assert run_in(root, ["bash"], ("/usr/bin/bash", "-c", line)) == b"alive\n"
+
+
+def test_the_locale_is_one_of_several_bytes_a_character(root: Path) -> None:
+    line = "LC_ALL=C.UTF-8; text=$'\\xc3\\xa9'; echo ${#text}"
+    assert run_in(root, ["bash", "glibc-locales"], ("/usr/bin/bash", "-c", line)) == b"1\n"
 
 
 @pytest.fixture
