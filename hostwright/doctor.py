@@ -169,11 +169,12 @@ def judge(case: Case, function: PciFunction) -> Verdict:
 
 
 def find_companions(case: Case, device: str, group: Iterable[str]) -> tuple[str, ...]:
-    """Who leaves the host with a device: all but bridges, and but the chipset's functions that no driver has."""
+    """Who leaves the host with a device: all but bridges and the chipset's functions, where no driver has them.
+
+    pcieport leaves DMA to VFIO; another driver on a bridge (shpchp) bars the group as any driver does.
+    """
     return tuple(
-        one
-        for one in sorted(group, key=sort_key)
-        if one != device and not case.known[one].is_bridge and not _is_bystander(case.known[one])
+        one for one in sorted(group, key=sort_key) if one != device and not _is_bystander(case.known[one])
     )
 
 
@@ -346,7 +347,7 @@ def _find_first(function: PciFunction) -> str:
 def _find_screen(case: Case, function: PciFunction) -> Iterator[Finding]:
     code = function.class_code >> 8
     others = [one for one in case.capture.functions if one.class_code >> 8 in _DISPLAYS_WITH_OUTPUT]
-    if code in _DISPLAYS_WITH_OUTPUT and others == [function]:
+    if others == [function]:
         yield find("only-display", device=function.address)
     if code >> 8 == DISPLAY and (name := hostuse.find_framebuffer(function, case.capture)):
         yield find("boot-framebuffer", device=function.address, what=name)

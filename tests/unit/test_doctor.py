@@ -71,6 +71,10 @@ def added(*functions: PciFunction) -> Capture:
     return replace(BASE, functions=(*FUNCTIONS, *functions))
 
 
+def without(address: str) -> Capture:
+    return replace(BASE, functions=tuple(one for one in FUNCTIONS if one.address != address))
+
+
 def placed(kind: str, **entries: str) -> Capture:
     return replace(BASE, classes={**BASE.classes, kind: entries})
 
@@ -94,6 +98,16 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
     "with a chipset that has no drivers": (
         change(change(BASE, ISA, driver=""), SMBUS, driver=""),
         *(SATA, Answer.YES, "-group-host-needs -group-shared"),
+    ),
+    "behind a bridge that a driver has": (
+        change(
+            with_texts(without(DRIVE), default_route=""), WORSE_PORT, driver="shpchp"
+        ),
+        *(NIC, Answer.OVERRIDE, "group-override"),
+    ),
+    "behind bridges alone": (
+        change(with_texts(BASE, default_route=""), DRIVE, driver="", class_code=0x060000),
+        *(NIC, Answer.YES, "-group-shared"),
     ),
     "apart from the root by a word": (
         with_texts(BASE, default_route=""),
@@ -152,6 +166,10 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
     ),
     "framebuffer elsewhere": (
         with_texts(BASE, iomem="c8000000-c87effff : efifb"),
+        *(CARD, Answer.COMPANIONS, "-boot-framebuffer"),
+    ),
+    "framebuffer larger than the BAR": (
+        with_texts(BASE, iomem="4000000000-5000000000 : efifb"),
         *(CARD, Answer.COMPANIONS, "-boot-framebuffer"),
     ),
     "addresses hidden": (
@@ -232,6 +250,10 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
     "IVMD for one": (tables(IVRS=ivrs(ivmd(0x21, 0x400, 0, 0xD9000000, 0x1000))), TWIN, Answer.NO, "ivmd"),
     "IVMD for a range": (tables(IVRS=ivrs(ivmd(0x22, 0x300, 0x4FF, 0, 0x1000))), TWIN, Answer.NO, "ivmd"),
     "IVMD for others": (tables(IVRS=ivrs(ivmd(0x22, 0x500, 0x5FF, 0, 0x1000))), TWIN, Answer.YES, "-ivmd"),
+    "IVMD for those before": (
+        tables(IVRS=ivrs(ivmd(0x22, 0x300, 0x3FF, 0, 0x1000))),
+        *(TWIN, Answer.YES, "-ivmd"),
+    ),
     "IVMD for all": (
         tables(IVRS=ivrs(ivmd(0x20, 0, 0, 0, 0x1000))),
         *(CARD, Answer.NO, "ivmd -rmrr-relaxable"),

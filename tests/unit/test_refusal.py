@@ -239,6 +239,7 @@ ACCEPTED: dict[str, tuple[Capture, str, str]] = {
     "alone": (BASE, table(TWIN, "144d:a808"), ""),
     "card and sound": (BASE, PAIR + guest("a", CARD, SOUND), ""),
     "card alone": (LOOSE, table(CARD), "group-shared"),
+    "card parted from a companion without a driver": (LOOSE, override("multifunction") + table(CARD), ""),
     "freed by an id": (IDLE, override(NODE) + table(NIC), ""),
     "freed by a word": (IDLE, override("downstream") + table(NIC), ""),
     "word without a device": (BASE, override("downstream"), "override-unneeded"),
@@ -262,6 +263,11 @@ ACCEPTED: dict[str, tuple[Capture, str, str]] = {
     ),
     "ids of named devices alone": (BASE, kernel("modules", "vfio-pci ids=10de:1e37") + PAIR, ""),
     "other options": (BASE, kernel("modules", "vfio-pci disable_vga=1") + PAIR, ""),
+    "ids of another class": (
+        BASE,
+        kernel("modules", "vfio-pci ids=144d:a808:ffffffff:ffffffff:030000:ffffff") + PAIR,
+        "",
+    ),
     "ids that are none": (BASE, kernel("modules", "vfio-pci ids=144d") + PAIR, ""),
     "window to be told": (change(NARROW, CARD, bars=(bar(1, 128 * GIB),)), PAIR, "bar-window-small"),
     "memory that is there": (BASE, table(TWIN) + guest("a", TWIN, memory_mib=32000), ""),
@@ -307,6 +313,11 @@ def test_what_is_accepted(tmp_path: Path, found: Capture, content: str, wanted: 
     given = plan(tmp_path, found, content)
     assert list(refusal.find_refusals(given)) == []
     assert {one.rule for one in refusal.find_warnings(given)} == set(wanted.split())
+
+
+def test_what_is_wrong_with_a_named_companion_is_said_once(tmp_path: Path) -> None:
+    given = plan(tmp_path, IDLE, table(NIC) + table(DRIVE))
+    assert [one.finding.rule for one in refusal.find_refusals(given)] == ["holds-root"]
 
 
 def test_there_are_enough_cases() -> None:
