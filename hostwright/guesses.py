@@ -14,7 +14,7 @@ from shlex import quote
 
 from hostwright import sources
 from hostwright.archive import Stanza
-from hostwright.recipe import Build, Configure, Files, Kernel, Make, Meson, Recipe
+from hostwright.recipe import Build, Configure, Files, Kernel, Make, Meson, MesonPart, Recipe
 from hostwright.tarball import Contents
 
 NO_BUILD = Files(("echo 'the recipe does not say yet how this is built' >&2", "exit 1"))
@@ -85,7 +85,9 @@ def _way_in(folder: str, contents: Contents, is_meson: bool) -> Way | None:
     has = {name for name in contents.paths if name.startswith(folder)}
     enter = (f"cd {quote(folder.rstrip('/'))}",) if folder else ()
     meson, configure = _meson(folder, has, enter), _configure(folder, has, enter, contents.texts)
-    first, second = (meson, configure) if is_meson else (configure, meson)
+    # A configure that is not autoconf's calls meson itself, as QEMU's does.
+    is_wrapped = f"{folder}configure" in has and not any(f"{folder}{name}" in has for name in _AUTOCONF)
+    first, second = (meson, configure) if is_meson and not is_wrapped else (configure, meson)
     return first or second or _make(folder, has, enter)
 
 
@@ -99,14 +101,18 @@ def _configure(folder: str, has: set[str], enter: tuple[str, ...], texts: Mappin
     source = next((f"{folder}{name}" for name in _AUTOCONF if f"{folder}{name}" in has), "")
     text = texts.get(script, "") + texts.get(source, "")
     options = tuple(option for option, sign in _OPTIONS.items() if re.search(sign, text))
-    if script in has:
-        why = script if source else f"{script}, which is not autoconf's: see what options it takes"
-        return Way(Configure(options=options, before=enter), why)
-    if source:
-        return Way(
-            Configure(options=options, before=(*enter, "autoreconf -i")), f"{source} without configure"
-        )
-    return None
+    lacks = _not_generated(folder, has) if source else ""
+    if lacks:
+        return Way(Configure(options=options, before=(*enter, "autoreconf -i")), f"{source} without {lacks}")
+    why = script if source else f"{script}, which is not autoconf's: see what options it takes"
+    return Way(Configure(options=options, before=enter), why) if script in has else None
+
+
+def _not_generated(folder: str, has: set[str]) -> str:
+    """The file that autoreconf would make and a bare checkout lacks; '' if none is."""
+    if f"{folder}configure" not in has:
+        return "configure"
+    return "Makefile.in" if f"{folder}Makefile.am" in has and f"{folder}Makefile.in" not in has else ""
 
 
 def _make(folder: str, has: set[str], enter: tuple[str, ...]) -> Way | None:
@@ -140,11 +146,11 @@ def _is_library(name: str) -> bool:
 def recipes_by_source(recipes: Iterable[Recipe]) -> dict[str, str]:
     """Source package to the recipe that is built from it, of several the first.
 
-    The kernel is no library: of its source only the headers count.
+    The kernel is no library: of its source only the headers count. A part of a project is not its libraries.
     """
     found: dict[str, str] = {}
     for one in recipes:
-        if not isinstance(one.build, Kernel):
+        if not isinstance(one.build, Kernel | MesonPart):
             found.setdefault(source_package(one.source.path), one.name)
     return found
 

@@ -86,7 +86,7 @@ def read(text: str) -> Found:
     }
     main = said.get("*", "") or stanzas[0].get("License", "").partition("\n")[0]
     others = {words for pattern, words in said.items() if not pattern.startswith("debian/")}
-    address = re.search(r"https?://[^\s>,)]+", stanzas[0].get("Source", ""))
+    address = re.search(r"(?:https?|ftp)://[^\s>,)]+", stanzas[0].get("Source", ""))
     return Found(
         to_spdx(main), main, tuple(sorted(others - {main, ""})), address[0].rstrip(".") if address else ""
     )
@@ -114,9 +114,11 @@ def to_spdx(words: str) -> str:
     if not words or "," in words:
         return UNKNOWN
     parts = re.split(r" (and/or|and|or|\|) ", words, flags=re.IGNORECASE)
-    return " ".join(
-        _JOINTS[part.lower()] if place % 2 else _license(part) for place, part in enumerate(parts)
-    )
+    names = [_license(part) for part in parts[::2]]
+    joints = [_JOINTS[part.lower()] for part in parts[1::2]]
+    if len(set(names)) == 1:
+        return names[0]
+    return " ".join([names[0], *(f"{joint} {name}" for joint, name in zip(joints, names[1:], strict=True))])
 
 
 def is_listed(expression: str) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 
 from hostwright import archive, guesses, sources
-from hostwright.recipe import Build, Configure, Kernel, Make, Meson, Recipe, Source
+from hostwright.recipe import Build, Configure, Kernel, Make, Meson, MesonPart, Recipe, Source
 from hostwright.tarball import Contents
 
 
@@ -18,6 +18,12 @@ def contents(*files: str, **texts: str) -> Contents:
         (["configure", "Makefile"], Configure(), "configure, which is not autoconf's"),
         (["configure.ac"], Configure(before=("autoreconf -i",)), "configure.ac without configure"),
         (["configure.in", "Makefile"], Configure(before=("autoreconf -i",)), "configure.in without"),
+        (
+            ["configure", "configure.ac", "Makefile.am"],
+            Configure(before=("autoreconf -i",)),
+            "configure.ac without Makefile.in",
+        ),
+        (["configure", "configure.ac", "Makefile.am", "Makefile.in"], Configure(), "configure"),
         (["meson.build", "Makefile", "CMakeLists.txt"], Meson(), "meson.build"),
         (["Makefile", "src/meson.build"], Make(variables=("PREFIX=/usr",)), "Makefile"),
         (["GNUmakefile"], Make(variables=("PREFIX=/usr",)), "GNUmakefile"),
@@ -46,6 +52,8 @@ def test_the_kind_of_build(files: list[str], build: Build, why: str) -> None:
 def test_of_two_ways_debians_is_taken() -> None:
     both = contents("configure", "configure.ac", "meson.build")
     assert guesses.way("thing", both, is_meson=True).build == Meson()
+    wrapped = contents("configure", "meson.build")
+    assert guesses.way("thing", wrapped, is_meson=True).build == Configure()
     assert guesses.way("thing", contents("configure.ac"), is_meson=True).build == Configure(
         before=("autoreconf -i",)
     )
@@ -119,6 +127,7 @@ RECIPES = [
     recipe("linux", "linux", Kernel()),
     recipe("linux-headers", "linux", Make()),
     recipe("openssl", "openssl", Make()),
+    recipe("pam-part", "pam", MesonPart()),
     recipe("z", "zlib", Make()),
     recipe("z-again", "zlib", Make()),
 ]
@@ -166,7 +175,7 @@ def test_the_sentence(control: str, package: str, sentence: str) -> None:
     [
         ("https://a.example/x", "https://b", "https://a.example/x"),
         ("http://a.example/x", "", "https://a.example/x"),
-        ("", "http://b.example", "https://b.example"),
+        ("", "ftp://b.example", "https://b.example"),
         ("", "", "https://"),
         ('https://a"+x', "", "https://"),
     ],

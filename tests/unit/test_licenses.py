@@ -7,7 +7,7 @@ from hostwright import licenses
 DEP5 = """\
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: thing
-Source: the releases at https://example.org/thing.
+Source: the releases at ftp://example.org/thing.
 
 # a comment
 Files: *
@@ -48,6 +48,8 @@ License: LGPL-2.1+
         ("BSD-3-clause", "BSD-3-Clause"),
         ("Apache-2.0 or GPL-2+", "Apache-2.0 OR GPL-2.0-or-later"),
         ("BSD-2-clause and/or Expat", "BSD-2-Clause OR MIT"),
+        ("GPL-2+ or GPL-2+", "GPL-2.0-or-later"),
+        ("ISC or Expat and Zlib", "ISC OR MIT AND Zlib"),
         ("ISC and Zlib", "ISC AND Zlib"),
         ("Perl", "Artistic-1.0-Perl OR GPL-1.0-or-later"),
         ("GPL-3+ with Bison exception", "GPL-3.0-or-later WITH Bison-exception-2.2"),
@@ -67,7 +69,7 @@ def test_a_machine_readable_file() -> None:
     assert found.said == "GPL-2+ with OpenSSL exception"
     assert found.main == licenses.to_spdx(found.said)
     assert found.others == ("LGPL-2.1+",)
-    assert found.source == "https://example.org/thing"
+    assert found.source == "ftp://example.org/thing"
 
 
 def test_the_license_of_the_header_is_that_of_the_whole() -> None:
