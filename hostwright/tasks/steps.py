@@ -316,6 +316,7 @@ def host() -> Task:
             paths.OVMF / "OVMF_CODE.fd",
         ],
         writes=[paths.HOST_IMAGE, paths.MANIFEST],
+        after=["passthrough"],
         value=repr(machine().disk),
     )
 

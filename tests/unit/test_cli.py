@@ -1,5 +1,6 @@
 """What a person meets at the command line: one message, the right exit status, nothing left behind, no waiting."""
 
+import json
 import os
 import resource
 import shutil
@@ -72,6 +73,40 @@ def test_a_bad_machine_file_is_one_message_and_status_2(tree: Path, text: str, t
     assert is_untouched(tree)
 
 
+def test_what_the_capture_forbids_is_refused_before_anything_is_fetched_or_built(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOSTWRIGHT_JOBS", "1")
+    monkeypatch.setenv("HOSTWRIGHT_MIRROR", "http://127.0.0.1:1/debian")
+    shutil.copy(paths.GOLDEN / "groups" / "t1-to-t10.tar.xz", tree / "machine.tar")
+    (tree / "bad.toml").write_text(
+        'name = "x"\ncapture = "machine.tar"\n[[device]]\naddress = "0000:03:00.0"\n'
+    )
+    result = doit(tree, "host", "machine=bad.toml")
+    assert result.returncode == 2
+    assert "bad.toml:4: device[0].address" in result.stderr and "0000:04:00.0, bound to nvme" in result.stderr
+    assert "hint:" in result.stderr and "Traceback" not in result.stderr
+    assert "127.0.0.1" not in result.stderr
+    assert not (tree / "dist/buildroot.json").exists()
+    again = doit(tree, "passthrough", "machine=bad.toml")
+    assert again.returncode == 2
+    (tree / "bad.toml").write_text((tree / "bad.toml").read_text().replace("03:00.0", "02:00.0"))
+    assert doit(tree, "passthrough", "machine=bad.toml").returncode == 0
+
+
+def test_doctor_reads_a_capture_and_ends_well_whatever_it_finds(tree: Path) -> None:
+    source = paths.GOLDEN / "groups" / "t1-to-t10.tar.xz"
+    result = doit(tree, "doctor", f"capture={source}", "device=0000:03:00.0", "json=yes")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout[: result.stdout.rindex("}") + 1])["device"]["companions"] == [
+        "0000:04:00.0"
+    ]
+    assert "0000:03:00.0 leaves the host" in (tree / "dist/doctor/doctor.txt").read_text()
+    wrong = doit(tree, "doctor", f"capture={tree / 'dodo.py'}")
+    assert wrong.returncode == 2
+    assert "dodo.py: neither a tar nor lspci" in wrong.stderr
+
+
 def test_a_missing_machine_file_is_named(tree: Path) -> None:
     result = doit(tree, "machine=hosts/none.toml")
     assert result.returncode == 2
@@ -116,7 +151,18 @@ def test_an_archive_out_of_reach_is_one_message_with_every_place(
 def test_the_table_of_contents_reads_in_build_order(tree: Path) -> None:
     result = doit(tree, "list")
     names = [line.split()[0] for line in result.stdout.splitlines()]
-    order = ["sources", "buildroot", "package", "kernel-config", "kernel", "ovmf", "rootfs", "host", "prove"]
+    order = [
+        "sources",
+        "passthrough",
+        "buildroot",
+        "package",
+        "kernel-config",
+        "kernel",
+        "ovmf",
+        "rootfs",
+        "host",
+        "prove",
+    ]
     assert [name for name in names if name in order] == order
     assert all(len(line.split()) > 3 for line in result.stdout.splitlines())
     assert is_untouched(tree) or list((tree / "dist").iterdir()) == [tree / "dist/.state.json"]
