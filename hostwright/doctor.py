@@ -9,7 +9,7 @@ Pure. A red finding makes the answer no; what the capture does not say is a find
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from hostwright import acpi, groups, hostuse, iommu, mmio, registers
@@ -19,7 +19,7 @@ from hostwright.groups import Advice, Machine
 from hostwright.groupview import name_class
 from hostwright.hostuse import DISPLAY, Use
 from hostwright.inventory import Capture, PciFunction, ReservedRegion, sort_key
-from hostwright.iommu import Setting
+from hostwright.iommu import Prediction, Setting
 from hostwright.mmio import Window
 
 # Base classes and classes that a person may want to pass: storage, network, display, audio and video, accelerators.
@@ -67,6 +67,13 @@ class Case:
     regions: Mapping[str, tuple[ReservedRegion, ...]]
     window: Window | None
     findings: tuple[Finding, ...] = ()
+    predictions: dict[tuple[str, ...], Prediction] = field(default_factory=dict, compare=False)
+
+    def predict(self, words: tuple[str, ...]) -> Prediction:
+        """The groups under these words; devices of one group ask for the same ones."""
+        if words not in self.predictions:
+            self.predictions[words] = iommu.predict(self.machine.functions, words, self.setting)
+        return self.predictions[words]
 
     @property
     def tells_drivers(self) -> bool:
@@ -207,7 +214,7 @@ def _place(case: Case, function: PciFunction) -> _Placement:
         return _Placement(Answer.NO, findings=(find("no-group", device=function.address),))
     if case.machine.obstacles:
         return _place_now(case, function)
-    group = iommu.predict(case.machine.functions, (), case.setting).group_of(function.address)
+    group = case.predict(()).group_of(function.address)
     needed = find_needed(case, function.address, group)
     return _place_apart(case, function, needed) if needed else _place_in(case, function.address, group)
 
@@ -232,12 +239,14 @@ def _place_apart(case: Case, function: PciFunction, needed: Mapping[str, str]) -
     device = function.address
     others, what = " ".join(needed), "; ".join(needed.values())
     words = groups.find_smallest(
-        case.machine, device, case.setting, lambda group: not find_needed(case, device, group)
+        *(case.machine, device, case.setting),
+        suits=lambda group: not find_needed(case, device, group),
+        predict=case.predict,
     )
     if words is None:
         held = find("group-host-needs", device=device, others=others, what=what)
         return _Placement(Answer.NO, findings=(held, find("group-no-override", device=device, others=others)))
-    group = iommu.predict(case.machine.functions, words, case.setting).group_of(device)
+    group = case.predict(words).group_of(device)
     rest = _place_in(case, device, group)
     told = find("group-override", device=device, others=others, what=what, words=",".join(words))
     return _Placement(Answer.OVERRIDE, rest.companions, words, (told, *rest.findings))

@@ -5,6 +5,7 @@
 Pure. A source that lacks what the kernel's rules ask for gets no prediction: `Machine.obstacles` says why.
 """
 
+import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -16,6 +17,7 @@ from hostwright.iommu import Isolation, Prediction, Setting
 from hostwright.pci import ROOT, Function, Kind
 from hostwright.quirks import Platform
 
+Predict = Callable[[tuple[str, ...]], Prediction]
 COMMON = (("none", ()), ("downstream", ("downstream",)), ("multifunction", ("multifunction",)))
 BOTH = ("downstream", "multifunction")
 _LPC, _RCBA = "0000:00:1f.0", 0xF0
@@ -339,36 +341,51 @@ def is_freed(machine: Machine, device: str, words: Sequence[str], setting: Setti
 
 
 def find_smallest(
-    machine: Machine, device: str, setting: Setting, suits: Callable[[frozenset[str]], bool] | None = None
+    machine: Machine,
+    device: str,
+    setting: Setting,
+    suits: Callable[[frozenset[str]], bool] | None = None,
+    predict: Predict | None = None,
 ) -> tuple[str, ...] | None:
     """The fewest words that free a device: ids before kinds; none where it is free, None where nothing does.
 
-    `suits` says of a group whether the device is free in it; by default there are no strangers.
+    `suits` says of a group whether the device is free in it; by default there are no strangers. `predict` is what
+    keeps predictions for callers that ask about many devices.
     """
+    ask = predict or (lambda words: iommu.predict(machine.functions, words, setting))
 
     def is_free(words: Sequence[str]) -> bool:
+        prediction = ask(tuple(words))
         if suits is None:
-            return is_freed(machine, device, words, setting)
-        return suits(iommu.predict(machine.functions, words, setting).group_of(device))
+            return not any(_strangers(machine, device, prediction))
+        return suits(prediction.group_of(device))
 
     if is_free(()):
         return ()
-    ids = sorted(
-        {f"id:{one.id}" for one in _blockers(machine, device, setting) if not iommu.find_obstacle(one)}
-    )
+    blockers = _blockers(machine, device, ask(()))
+    ids = sorted({f"id:{one.id}" for one in blockers if not iommu.find_obstacle(one)})
     if not ids or not is_free(ids[: iommu.MAX_IDS]):
         return next((words for words in (("downstream",), ("multifunction",), BOTH) if is_free(words)), None)
-    # Words only ever part groups: what can be left out one by one leaves a smallest set.
-    for id in list(ids):
-        fewer = [one for one in ids if one != id]
-        if is_free(fewer):
-            ids = fewer
-    return tuple(ids)
+    return _shorten(ids[: iommu.MAX_IDS], is_free)
 
 
-def _blockers(machine: Machine, device: str, setting: Setting) -> list[Function]:
+def _shorten(ids: Sequence[str], is_free: Callable[[Sequence[str]], bool]) -> tuple[str, ...]:
+    """The ids that are left when each that can be spared is, from the first to the last.
+
+    Words only ever part groups: how many can be left out before one is needed can be found by halving.
+    """
+    kept: list[str] = []
+    while not is_free(kept):
+        spared = bisect.bisect_left(
+            range(1, len(ids)), True, key=lambda count: not is_free([*kept, *ids[count:]])
+        )
+        kept.append(ids[spared])
+        ids = ids[spared + 1 :]
+    return tuple(kept)
+
+
+def _blockers(machine: Machine, device: str, prediction: Prediction) -> list[Function]:
     """Functions that do not isolate, in the device's group or above it."""
-    prediction = iommu.predict(machine.functions, (), setting)
     known = {function.address: function for function in machine.functions}
     near = set(prediction.group_of(device)) | {device}
     for address in list(near):
@@ -381,7 +398,7 @@ def _blockers(machine: Machine, device: str, setting: Setting) -> list[Function]
 
 def _remedies(machine: Machine, device: str, plain: Prediction, setting: Setting) -> Iterator[Remedy]:
     """In the order in which they are to be tried: real isolation first."""
-    blockers = _blockers(machine, device, setting)
+    blockers = _blockers(machine, device, plain)
     if slots := list(_free_slots(machine, plain)):
         yield Remedy(
             "other slot",

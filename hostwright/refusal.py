@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostwright import capture as captures
-from hostwright import doctor, groups, iommu, schema
+from hostwright import doctor, groups, schema
 from hostwright import machine as model
 from hostwright.doctor import HARMLESS_DRIVERS, Case
 from hostwright.findings import Finding, Severity, find
@@ -47,7 +47,7 @@ class Plan:
         """The group that a device will be in; the present one where no prediction can be made, or empty."""
         if self.case.machine.obstacles:
             return self._find_present(device, words)
-        return iommu.predict(self.case.machine.functions, words, self.case.setting).group_of(device)
+        return self.case.predict(tuple(words)).group_of(device)
 
     def _find_present(self, device: str, words: Sequence[str]) -> frozenset[str]:
         capture = self.case.capture

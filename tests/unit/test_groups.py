@@ -1,6 +1,7 @@
 """What `./doit groups` says of a captured machine: table, labels, advice, the smallest override."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -331,3 +332,19 @@ def test_columns_for_any_words(words: list[str]) -> None:
     for column in groups.examine(machine, words).columns:
         assert column.numbers.keys() == column.labels.keys() == {one.address for one in machine.functions}
         assert column.prediction.groups == iommu.predict(machine.functions, column.words).groups
+
+
+@given(st.lists(st.sets(st.sampled_from("abcdefgh"), min_size=1), min_size=1, max_size=4))
+def test_words_that_can_be_spared_are_found_as_one_by_one(needs: list[set[str]]) -> None:
+    """`needs`: sets of words, any of which frees the device."""
+
+    def is_free(words: Sequence[str]) -> bool:
+        return any(need <= set(words) for need in needs)
+
+    words = list("abcdefgh")
+    left = list(words)
+    for word in words:
+        fewer = [one for one in left if one != word]
+        if is_free(fewer):
+            left = fewer
+    assert groups._shorten(words, is_free) == tuple(left)
