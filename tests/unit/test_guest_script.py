@@ -66,9 +66,10 @@ while [ "$1" != -pidfile ]; do shift; done
 name=${2%/pid}
 run=$root${2%/pid}
 deaf=$root/deaf
+rm -f "$run/process"
 (
     trap 'rm -rf "$root/proc/$process" "$run/pid"; exit' TERM EXIT
-    read -r process <"$run/process"
+    until read -r process <"$run/process"; do :; done
     while read -r line; do
         echo "$line" >>"$root/asked"
         case $line in *system_powerdown*) [ -e "$deaf" ] || exit ;; esac
@@ -247,12 +248,17 @@ def add_nodes(host: FakeHost) -> None:
 
 
 def limit_memory(host: FakeHost) -> None:
-    host.write("proc/self/status", "CapEff:\t0000000000000000\n")
+    host.write("proc/self/status", "CapEff:\t000001ffffffbfff\n")
 
 
 def take_ids(host: FakeHost) -> None:
     host.write(f"{BUS}/0000:00:03.0/{TWIN}/device", "0x0010\n")
     host.write("sys/module/vfio_pci/parameters/ids", f"{NVME}\n")
+
+
+def shrink_processor(host: FakeHost) -> None:
+    host.write("proc/cpuinfo", "flags : vmx\naddress sizes\t: 39 bits physical, 48 bits virtual\n")
+    host.write(f"{DEVICE}/resource", bars((1 << 38, 1 << 38, 0x14220C)))
 
 
 HUGE_BAR = bars((0x1 << 45, 1 << 46, 0x14220C))
@@ -284,6 +290,9 @@ FAULTS: dict[str, tuple[Callable[[FakeHost], object], str, dict[str, str]]] = {
     "a BAR beyond all addresses": (
         change(f"{DEVICE}/resource", HUGE_BAR), "bar-window",
         {"device": NAMED, "what": "131072 GiB", "window": "16384 GiB"},
+    ),
+    "a BAR beyond what the processor addresses": (
+        shrink_processor, "bar-window", {"device": NAMED, "what": "512 GiB", "window": "256 GiB"}
     ),
     "absent": (lambda host: shutil.rmtree(host.root / DEVICE), "device-absent", {"device": NAMED}),
     "another id": (
@@ -455,6 +464,12 @@ def test_the_accelerator_is_chosen_by_a_boot_and_kept(host: FakeHost) -> None:
     (host.root / "argv").unlink()
     host.run(GUEST, "check", "debian")
     assert not (host.root / "argv").exists()
+
+
+def test_without_qemu_nothing_is_known_about_kvm(host: FakeHost) -> None:
+    (host.root / "usr/bin/qemu-system-x86_64").unlink()
+    host.run(GUEST, "check", "debian")
+    assert not (host.root / "run/hostwright/accelerator").exists()
 
 
 def test_a_kvm_that_does_not_boot_a_kernel_is_left_alone(host: FakeHost) -> None:
