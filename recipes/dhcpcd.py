@@ -13,6 +13,10 @@ RECIPE = Recipe(
     ),
     needs=("glibc",),
     build=Configure(
+        # A call that glibc makes since 2.41, and that its filter kills the program for.
+        before=(
+            "sed -i 's/SECCOMP_ALLOW(__NR_rt_sigreturn),/& SECCOMP_ALLOW(__NR_rt_sigprocmask),/' src/privsep-linux.c",
+        ),
         options=(
             *("--sbindir=/usr/sbin", "--libexecdir=/usr/libexec/dhcpcd", "--dbdir=/var/lib/dhcpcd"),
             *("--runstatedir=/run", "--privsepuser=dhcpcd", "--without-udev", "--without-openssl"),

@@ -22,8 +22,8 @@ RECIPE = Recipe(
         ),
         # Host keys are made at first boot.
         install=("install-nokeys",),
-        # For trust between hosts; it would be set-user-id.
-        after=('rm "$OUT/usr/libexec/openssh/ssh-keysign"',),
+        # The first is for trust between hosts, and would be set-user-id; the other is the host's own, in rootfs/.
+        after=('rm "$OUT/usr/libexec/openssh/ssh-keysign" "$OUT/etc/ssh/sshd_config"',),
     ),
     smoke=("/usr/sbin/sshd", "-V"),
 )
