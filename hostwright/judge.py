@@ -18,7 +18,7 @@ from hostwright.pci import Kind
 from hostwright.qemu import Firmware
 from hostwright.render import serial_lines
 
-VFIO_MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
+OWN_MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci", "tun")
 # The rows that compare boots carry this instead of a boot's name.
 ALL_BOOTS = "all"
 UNKNOWN = "unknown"
@@ -120,7 +120,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The whole proof: `accelerator` with the reason for it, `artifacts` as file name to sha256."""
+    """The whole proof: `accelerator` with the reason for it, `artifacts` as file name to sha256.
+
+    `deeper` are the boots that were logged in to; they have no self-check's document.
+    """
 
     machine: str
     rows: tuple[Row, ...]
@@ -129,6 +132,7 @@ class Verdict:
     accelerator: str
     artifacts: Mapping[str, str]
     seconds: float
+    deeper: tuple[Outcome, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -218,7 +222,7 @@ def _first_serial_console(machine: Machine) -> tuple[str, ...]:
 def expected_modules(machine: Machine) -> list[str]:
     """The modules that the host loads at boot, as the kernel writes their names."""
     named = [line.split()[0].replace("-", "_") for line in machine.kernel.modules]
-    return [*VFIO_MODULES, *(name for name in named if name not in VFIO_MODULES)]
+    return [*OWN_MODULES, *(name for name in named if name not in OWN_MODULES)]
 
 
 def expected_failures(machine: Machine, passthrough: bool) -> frozenset[str]:

@@ -3,6 +3,7 @@
     00:02.0 port with ACS    -> 01:00.0 NVMe drive
     00:03.0 port with ACS    -> 02:00.0 its twin, with the same id
     00:04.0 port without ACS -> 03:00.0 display, 03:00.1 xHCI: a GPU look-alike of two functions
+    00:05.0 network card, the host's own
     00:1f.2 AHCI             -> the disk under test
 
 QEMU gets its devices from here (`qemu`), and the proof its expectations (`judge`).
@@ -14,6 +15,8 @@ from hostwright.pci import FULL_ACS, Function, Kind
 
 ROOT_DISK = "0000:00:1f.2"
 DRIVES = ("drive1", "drive2")
+NVME_DRIVES = ("0000:01:00.0", "0000:02:00.0")
+MAC = "52:54:00:4c:41:01"
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,15 @@ PARTS = (
     _port(1, has_acs=True),
     _port(2, has_acs=True),
     _port(3, has_acs=False),
-    Part(_conventional("00:1f.0", "8086:2918", multifunction=True)),
+    Part(
+        Function("0000:00:05.0", "8086:10d3", Kind.ROOT_COMPLEX_ENDPOINT),
+        "e1000e",
+        # Without a ROM: the firmware has nothing to start from the network.
+        f"e1000e,bus=pcie.0,addr=05.0,netdev=net,mac={MAC},romfile=",
+    ),
+    Part(_conventional("00:1f.0", "8086:2918", multifunction=True), "lpc_ich"),
     Part(_conventional("00:1f.2", "8086:2922", multifunction=True), "ahci"),
-    Part(_conventional("00:1f.3", "8086:2930", multifunction=True)),
+    Part(_conventional("00:1f.3", "8086:2930", multifunction=True), "i801_smbus"),
     _nvme(1),
     _nvme(2),
     _behind_bad_port(0, "1234:1111", "", "bochs-display,multifunction=on"),

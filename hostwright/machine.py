@@ -74,7 +74,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Network:
-    """The bridge, the card in it, and the bridge's `address`: IPv4/prefix, `dhcp` or None (no address)."""
+    """The bridge, the card in it (name or MAC), and the bridge's `address`: IPv4/prefix, `dhcp` or None."""
 
     bridge: str
     nic: str | None
@@ -102,6 +102,7 @@ class Guest:
     mac: str
     devices: tuple[str, ...]
     autostart: bool
+    embed: bool
     install: Install
 
 
@@ -352,7 +353,7 @@ _NETWORK = Section(
     Network,
     {
         "bridge": Field(values.interface, 'bridge = "br0"', default="br0"),
-        "nic": Field(values.interface, 'nic = "eth0"'),
+        "nic": Field(values.card, 'nic = "eno1"'),
         "address": Field(values.host_address, 'address = "192.168.1.10/24"'),
         "gateway": Field(values.gateway, 'gateway = "192.168.1.1"'),
         "nameservers": Field(sequence(values.nameserver), 'nameservers = ["192.168.1.1"]', default=[]),
@@ -379,6 +380,7 @@ _GUEST = Section(
         "mac": Field(values.mac, 'mac = "52:54:00:12:34:56"', required=True),
         "devices": Field(sequence(values.address), 'devices = ["0000:82:00.0"]', default=[]),
         "autostart": Field(boolean, "autostart = false", default=True),
+        "embed": Field(boolean, "embed = true", default=False),
         "install": Field(INSTALL, "a header [guest.install] in single brackets", default={}),
     },
 )

@@ -42,8 +42,10 @@ class Accelerator(Enum):
     KVM = "kvm"
 
 
-def plan_boot(machine: Machine, firmware: Firmware, accelerator: Accelerator) -> tuple[str, ...]:
-    """The lab with the image as its root disk, which is never written to.
+def plan_boot(
+    machine: Machine, firmware: Firmware, accelerator: Accelerator, ssh_port: int = 0
+) -> tuple[str, ...]:
+    """The lab with the image as its root disk, which is never written to; its ssh at `ssh_port` of loopback, if any.
 
     The machine's main serial line is QEMU's standard input and output; UserError for one that a PC does not have.
     """
@@ -54,6 +56,7 @@ def plan_boot(machine: Machine, firmware: Firmware, accelerator: Accelerator) ->
         "-rtc", f"base={CLOCK}",
         *_plan_firmware(firmware),
         *_plan_devices(),
+        "-netdev", "user,id=net" + (f",hostfwd=tcp:127.0.0.1:{ssh_port}-:22" if ssh_port else ""),
         # The image stays as it is: what the guest writes goes to a temporary file.
         "-drive", f"if=none,id=root,file={FOLDER}/{IMAGE},format=raw,snapshot=on",
         "-device", "ide-hd,bus=ide.0,drive=root,bootindex=1",

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from hostwright import files, findings, paths, render, store, vm
 from hostwright.errors import UserError
-from hostwright.machine import Machine
+from hostwright.machine import Guest, Machine
 from hostwright.recipe import EPOCH
 
 # Folders with the modes that FHS and LFS chapter 7 give them; those that are mount points are empty.
@@ -26,6 +26,8 @@ FOLDERS = {
     "boot": 0o755, "boot/efi": 0o755, "dev": 0o755,
     "etc": 0o755, "mnt": 0o755, "proc": 0o755, "root": 0o700, "run": 0o755,
     "srv": 0o755, "sys": 0o755, "tmp": 0o1777, "usr": 0o755, "usr/bin": 0o755, "usr/lib": 0o755, "usr/sbin": 0o755,
+    # sshd refuses keys, and its own empty folder, where others could write.
+    "root/.ssh": 0o700, "var/lib/sshd": 0o755, "var/lib/dhcpcd": 0o755,
     "var": 0o755, "var/cache": 0o755, "var/lib": 0o755, "var/lib/hostwright": 0o755, "var/log": 0o755,
     "var/spool": 0o755, "var/tmp": 0o1777, "lib64": 0o755,
 }  # fmt: skip
@@ -33,7 +35,7 @@ FOLDERS = {
 LINKS = {"bin": "usr/bin", "lib": "usr/lib", "sbin": "usr/sbin"}
 
 # The only files whose mode is not that of the working copy, where git keeps no more than the x bit.
-MODES = {"etc/shadow": 0o600}
+MODES = {"etc/shadow": 0o600, "root/.ssh/authorized_keys": 0o600}
 
 # What a running host does not need: headers, static libraries, start files, documentation, translations.
 UNWANTED = (
@@ -130,6 +132,15 @@ def machine_nodes(machine: Machine) -> Iterator[Node]:
         yield Node(path, 0o644, "host.toml [[guest]]", text.encode())
     if machine.kernel.microcode:
         yield Node("boot/microcode.img", 0o644, "host.toml [kernel] microcode", machine.kernel.microcode)
+    for guest in machine.guests:
+        for file in embedded_files(guest):
+            path = f"{vm.HOST_FOLDER}/{guest.name}/{file.name}".lstrip("/")
+            yield Node(path, 0o600, "host.toml [[guest]] embed", file)
+
+
+def embedded_files(guest: Guest) -> list[Path]:
+    """The disk and the variable store of an installed guest that goes onto the image."""
+    return [paths.GUESTS / guest.name / name for name in (vm.DISK, vm.VARS)] if guest.embed else []
 
 
 def merge(nodes: Iterable[Node]) -> list[Node]:

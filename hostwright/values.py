@@ -229,6 +229,9 @@ def password_hash(raw: object) -> str:
 # Network.
 
 
+_MAC = r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}"
+
+
 def interface(raw: object) -> str:
     """A name that the kernel takes (net/core/dev.c dev_valid_name()) and no file name or sysctl misreads."""
     name = text(raw)
@@ -236,6 +239,12 @@ def interface(raw: object) -> str:
         hint = "at most 15 of letters, digits, . _ and -; not lo, all or default"
         raise BadValueError("not a network interface name", hint)
     return name
+
+
+def card(raw: object) -> str:
+    """A network card: the interface's name, or its MAC address, in lower case, whatever its name turns out to be."""
+    given = text(raw).lower()
+    return given if re.fullmatch(_MAC, given) else interface(raw)
 
 
 _HOST_ADDRESS_HINT = 'write "dhcp" or IPv4/prefix as in "192.168.1.10/24"'
@@ -276,7 +285,7 @@ def nameserver(raw: object) -> str:
 def mac(raw: object) -> str:
     """A unicast address with the locally administered bit (IEEE 802 section 8.2), in lower case."""
     given = text(raw).lower()
-    if not re.fullmatch(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}", given):
+    if not re.fullmatch(_MAC, given):
         raise BadValueError("not a MAC address", 'write six pairs of digits: "52:54:00:12:34:56"')
     hint = f'for example: mac = "52:54:00{given[8:]}"'
     if int(given[:2], 16) & 1:

@@ -286,7 +286,11 @@ def rootfs() -> Task:
     return step(
         "lay packages, kernel and rootfs/ together as one archive",
         act,
-        reads=[*(paths.package_stamp(name) for name in [*_on_host(), "linux"]), *assembly.literal_files()],
+        reads=[
+            *(paths.package_stamp(name) for name in [*_on_host(), "linux"]),
+            *assembly.literal_files(),
+            *(file for guest in machine().guests for file in assembly.embedded_files(guest)),
+        ],
         writes=[ROOTFS_TAR],
         value=model.fingerprint(machine()) + assembly.rules(),
     )

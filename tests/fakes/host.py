@@ -30,7 +30,9 @@ FOLDERS = (
 # Programs that would act on the real system: until a test arranges them, they fail.
 DANGEROUS = (
     *("mount", "umount", "swapon", "swapoff", "fsck", "modprobe", "sysctl", "ip"),
-    *("halt", "init", "killall5", "reboot"),
+    *("halt", "init", "killall", "killall5", "reboot"),
+    *("dhcpcd", "iptables", "ssh-keygen", "syslogd", "udevadm", "udevd"),
+    *("partx", "resize2fs", "sfdisk", "mkfs.ext4", "mkfs.vfat", "grub-install", "sync"),
 )
 
 # The lab: an NVMe drive that is named, its twin, and the host's disk behind an AHCI controller.
@@ -97,7 +99,9 @@ class FakeHost:
         path = self.root / "calls"
         return path.read_text().splitlines() if path.exists() else []
 
-    def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, script: str, *arguments: str, stdin: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """A script of the root file system, run by this host's shell."""
         path = self.root / script
         if not path.exists():
@@ -109,7 +113,9 @@ class FakeHost:
             **environment,
         }
         argv = [*self.shell, str(path), *arguments]
-        return subprocess.run(argv, env=values, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            argv, env=values, input=stdin, capture_output=True, text=True, timeout=120, check=False
+        )
 
     def init(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """A script of /etc/rc.d/init.d; with busybox only those that run none of the DANGEROUS programs."""

@@ -167,11 +167,11 @@ def test_grub_word_stays_one_word(word: str) -> None:
 
 
 MODULES = {
-    "none given": ([], ["vfio", "vfio_iommu_type1", "vfio_pci"]),
-    "more": (["kvm_intel nested=1"], ["vfio", "vfio_iommu_type1", "vfio_pci", "kvm_intel nested=1"]),
+    "none given": ([], ["vfio", "vfio_iommu_type1", "vfio_pci", "tun"]),
+    "more": (["kvm_intel nested=1"], ["vfio", "vfio_iommu_type1", "vfio_pci", "tun", "kvm_intel nested=1"]),
     "vfio-pci with a parameter": (
         ["igb", "vfio-pci disable_idle_d3=1"],
-        ["vfio", "vfio_iommu_type1", "igb", "vfio-pci disable_idle_d3=1"],
+        ["vfio", "vfio_iommu_type1", "tun", "igb", "vfio-pci disable_idle_d3=1"],
     ),
 }
 

@@ -159,3 +159,16 @@ def test_services_are_a_port_and_a_protocol() -> None:
         assert 0 < int(port) < 1 << 16
         assert protocol in protocols
     assert ["ssh", "22/tcp"] in database("services")
+
+
+def test_an_embedded_guest_goes_where_guest_start_finds_it() -> None:
+    machine = model.load(TREE / "host.toml")
+    [guest] = machine.guests
+    place = "var/lib/hostwright/guests/debian"
+
+    def embedded(wanted: bool) -> set[tuple[str, int]]:
+        given = replace(machine, guests=(replace(guest, embed=wanted),))
+        return {(node.path, node.mode) for node in rootfs.machine_nodes(given) if node.path.startswith(place)}
+
+    assert embedded(True) == {(f"{place}/disk.qcow2", 0o600), (f"{place}/OVMF_VARS.fd", 0o600)}
+    assert embedded(False) == set()

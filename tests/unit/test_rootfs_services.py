@@ -1,0 +1,351 @@
+"""What the host starts for people: udev, the network, ssh and the system log, run on made-up hosts."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hostwright.paths import ROOTFS
+from tests.fakes.host import FakeHost
+
+SHELL = ("dash",) if shutil.which("dash") else ("sh",)
+MAC = "52:54:00:12:34:56"
+DEFAULTS = {"bridge": "br0", "nic": "", "address": "", "gateway": ""}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    return FakeHost(tmp_path, SHELL)
+
+
+# ---- udev
+
+
+def test_udev_knows_the_buses_before_what_hangs_on_them(host: FakeHost) -> None:
+    host.command("udevd")
+    host.command("udevadm")
+    done = host.init("udev", "start")
+    assert (done.returncode, done.stdout) == (0, "[ OK ] udev: the devices have their drivers and names\n")
+    assert host.calls() == [
+        "udevd --daemon",
+        "udevadm trigger --action=add --type=subsystems",
+        "udevadm trigger --action=add --type=devices",
+        "udevadm settle --timeout=60",
+    ]
+
+
+def test_udev_that_does_not_start_is_told(host: FakeHost) -> None:
+    done = host.init("udev", "start")
+    assert done.returncode == 1
+    assert done.stdout.startswith("[FAIL] udev: udevd cannot be started")
+
+
+def test_a_device_that_never_settles_does_not_stop_the_boot(host: FakeHost) -> None:
+    host.command("udevd")
+    host.command("udevadm", '[ "$1" != settle ]')
+    done = host.init("udev", "start")
+    assert (done.returncode, done.stdout[:13]) == (1, "[FAIL] udev: ")
+
+
+# ---- network
+
+
+def arrange(host: FakeHost, **given: str) -> None:
+    """A machine with one card, whose commands all succeed."""
+    lines = "".join(f"{key}={value}\n" for key, value in (DEFAULTS | given).items())
+    host.write("etc/sysconfig/network", lines)
+    host.write("sys/class/net/enp1s0/address", f"{MAC}\n")
+    host.write("sys/class/net/enp1s0/device/vendor", "0x8086\n")
+    host.write("proc/sys/net/ipv4/ip_forward", "0\n")
+    host.command("ip", f'[ "$2" != add ] || mkdir -p {host.root}/sys/class/net/br0')
+    host.command("dhcpcd")
+    host.command("iptables")
+
+
+BRIDGE = [
+    f"ip link add name br0 address {MAC} type bridge forward_delay 0",
+    "ip link set br0 up",
+    "ip link set enp1s0 master br0 up",
+]
+
+
+@pytest.mark.parametrize("nic", ["enp1s0", MAC])
+def test_a_card_goes_into_the_bridge_by_name_or_by_mac(host: FakeHost, nic: str) -> None:
+    arrange(host, nic=nic, address="192.168.1.10/24", gateway="192.168.1.1")
+    done = host.init("network", "start")
+    assert (done.returncode, done.stdout) == (0, "[ OK ] network: br0 has 192.168.1.10/24\n")
+    assert host.calls() == [
+        *BRIDGE,
+        "ip address add 192.168.1.10/24 dev br0",
+        "ip route add default via 192.168.1.1",
+    ]
+
+
+def test_the_bridge_asks_for_its_address(host: FakeHost) -> None:
+    arrange(host, nic="enp1s0", address="dhcp")
+    assert host.init("network", "start").returncode == 0
+    assert host.calls() == [*BRIDGE, "dhcpcd -q -b br0"]
+
+
+def test_a_bridge_may_have_no_address(host: FakeHost) -> None:
+    arrange(host, nic="enp1s0")
+    assert host.init("network", "start").stdout == "[ OK ] network: br0 is up, without an address\n"
+    assert host.calls() == BRIDGE
+
+
+def test_a_card_that_is_not_there_is_named_with_those_that_are(host: FakeHost) -> None:
+    arrange(host, nic="eth7")
+    host.command("sleep")
+    done = host.init("network", "start")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "[FAIL] network: there is no card eth7; the machine has: enp1s0\n",
+    )
+
+
+def test_a_bridge_that_cannot_be_made_is_told(host: FakeHost) -> None:
+    arrange(host, nic="enp1s0")
+    host.command("ip", "exit 2")
+    done = host.init("network", "start")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "[FAIL] network: the bridge br0 cannot be made over enp1s0\n",
+    )
+
+
+def test_without_a_named_card_every_card_asks(host: FakeHost) -> None:
+    arrange(host)
+    assert host.init("network", "start").returncode == 0
+    assert host.calls() == ["dhcpcd -q -b --denyinterfaces br0 vnet* tap*"]
+
+
+def test_guests_behind_the_host_leave_under_its_address(host: FakeHost) -> None:
+    arrange(host, address="10.9.0.1/24")
+    assert host.init("network", "start").returncode == 0
+    assert host.calls()[1:] == [
+        "ip link add name br0 type bridge forward_delay 0",
+        "ip link set br0 up",
+        "iptables -w -t nat -A POSTROUTING -s 10.9.0.1/24 ! -o br0 -j MASQUERADE",
+        "ip address add 10.9.0.1/24 dev br0",
+    ]
+    assert (host.root / "proc/sys/net/ipv4/ip_forward").read_text() == "1\n"
+
+
+def test_the_network_stops_as_a_whole(host: FakeHost) -> None:
+    arrange(host, nic="enp1s0")
+    (host.root / "sys/class/net/br0").mkdir()
+    assert host.init("network", "stop").returncode == 0
+    assert host.calls() == ["dhcpcd -q -x", "ip link del br0"]
+
+
+# ---- ssh
+
+
+def arrange_sshd(host: FakeHost, keys: str) -> None:
+    host.write("root/.ssh/authorized_keys", keys)
+    host.write("proc/sys/kernel/hostname", "lab\n")
+    host.write("etc/ssh/sshd_config", "")
+    host.write("usr/sbin/sshd", f"#!/bin/sh\necho sshd >>{host.root}/calls\n").chmod(0o755)
+    host.command("sync")
+    key = host.root / "etc/ssh/ssh_host_ed25519_key"
+    host.command(
+        "ssh-keygen", f'[ "$1" = -q ] && echo x >{key} && echo x >{key}.pub || echo 256 SHA256:abc lab'
+    )
+
+
+def test_sshd_makes_the_hosts_key_once(host: FakeHost) -> None:
+    arrange_sshd(host, "# a comment\nssh-ed25519 AAAA me\n")
+    assert host.init("sshd", "start").stdout == "[ OK ] sshd: listening; host key SHA256:abc\n"
+    assert host.init("sshd", "start").returncode == 0
+    calls = [call.split()[0] for call in host.calls()]
+    assert calls == ["ssh-keygen", "sync", "sshd", "ssh-keygen", "sshd", "ssh-keygen"]
+
+
+def test_a_host_key_without_its_other_half_is_made_anew(host: FakeHost) -> None:
+    arrange_sshd(host, "ssh-ed25519 AAAA me\n")
+    host.write("etc/ssh/ssh_host_ed25519_key", "half")
+    assert host.init("sshd", "start").returncode == 0
+    assert host.calls()[0].startswith("ssh-keygen -q -t ed25519")
+
+
+@pytest.mark.parametrize("keys", ["", "# no key here\n"])
+def test_nothing_listens_where_nobody_may_log_in(host: FakeHost, keys: str) -> None:
+    arrange_sshd(host, keys)
+    done = host.init("sshd", "start")
+    assert (done.returncode, done.stdout[:24]) == (0, "[ OK ] sshd: not started")
+    assert host.calls() == []
+
+
+def test_a_host_without_a_key_of_its_own_is_told(host: FakeHost) -> None:
+    arrange_sshd(host, "ssh-ed25519 AAAA me\n")
+    host.command("ssh-keygen", "exit 1")
+    done = host.init("sshd", "start")
+    assert (done.returncode, done.stdout) == (1, "[FAIL] sshd: the host's key cannot be made\n")
+
+
+def test_sshd_lets_nobody_guess() -> None:
+    words = dict(
+        line.split(None, 1)
+        for line in (ROOTFS / "etc/ssh/sshd_config").read_text().splitlines()
+        if line[:1] not in "#"
+    )
+    assert words["AuthenticationMethods"] == "publickey"
+    assert words["PasswordAuthentication"] == words["KbdInteractiveAuthentication"] == "no"
+
+
+# ---- the system log
+
+
+@pytest.mark.parametrize("body, status, said", [("", 0, "[ OK ] syslog: "), ("exit 1", 1, "[FAIL] syslog: ")])
+def test_the_system_log_is_started(host: FakeHost, body: str, status: int, said: str) -> None:
+    host.command("syslogd", body)
+    done = host.init("syslog", "start")
+    assert (done.returncode, done.stdout[: len(said)]) == (status, said)
+
+
+# ---- the first boot from a larger disk
+
+
+def arrange_disk(host: FakeHost, sectors: int, behind: bool = False) -> None:
+    """The root file system on sda3, of 2048 sectors from 4096 on, on a disk of so many `sectors`."""
+    disk = host.root / "sys/devices/pci0000:00/sda"
+    for name, values in {
+        "sda": {"size": sectors},
+        "sda/sda2": {"partition": 2, "start": 2048, "size": 2048},
+        "sda/sda3": {"partition": 3, "start": 4096, "size": 2048},
+        **({"sda/sda4": {"partition": 4, "start": 8192, "size": 100}} if behind else {}),
+    }.items():
+        for key, value in values.items():
+            host.write(f"{disk.parent.relative_to(host.root)}/{name}/{key}", f"{value}\n")
+    (host.root / "sys/dev/block/8:3").symlink_to(disk / "sda3")
+    host.write(
+        "proc/self/mountinfo", "1 0 8:3 / / rw - ext4 /dev/root rw\n2 1 0:5 / /proc rw - proc proc rw\n"
+    )
+    host.write("var/lib/hostwright/.keep", "")
+    for name in ("partx", "resize2fs"):
+        host.command(name)
+    host.command("sfdisk", f"cat >>{host.root}/asked")
+
+
+GROWN = "[ OK ] growroot: the root file system has grown by 1021 MiB to the end of sda\n"
+
+
+def test_the_root_file_system_takes_the_rest_of_the_disk_once(host: FakeHost) -> None:
+    arrange_disk(host, 6144 + 1021 * 2048)
+    done = host.init("growroot", "start")
+    assert (done.returncode, done.stdout) == (0, GROWN)
+    assert host.calls() == [
+        "sfdisk -q --relocate gpt-bak-std /dev/sda",
+        "sfdisk -q --force --no-reread --no-tell-kernel -N 3 /dev/sda",
+        "partx -u --nr 3 /dev/sda",
+        "resize2fs /dev/sda3",
+    ]
+    assert (host.root / "asked").read_text() == ", +\n"
+    again = host.init("growroot", "start")
+    assert (again.returncode, again.stdout, len(host.calls())) == (0, "", 4)
+
+
+@pytest.mark.parametrize("sectors, behind", [(6144 + 4095, False), (1 << 30, True)])
+def test_where_nothing_is_free_the_disk_stays(host: FakeHost, sectors: int, behind: bool) -> None:
+    arrange_disk(host, sectors, behind)
+    assert (
+        host.init("growroot", "start").stdout
+        == "[ OK ] growroot: nothing is free behind the root file system\n"
+    )
+    assert host.calls() == []
+
+
+def test_a_disk_that_cannot_grow_is_told_and_tried_again(host: FakeHost) -> None:
+    arrange_disk(host, 1 << 22)
+    host.command("resize2fs", "exit 1")
+    for _ in range(2):
+        done = host.init("growroot", "start")
+        assert (done.returncode, done.stdout[:17]) == (1, "[FAIL] growroot: ")
+
+
+def test_a_root_on_no_partition_is_left_alone(host: FakeHost) -> None:
+    arrange_disk(host, 1 << 22)
+    host.write("proc/self/mountinfo", "1 0 0:21 / / rw - overlay overlay rw\n")
+    assert (
+        host.init("growroot", "start").stdout == "[ OK ] growroot: the root file system is on no partition\n"
+    )
+
+
+# ---- onto another disk
+
+
+def arrange_install(host: FakeHost) -> None:
+    """An empty disk sdb of 4 GiB beside the one that the host runs from, of which 300 MiB are in use."""
+    arrange_disk(host, 1 << 22)
+    devices = host.root / "sys/devices/pci0000:00"
+    for name, number in {"sda": "8:0", "sda/sda3": "8:3", "sdb": "8:16", "sdb/sdb1": "8:17"}.items():
+        host.write(f"{(devices / name).relative_to(host.root)}/dev", f"{number}\n")
+        (host.root / "sys/class/block" / name.rpartition("/")[2]).symlink_to(devices / name)
+    host.write(f"{devices.relative_to(host.root)}/sdb/sdb1/partition", "1\n")
+    host.write(f"{devices.relative_to(host.root)}/sdb/size", f"{8 << 20}\n")
+    host.write("dev/.keep", "")
+    host.command("df", "echo ' Used'; echo ' 300M'")
+    host.command("lsblk", "echo sdb 4G")
+
+
+def install(host: FakeHost, *words: str, answer: str = "") -> tuple[int, str]:
+    done = host.run("usr/sbin/hostwright-install", *words, stdin=answer)
+    return done.returncode, done.stdout + done.stderr
+
+
+REFUSED = {
+    "/dev/sdx": "/dev/sdx is no disk of this machine",
+    "/dev/sdb1": "/dev/sdb1 is a partition: name the whole disk",
+    "/dev/sda": "/dev/sda is in use:\nsda3 is mounted on /",
+}
+
+
+@pytest.mark.parametrize("disk", REFUSED)
+def test_install_refuses_what_is_no_free_disk(host: FakeHost, disk: str) -> None:
+    arrange_install(host)
+    status, said = install(host, "--yes", disk)
+    assert status == 1
+    assert said.startswith(f"hostwright-install: {REFUSED[disk]}")
+    assert "sfdisk" not in " ".join(host.calls())
+
+
+@pytest.mark.parametrize("use", ["mount", "swap", "holder", "too small"])
+def test_install_refuses_a_disk_in_use(host: FakeHost, use: str) -> None:
+    arrange_install(host)
+    disk = "sys/devices/pci0000:00/sdb"
+    if use == "mount":
+        host.write("proc/self/mountinfo", "1 0 8:17 / /srv rw - ext4 /dev/sdb1 rw\n")
+    elif use == "swap":
+        host.write("proc/swaps", "Filename Type\n/dev/sdb1 partition 1 0 -2\n")
+    elif use == "holder":
+        host.write(f"{disk}/sdb1/holders/md0/x", "")
+    else:
+        host.write(f"{disk}/size", f"{400 * 2048}\n")
+    told = {"mount": "sdb1 is mounted on /srv", "swap": "sdb1 is swap space", "holder": "sdb1 is part of md0"}
+    status, said = install(host, "--yes", "/dev/sdb")
+    assert status == 1
+    assert told.get(use, "/dev/sdb has 400 MiB, and this host needs 504") in said
+
+
+@pytest.mark.parametrize("answer", ["", "yes\n", "sda\n"])
+def test_install_does_nothing_without_the_disks_name(host: FakeHost, answer: str) -> None:
+    arrange_install(host)
+    status, said = install(host, "/dev/sdb", answer=answer)
+    assert (status, "sdb 4G" in said, "nothing was done" in said) == (1, True, True)
+    assert not any(call.startswith("sfdisk") for call in host.calls())
+
+
+def test_install_names_the_step_that_failed(host: FakeHost) -> None:
+    arrange_install(host)
+    host.command("sfdisk", "echo sfdisk: cannot open; exit 1")
+    status, said = install(host, "/dev/sdb", answer="sdb\n")
+    assert status == 1
+    assert "writing the partition table\n" in said
+    assert "sfdisk: cannot open" in said
+
+
+@pytest.mark.parametrize("words", [[], ["sdb"], ["/dev/sdb", "/dev/sdc"], ["--no", "/dev/sdb"]])
+def test_install_says_how_it_is_called(host: FakeHost, words: list[str]) -> None:
+    status, said = install(host, *words)
+    assert status == 2
+    assert "usage: hostwright-install" in said
