@@ -92,7 +92,7 @@ def judge(boot: Boot, facts: Mapping[str, object], network: Mapping[str, str]) -
 
 
 def _boot(plan: Plan, boot: Boot) -> dict[str, object]:
-    key, port = ssh.generate_key(), _free_port()
+    key, port = ssh.generate_key(), free_port()
     credential = tmpfiles(plan.guest.install.user, key.public)
     argv = vm.plan_boot(plan.guest, plan.accelerator, port, (credential,), boot.extra)
     with ExitStack() as stack:
@@ -159,7 +159,7 @@ def tmpfiles(user: str, key: str) -> str:
     return f"tmpfiles.extra={b64encode(lines.encode()).decode()}"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port of loopback that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,119 +1,61 @@
 """The proof: dist/host.img booted in an emulated VT-d machine, and judged by what it says.
 
     image, bzImage, OVMF --> probe  --> accelerator
-                         \\-> boots  --> console --> Outcome --> judge --> rows --> report
+                         \\-> boots  --> console --> Outcome --> judge -----> rows --> report
+                         \\-> deeper --> ssh ------> Facts ----> deepjudge --^
 
 Two boots run side by side. Logs are written as they come; report.json and report.html are whole or not there.
 """
 
-import json
-import shutil
-import struct
 import time
-import uuid
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-from hostwright import buildroot, emulator, files, lab, paths, qemu, report, sandbox
-from hostwright.console import Console, ConsoleError, StoppedError
+from hostwright import boots, deeper, deepjudge, emulator, files, lab, report, sandbox
+from hostwright.boots import Inputs
 from hostwright.errors import UserError
-from hostwright.judge import UNKNOWN, Boot, Origin, Outcome, Verdict, judge, plan_boots
-from hostwright.machine import Machine
+from hostwright.judge import UNKNOWN, Origin, Row, Verdict, judge, plan_boots
+from hostwright.machine import Guest, Machine
 from hostwright.qemu import Accelerator
 
-# Seconds. Ten times what a boot takes on two free cores of 2020, since this may share them with a compiler.
-MENU_LIMIT_S = 120.0
-PROMPT_LIMIT_S = 30.0
-KERNEL_LIMIT_S = 90.0
-SELF_CHECK_LIMIT_S = 240.0
-POWER_OFF_LIMIT_S = 60.0
-
-# The order of GRUB's menu; the first entry is the one that is highlighted.
-ENTRIES = ("normal", "fallback", "selfcheck")
-NEXT_ENTRY = "\x0e"
-ESCAPE = "\x1b"
-BEGIN, END = "HOSTWRIGHT-SELFCHECK-BEGIN", "HOSTWRIGHT-SELFCHECK-END"
-PANIC = "Kernel panic - not syncing.*"
-# OVMF's last resort, and SeaBIOS's last word.
-NO_BOOT = "UEFI Interactive Shell|No bootable device"
-
-SECTOR = 512
-# Partition types: no partition, BIOS boot, EFI system.
-NOT_ROOT = (
-    uuid.UUID(int=0),
-    uuid.UUID("21686148-6449-6e6f-744e-656564454649"),
-    uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b"),
-)
+Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What is proved, and the `tools` view of the build root, which QEMU comes from."""
-
-    machine: Machine
-    image: Path
-    kernel: Path
-    code: Path
-    vars: Path
-    tools: Path
-
-
-@dataclass
-class _Record:
-    """An Outcome in the making: what was reached is kept when the next step fails."""
-
-    started: float = field(default_factory=time.monotonic)
-    seconds: dict[str, float] = field(default_factory=dict)
-    platform: str = ""
-    document: Mapping[str, Any] | None = None
-
-    def reach(self, step: str) -> None:
-        self.seconds[step] = round(time.monotonic() - self.started, 1)
-
-
-def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], None]) -> Verdict:
+def prove(machine: Machine, image: Path, out: Path, progress: Progress) -> Verdict:
     """Boot `image`, which is never written to, and write report and logs to `out`.
 
     Raises UserError, naming each expectation that was not met with its evidence, after the report is written.
     """
-    verdict = examine(find_inputs(machine, image), out, progress)
+    verdict = examine(boots.find_inputs(machine, image), out, progress)
     report.write_reports(verdict, out)
     if not verdict.ok:
         raise _failure(verdict, out)
     return verdict
 
 
-def find_inputs(machine: Machine, image: Path) -> Inputs:
-    """`image` with the kernel and the firmware of dist/, and QEMU of the build root."""
-    return Inputs(
-        machine=machine,
-        image=image,
-        kernel=paths.KERNEL / "bzImage",
-        code=paths.OVMF / qemu.CODE,
-        vars=paths.OVMF / qemu.VARS,
-        tools=buildroot.root(buildroot.load_lock()) / "tools",
-    )
-
-
-def examine(inputs: Inputs, out: Path, progress: Callable[[str], None]) -> Verdict:
+def examine(inputs: Inputs, out: Path, progress: Progress) -> Verdict:
     """Boot and judge; console logs go to `out`, nothing else is written there."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    origin = Origin(kernel_release(inputs.kernel), read_root_partuuid(inputs.image))
+    origin = Origin(boots.kernel_release(inputs.kernel), boots.find_root(inputs.image).partuuid)
     progress("trying the accelerators")
     accelerator, reason = emulator.find_accelerator(inputs.kernel, inputs.tools, out)
-    boots = plan_boots(inputs.machine)
-    with ThreadPoolExecutor(max_workers=2) as workers:
-        act = partial(start, inputs, accelerator, out, progress=progress)
-        outcomes = tuple(workers.map(act, boots))
+    with (
+        ThreadPoolExecutor(max_workers=2) as workers,
+        _begun_deeper(inputs, accelerator, out, workers, progress) as asked,
+    ):
+        act = partial(boots.start, inputs, accelerator, out, progress=progress)
+        outcomes = tuple(workers.map(act, plan_boots(inputs.machine)))
+        answers = [one.result() for one in asked]
     return Verdict(
         machine=inputs.machine.name,
-        rows=tuple(judge(outcomes, inputs.machine, origin)),
+        rows=(*judge(outcomes, inputs.machine, origin), *_judge_deeper(answers, inputs.machine)),
         outcomes=outcomes,
+        deeper=tuple(outcome for outcome, _ in answers),
         qemu=_qemu_version(inputs.tools),
         accelerator=f"{accelerator.value}: {reason}",
         artifacts={
@@ -121,6 +63,33 @@ def examine(inputs: Inputs, out: Path, progress: Callable[[str], None]) -> Verdi
         },
         seconds=round(time.monotonic() - started, 1),
     )
+
+
+@contextmanager
+def _begun_deeper(
+    inputs: Inputs, accelerator: Accelerator, out: Path, workers: ThreadPoolExecutor, progress: Progress
+) -> Iterator[list[Future[deeper.Answered]]]:
+    """The boots that are logged in to, begun first since they take longest; none where the lab cannot carry them."""
+    guest = _find_guest(inputs.machine)
+    if not guest:
+        yield []
+        return
+    with emulator.folder(out, "inner") as work:
+        given = deeper.prepare(inputs, guest, work)
+        yield [
+            workers.submit(deeper.start, given, accelerator, out, boot, progress) for boot in deepjudge.BOOTS
+        ]
+
+
+def _find_guest(machine: Machine) -> Guest | None:
+    """The guest that is started inside the host, where the lab's network and devices allow it."""
+    return deepjudge.find_guest(machine) if deepjudge.is_reachable(machine) else None
+
+
+def _judge_deeper(answers: list[deeper.Answered], machine: Machine) -> list[Row]:
+    guest = _find_guest(machine)
+    samples = [sha256(deeper.sample(number)).hexdigest() for number, _ in enumerate(lab.DRIVES, start=1)]
+    return deepjudge.judge(answers, machine, guest, samples) if guest else []
 
 
 def _failure(verdict: Verdict, out: Path) -> UserError:
@@ -132,115 +101,6 @@ def _failure(verdict: Verdict, out: Path) -> UserError:
     return UserError(
         "\n".join([f"the proof failed: {count}", *lines]), f"see {out / 'report.html'} and the logs beside it"
     )
-
-
-def kernel_release(kernel: Path) -> str:
-    """What `uname -r` will say: the text at kernel_version of the setup header (Documentation/arch/x86/boot.rst)."""
-    with kernel.open("rb") as source:
-        head = source.read(0x10000)
-    if head[0x202:0x206] != b"HdrS":
-        raise UserError(f"{kernel}: not a Linux kernel image", "build it again: ./doit kernel")
-    at = int.from_bytes(head[0x20E:0x210], "little") + 0x200
-    return head[at : head.index(b"\0", at)].split()[0].decode("ascii")
-
-
-def read_root_partuuid(image: Path) -> str:
-    """The unique id of the only partition that is neither for BIOS boot nor for EFI (UEFI 2.10, section 5.3)."""
-    with image.open("rb") as disk:
-        disk.seek(SECTOR)
-        header = disk.read(SECTOR)
-        first, count, size = struct.unpack_from("<QII", header, 72)
-        if header[:8] != b"EFI PART" or size < 128:
-            raise UserError(f"{image}: no GPT on it", "write it again: ./doit host")
-        disk.seek(first * SECTOR)
-        entries = [disk.read(size) for _ in range(count)]
-    roots = [entry[16:32] for entry in entries if uuid.UUID(bytes_le=entry[:16]) not in NOT_ROOT]
-    if len(roots) != 1:
-        raise UserError(f"{image}: {len(roots)} partitions may be the root", "write it again: ./doit host")
-    return str(uuid.UUID(bytes_le=roots[0]))
-
-
-# One boot.
-
-
-def start(
-    inputs: Inputs, accelerator: Accelerator, out: Path, boot: Boot, progress: Callable[[str], None]
-) -> Outcome:
-    """Boot the image once, to the self-check and to the end."""
-    record, error = _Record(), ""
-    with emulator.folder(out, boot.name) as folder:
-        fill(folder, inputs)
-        argv = qemu.plan_boot(inputs.machine, boot.firmware, accelerator)
-        job = emulator.plan_job(argv, folder, inputs.tools, accelerator)
-        # The image is in sight, and out of reach.
-        image = sandbox.Bind(inputs.image, f"{qemu.FOLDER}/{qemu.IMAGE}")
-        job = replace(job, binds=(*job.binds, image))
-        with emulator.running(job, out / f"{boot.name}.log") as (console, status_of):
-            try:
-                _follow(console, boot, record, progress)
-            except ConsoleError as what:
-                error = what.message
-            status, text = status_of(), console.text
-    return Outcome(boot, record.document, text, record.platform, status, error, record.seconds)
-
-
-def _follow(console: Console, boot: Boot, record: _Record, progress: Callable[[str], None]) -> None:
-    """From the menu to the power-off."""
-
-    def reach(step: str) -> None:
-        record.reach(step)
-        progress(f"{boot.name}: {step}")
-
-    console.wait_for("executed automatically in", MENU_LIMIT_S, stop=NO_BOOT)
-    reach("menu")
-    record.platform = choose(console, boot)
-    console.wait_for(r"Linux version \d", KERNEL_LIMIT_S, stop=rf"error: .*|{PANIC}")
-    reach("kernel")
-    console.wait_for(BEGIN, SELF_CHECK_LIMIT_S, stop=PANIC)
-    found = console.wait_for(rf"(?s)(.*?){END}", SELF_CHECK_LIMIT_S, stop=PANIC)
-    reach("self-check")
-    record.document = _parse(found[1], console)
-    console.wait_for_end(POWER_OFF_LIMIT_S)
-    reach("power-off")
-
-
-def choose(console: Console, boot: Boot) -> str:
-    """Choose an entry of GRUB's menu, its extra words set at the prompt; what GRUB calls the platform."""
-    console.settle()
-    console.press("c", "grub>")
-    console.type_echoed("echo platform=$grub_platform")
-    console.send("\r")
-    platform = console.wait_for(r"platform=(\w+)\s", PROMPT_LIMIT_S)[1]
-    console.settle()
-    if boot.extra:
-        words = " ".join(boot.extra)
-        console.type_echoed(f'set extra="{words}"')
-        console.press("\r", "grub>")
-    console.press(ESCAPE, "entry is highlighted")
-    for _ in range(ENTRIES.index(boot.entry)):
-        console.press(NEXT_ENTRY, r"\*\S")
-    console.send("\r")
-    return platform
-
-
-def _parse(text: str, console: Console) -> Mapping[str, Any]:
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise StoppedError(f"the self-check's JSON is damaged: {error}", text) from None
-    if not isinstance(document, dict):
-        raise StoppedError("the self-check's JSON is not an object", text)
-    return document
-
-
-def fill(folder: Path, inputs: Inputs) -> None:
-    """What QEMU opens: a place for the image, the firmware with a variable store of its own, empty drives."""
-    (folder / qemu.IMAGE).touch()
-    shutil.copyfile(inputs.code, folder / qemu.CODE)
-    shutil.copyfile(inputs.vars, folder / qemu.VARS)
-    for drive in lab.DRIVES:
-        with (folder / f"{drive}.img").open("wb") as disk:
-            disk.truncate(qemu.NVME_MIB << 20)
 
 
 def _qemu_version(tools: Path) -> str:

@@ -51,7 +51,7 @@ def render_json(verdict: Verdict) -> str:
         "seconds": verdict.seconds,
         "artifacts": dict(verdict.artifacts),
         "rows": [_row_json(row) for row in verdict.rows],
-        "boots": [_boot_json(outcome) for outcome in verdict.outcomes],
+        "boots": [_boot_json(outcome) for outcome in (*verdict.outcomes, *verdict.deeper)],
     }
     return json.dumps(content, indent=1) + "\n"
 
@@ -97,11 +97,11 @@ def render_html(verdict: Verdict) -> str:
             _summary(verdict),
             "<h2>Devices and groups</h2>",
             _device_table(verdict.outcomes),
-            *(_boot_section(outcome, verdict.rows) for outcome in verdict.outcomes),
+            *(_boot_section(outcome, verdict.rows) for outcome in (*verdict.outcomes, *verdict.deeper)),
             "<h2>All boots together</h2>",
             _row_table(row for row in verdict.rows if row.boot == ALL_BOOTS),
             "<h2>Consoles</h2>",
-            *(_tail(outcome) for outcome in verdict.outcomes),
+            *(_tail(outcome) for outcome in (*verdict.outcomes, *verdict.deeper)),
             "<h2>What was proved</h2>",
             _artifact_table(verdict.artifacts),
             "</body></html>\n",
@@ -118,7 +118,8 @@ def _summary(verdict: Verdict) -> str:
     return (
         f'<p class="verdict {word}">{word}: {passed} of {len(verdict.rows)} expectations met</p>'
         + (f"<ul>{red}</ul>" if red else "")
-        + f"<p>{len(verdict.outcomes)} boots of the same image in {verdict.seconds:g} s. {escape(verdict.qemu)}."
+        + f"<p>{len((*verdict.outcomes, *verdict.deeper))} boots of the same image in {verdict.seconds:g} s. "
+        f"{escape(verdict.qemu)}."
         f" Accelerator {escape(verdict.accelerator)}.</p>"
     )
 

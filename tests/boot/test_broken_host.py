@@ -2,7 +2,7 @@
 
 import pytest
 
-from hostwright import judge, machine, paths, proof
+from hostwright import boots, judge, machine, paths
 from hostwright.judge import LAB_WORDS, Boot, Origin, Outcome
 from hostwright.machine import Machine
 from hostwright.qemu import Accelerator, Firmware
@@ -18,12 +18,12 @@ def broken(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Interrupt remapping switched off, and a misspelt override word, both from GRUB's prompt."""
     words = ("intremap=off", "pcie_acs_override=downstrem", *LAB_WORDS)
     boot = Boot("bios", Firmware.BIOS, "selfcheck", words)
-    inputs = proof.find_inputs(host, paths.HOST_IMAGE)
-    return proof.start(inputs, Accelerator.TCG, tmp_path_factory.mktemp("proof"), boot, lambda _: None)
+    inputs = boots.find_inputs(host, paths.HOST_IMAGE)
+    return boots.start(inputs, Accelerator.TCG, tmp_path_factory.mktemp("proof"), boot, lambda _: None)
 
 
 def origin() -> Origin:
-    return Origin(proof.kernel_release(paths.KERNEL / "bzImage"), proof.read_root_partuuid(paths.HOST_IMAGE))
+    return Origin(boots.kernel_release(paths.KERNEL / "bzImage"), boots.find_root(paths.HOST_IMAGE).partuuid)
 
 
 def test_the_broken_host_comes_up_and_is_found_out(host: Machine, broken: Outcome) -> None:

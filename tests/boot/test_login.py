@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import emulator, image, kernel, machine, package, paths, proof, qemu, rootfs, sandbox, store
+from hostwright import boots, emulator, image, kernel, machine, package, paths, qemu, rootfs, sandbox, store
 from hostwright.console import Console
 from hostwright.judge import LAB_WORDS, Boot
 from hostwright.machine import Machine
@@ -43,16 +43,16 @@ def disk(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def console(host: Machine, disk: Path) -> Iterator[Console]:
     """The serial line of the booted image, at its login."""
-    inputs = proof.find_inputs(host, disk)
+    inputs = boots.find_inputs(host, disk)
     with ExitStack() as stack:
         folder = stack.enter_context(emulator.folder(disk.parent, "boot"))
-        proof.fill(folder, inputs)
+        boots.fill(folder, inputs)
         argv = qemu.plan_boot(host, Firmware.BIOS, Accelerator.TCG)
         job = emulator.plan_job(argv, folder, inputs.tools, Accelerator.TCG)
         job = replace(job, binds=(*job.binds, sandbox.Bind(disk, f"{qemu.FOLDER}/{qemu.IMAGE}")))
         line, _ = stack.enter_context(emulator.running(job, disk.parent / "console.log"))
         line.wait_for("executed automatically in", BOOT_LIMIT_S)
-        proof.choose(line, Boot("login", Firmware.BIOS, "normal", LAB_WORDS))
+        boots.choose(line, Boot("login", Firmware.BIOS, "normal", LAB_WORDS))
         yield line
 
 

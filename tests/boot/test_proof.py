@@ -22,6 +22,7 @@ ROWS = (
     "module:vfio",
     "module:vfio_iommu_type1",
     "module:vfio_pci",
+    "module:tun",
     "device:0000:01:00.0",
     "device:0000:03:00.0",
     "device:0000:03:00.1",

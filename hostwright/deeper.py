@@ -1,0 +1,222 @@
+"""The proof one level deeper: the image booted, its owner logged in by ssh, and a guest started inside it.
+
+    a copy of the image + the proof's key + the inner guest's disk --> QEMU --> ssh --> Facts --> deepjudge --> rows
+
+The copy differs from the image in those two files, on a larger disk. Without interrupt remapping the guest is refused.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+
+from hostwright import boots, emulator, inner, lab, package, qemu, rootfs, run, sandbox, ssh, store
+from hostwright.check import free_port
+from hostwright.console import Console
+from hostwright.deepjudge import GROWTH_MIB, UNMAPPED, Answer, Facts
+from hostwright.errors import UserError
+from hostwright.judge import Boot, Outcome
+from hostwright.machine import Guest
+from hostwright.qemu import Accelerator
+from hostwright.sandbox import Bind, Job
+
+# Seconds; an emulated machine inside an emulated machine takes minutes.
+LOGIN_LIMIT_S = 300.0
+COMMAND_LIMIT_S = 120.0
+INNER_LIMIT_S = 600.0
+STOP_LIMIT_S = 60.0
+POLL_S = 3.0
+
+Answered = tuple[Outcome, Facts | None]
+
+KEY, COMMANDS = "authorized_keys", "debugfs.cmds"
+GUESTS = "/var/lib/hostwright/guests"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The proof's own, the guest to start, and where its disk is."""
+
+    proof: boots.Inputs
+    guest: Guest
+    disk: Path
+    smokes: Mapping[str, tuple[str, ...]]
+
+
+@dataclass
+class _Record:
+    started: float = field(default_factory=time.monotonic)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def reach(self, step: str) -> None:
+        self.seconds[step] = round(time.monotonic() - self.started, 1)
+
+
+def find_smokes() -> dict[str, tuple[str, ...]]:
+    """The smoke test of each package of the host that has one."""
+    names = [name for name in package.recipe_names() if name not in rootfs.NOT_ON_HOST]
+    recipes = {recipe.name: recipe.smoke for recipe in map(package.load_recipe, names)}
+    return {name: smoke for name, smoke in recipes.items() if smoke}
+
+
+def prepare(inputs: boots.Inputs, guest: Guest, work: Path) -> Inputs:
+    """The inner guest's disk, made in the empty folder `work`."""
+    disk = inner.make_disk(inputs.kernel, store.read_stamp("grub").tree, inputs.tools, work)
+    return Inputs(inputs, guest, disk, find_smokes())
+
+
+def start(
+    inputs: Inputs, accelerator: Accelerator, out: Path, boot: Boot, progress: Callable[[str], None]
+) -> Answered:
+    """Boot the image once and ask it all; the facts are None where there was no login, for the outcome's reason."""
+    record, facts, error = _Record(), None, ""
+    with ExitStack() as stack:
+        folder = stack.enter_context(emulator.folder(out, boot.name))
+        key, port = ssh.generate_key(), free_port()
+        _fill(folder, inputs, key)
+        argv = qemu.plan_boot(inputs.proof.machine, boot.firmware, accelerator, port)
+        job = replace(emulator.plan_job(argv, folder, inputs.proof.tools, accelerator), network=True)
+        console, status_of = stack.enter_context(emulator.running(job, out / f"{boot.name}.log"))
+        try:
+            _choose(console, boot)
+            progress(f"{boot.name}: booting")
+            with ssh.connect("127.0.0.1", port, "root", key.private, LOGIN_LIMIT_S) as shell:
+                record.reach("ssh")
+                asker = Asker(shell, inputs, record, lambda text: progress(f"{boot.name}: {text}"))
+                facts = asker.ask(boot, port)
+                shell.run("init 0", COMMAND_LIMIT_S)
+            console.wait_for_end(boots.POWER_OFF_LIMIT_S)
+            record.reach("power-off")
+            facts = replace(facts, drives=tuple(_digest(folder / f"{drive}.img") for drive in lab.DRIVES))
+        except UserError as what:
+            error = what.message
+        status, text = status_of(), console.text
+    return Outcome(boot, None, text, "", status, error, record.seconds), facts
+
+
+def _choose(console: Console, boot: Boot) -> None:
+    console.wait_for("executed automatically in", boots.MENU_LIMIT_S, stop=boots.NO_BOOT)
+    boots.choose(console, boot)
+
+
+def sample(number: int) -> bytes:
+    """What the lab's drive `number` begins with: unlike its twin, and not to be had by reading nothing."""
+    block = b"".join(sha256(f"drive {number} block {index}".encode()).digest() for index in range(1 << 10))
+    return block * (inner.SAMPLE_BYTES // len(block))
+
+
+def _digest(path: Path) -> str:
+    """The sha256 of as much of a drive as its sample fills."""
+    with path.open("rb") as drive:
+        return sha256(drive.read(inner.SAMPLE_BYTES)).hexdigest()
+
+
+def _fill(folder: Path, inputs: Inputs, key: ssh.Key) -> None:
+    """What QEMU opens: the altered copy of the image, the firmware, and drives with their samples."""
+    boots.fill(folder, inputs.proof)
+    for number, drive in enumerate(lab.DRIVES, start=1):
+        with (folder / f"{drive}.img").open("r+b") as disk:
+            disk.write(sample(number))
+    copy_image(folder, inputs.proof, key)
+    _place_guest(folder, inputs)
+
+
+def copy_image(folder: Path, inputs: boots.Inputs, key: ssh.Key) -> None:
+    """A copy of the image in `folder`, on a disk that is larger, with `key` as the only one that gets in."""
+    _copy_sparse(inputs.image, folder / qemu.IMAGE)
+    with (folder / qemu.IMAGE).open("r+b") as disk:
+        disk.truncate(disk.seek(0, os.SEEK_END) + (GROWTH_MIB << 20))
+    (folder / KEY).write_text(f"{key.public}\n")
+    _alter(folder, inputs, (
+        "rm /root/.ssh/authorized_keys",
+        f"write {KEY} /root/.ssh/authorized_keys",
+        "set_inode_field /root/.ssh/authorized_keys mode 0100600",
+    ))  # fmt: skip
+    (folder / KEY).unlink()
+
+
+def _place_guest(folder: Path, inputs: Inputs) -> None:
+    """The inner guest's disk where `guest start` looks for it."""
+    place = f"{GUESTS}/{inputs.guest.name}"
+    os.link(inputs.disk, folder / inner.DISK)
+    _alter(
+        folder,
+        inputs.proof,
+        (f"mkdir {GUESTS}", f"mkdir {place}", f"write {inner.DISK} {place}/{inner.DISK}"),
+    )
+    (folder / inner.DISK).unlink()
+
+
+def _copy_sparse(source: Path, target: Path) -> None:
+    """Most of an image is empty, and is not to be written."""
+    status, _, said = run.capture(["cp", "--sparse=always", str(source), str(target)])
+    if status != 0:
+        raise UserError(f"{source}: cannot be copied: {said.strip()}", "make room where dist/ lies")
+
+
+def _alter(folder: Path, inputs: boots.Inputs, commands: Sequence[str]) -> None:
+    """Commands of debugfs(8), on the root file system of the copy."""
+    (folder / COMMANDS).write_text("\n".join(commands) + "\n")
+    offset = boots.find_root(inputs.image).offset
+    argv = ("debugfs", "-w", "-f", COMMANDS, f"{qemu.IMAGE}?offset={offset}")
+    sandbox.output(Job(inputs.tools, argv, (Bind(folder, "/build", writable=True),)), inputs.tools)
+    (folder / COMMANDS).unlink()
+
+
+class Asker:
+    """What is asked of the booted host, command by command, as root over ssh."""
+
+    def __init__(
+        self, shell: ssh.Session, inputs: Inputs, record: _Record, progress: Callable[[str], None]
+    ) -> None:
+        self.shell, self.inputs, self.record, self.progress = shell, inputs, record, progress
+        self.name = inputs.guest.name
+
+    def ask(self, boot: Boot, port: int) -> Facts:
+        """All that the judge wants to know of this boot."""
+        facts = Facts(
+            uptime_s=float(self._run("cat /proc/uptime").output.split()[0]),
+            methods=ssh.find_methods("127.0.0.1", port, "root"),
+            listening=tuple(self._run("ss -Hltun").output.splitlines()),
+            used_mib=self._mib("used"),
+            size_mib=self._mib("size"),
+            check=self._run(f"guest check {self.name}"),
+        )
+        if boot == UNMAPPED:
+            return replace(facts, start=self._run(f"guest start {self.name}"))
+        smokes = {name: self._run(" ".join(argv)) for name, argv in self.inputs.smokes.items()}
+        first, again = self._run_guest("first start"), self._run_guest("second start")
+        return replace(
+            facts, smokes=smokes, start=first[0], first=first[1], again=again[1], drivers=self._drivers()
+        )
+
+    def _run(self, command: str) -> Answer:
+        return Answer(*self.shell.run(command, COMMAND_LIMIT_S))
+
+    def _mib(self, field: str) -> int:
+        """A field of df, for the root file system; 0 where there is no number."""
+        return int(self._run(f"df -BM --output={field} / | tail -n 1 | tr -dc 0-9").output or 0)
+
+    def _run_guest(self, step: str) -> tuple[Answer, inner.Report | None]:
+        """Start the guest, wait until it has powered itself off, and read what it said."""
+        self.progress(f"guest {self.name}: {step}")
+        answer = self._run(f"guest start {self.name}")
+        if answer.status != 0:
+            return answer, None
+        deadline = time.monotonic() + INNER_LIMIT_S
+        while self._run(f"guest status {self.name}").status == 0 and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        self.record.reach(step)
+        said = self._run(f"cat {GUESTS}/{self.name}/console.log").output
+        return answer, inner.read_console(said)
+
+    def _drivers(self) -> dict[str, str]:
+        """The driver of each function of the lab."""
+        listed = self._run(
+            "for d in /sys/bus/pci/devices/*; do echo ${d##*/} $(readlink $d/driver); done"
+        ).output
+        rows = (line.split() for line in listed.splitlines() if line)
+        return {row[0]: row[1].rpartition("/")[2] if len(row) > 1 else "" for row in rows}

@@ -1,0 +1,231 @@
+"""What the proof expects of the host as its owner meets it over ssh, and of the guest inside it: pure.
+
+machine + lab + the drives' samples -> expectations
+Facts of each boot                  -> judge -> Row
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hostwright import judge as plain
+from hostwright import lab
+from hostwright.inner import Report
+from hostwright.judge import LAB_WORDS, UNKNOWN, Boot, Finding, Outcome, Row
+from hostwright.machine import Guest, Machine
+from hostwright.qemu import Firmware
+
+HOST = Boot("host", Firmware.UEFI, "normal", LAB_WORDS)
+# A guest that can forge interrupts of others must not start.
+UNMAPPED = Boot("host-unmapped", Firmware.BIOS, "normal", ("intremap=off", *LAB_WORDS))
+BOOTS = (HOST, UNMAPPED)
+
+MOST_ROOT_MIB = 250
+# The disk of these boots is larger than the image, as a real one is.
+GROWTH_MIB = 256
+SSH_PORT = ":22"
+# The client's sides of DHCP (RFC 2131, RFC 8415): they take answers, and offer nothing.
+DHCP_CLIENT_PORTS = (":68", ":546")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A command's exit status, and what it wrote."""
+
+    status: int
+    output: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a boot answered: `methods` of RFC 4252, `listening` lines of ss, `drives` sha256 of each drive's beginning.
+
+    `start` is what `guest start` said; `first` and `again` are what the guest saw, None where it did not come to that.
+    """
+
+    uptime_s: float = 0.0
+    methods: frozenset[str] = frozenset()
+    listening: tuple[str, ...] = ()
+    used_mib: int = 0
+    size_mib: int = 0
+    check: Answer | None = None
+    start: Answer | None = None
+    smokes: Mapping[str, Answer] = field(default_factory=dict)
+    first: Report | None = None
+    again: Report | None = None
+    drivers: Mapping[str, str] = field(default_factory=dict)
+    drives: tuple[str, ...] = ()
+
+
+def find_guest(machine: Machine) -> Guest | None:
+    """The first guest that gets an NVMe drive, and only devices that the lab has."""
+    devices = {device.address: device for device in machine.devices}
+    for guest in machine.guests:
+        passed = [devices[address] for address in guest.devices]
+        if find_drive(guest) and not any(plain.refusal(device) for device in passed):
+            return guest
+    return None
+
+
+def find_drive(guest: Guest) -> str:
+    """The first of the lab's NVMe drives that a guest gets; empty without one."""
+    return next((address for address in guest.devices if address in lab.NVME_DRIVES), "")
+
+
+def is_reachable(machine: Machine) -> bool:
+    """Whether the lab's network lets the host be reached: it has one card, and gives addresses by DHCP."""
+    network = machine.network
+    return (network.nic, network.address) == (lab.MAC, "dhcp") or network.nic is None
+
+
+def judge(
+    answers: Sequence[tuple[Outcome, Facts | None]], machine: Machine, guest: Guest, samples: Sequence[str]
+) -> list[Row]:
+    """The rows of both boots; `samples` are the sha256 of what was written to each drive."""
+    return [
+        Row(
+            outcome.boot.name,
+            name,
+            expectation,
+            evidence if facts else f"{UNKNOWN}: {_why(outcome)}",
+            bool(facts) and ok,
+        )
+        for outcome, facts in answers
+        for name, (expectation, evidence, ok) in _findings(outcome, facts or Facts(), machine, guest, samples)
+    ]
+
+
+def _why(outcome: Outcome) -> str:
+    return outcome.error.partition("; the console")[0] or "no answer came"
+
+
+def _findings(
+    outcome: Outcome, facts: Facts, machine: Machine, guest: Guest, samples: Sequence[str]
+) -> Iterator[tuple[str, Finding]]:
+    yield "ssh", _check_ssh(outcome, facts)
+    yield "ssh-methods", _check_methods(facts)
+    yield "listening", _check_listening(facts)
+    if outcome.boot == UNMAPPED:
+        yield "check", _check_refused("guest check", facts.check)
+        yield "start", _check_refused("guest start", facts.start)
+        return
+    expected = samples[lab.NVME_DRIVES.index(find_drive(guest))]
+    yield "root-size", _check_size(facts)
+    yield "grown", _check_grown(machine, facts)
+    yield "smoke", _check_smokes(facts)
+    yield "check", _check_green(facts.check)
+    yield "start", _check_started(facts.start)
+    yield "inner-lspci", _check_lspci(guest, facts.first)
+    yield "inner-data", _check_data(expected, facts.first)
+    yield "inner-again", _check_data(expected, facts.again)
+    yield "kept", _check_kept(guest, facts)
+    yield "twin", _check_twin(guest, facts, samples)
+
+
+def _check_ssh(outcome: Outcome, facts: Facts) -> Finding:
+    seconds = outcome.seconds.get("ssh", 0.0)
+    evidence = f"after {seconds:.0f} s, {facts.uptime_s:.0f} s of them the host's own"
+    return "root gets in with a key", evidence, facts.uptime_s > 0
+
+
+def _check_methods(facts: Facts) -> Finding:
+    return "a key is the only way in", _list(sorted(facts.methods)), facts.methods == {"publickey"}
+
+
+def _check_listening(facts: Facts) -> Finding:
+    """Lines of `ss -Hltun`: protocol, state, two queues, the local address, the peer."""
+    places = sorted({(line.split()[0], line.split()[4]) for line in facts.listening})
+    open_ones = [f"{kind} {place}" for kind, place in places if not _may_listen(kind, place)]
+    heard = any(place.endswith(SSH_PORT) for _, place in places)
+    return (
+        "nothing but ssh listens beyond loopback",
+        _list(open_ones) if open_ones else "ssh alone",
+        heard and not open_ones,
+    )
+
+
+def _may_listen(kind: str, place: str) -> bool:
+    is_loopback = place.startswith(("127.", "[::1]"))
+    return (
+        is_loopback
+        or (kind == "tcp" and place.endswith(SSH_PORT))
+        or (kind == "udp" and place.endswith(DHCP_CLIENT_PORTS))
+    )
+
+
+def _check_size(facts: Facts) -> Finding:
+    return (
+        f"the root file system uses under {MOST_ROOT_MIB} MiB",
+        f"{facts.used_mib} MiB",
+        0 < facts.used_mib < MOST_ROOT_MIB,
+    )
+
+
+def _check_grown(machine: Machine, facts: Facts) -> Finding:
+    """The disk is larger than the image by GROWTH_MIB; the file system's own tables take less than that."""
+    expectation = f"the root file system has grown beyond the image's {machine.disk.root_mib} MiB"
+    return expectation, f"{facts.size_mib} MiB", facts.size_mib > machine.disk.root_mib
+
+
+def _check_smokes(facts: Facts) -> Finding:
+    failed = [
+        f"{name} (status {answer.status})" for name, answer in facts.smokes.items() if answer.status != 0
+    ]
+    evidence = f"{len(facts.smokes) - len(failed)} of {len(facts.smokes)}" + (
+        f"; not {_list(failed)}" if failed else ""
+    )
+    return "the smoke test of every package passes", evidence, bool(facts.smokes) and not failed
+
+
+def _check_green(answer: Answer | None) -> Finding:
+    return "guest check: no red row", _said(answer), answer is not None and answer.status == 0
+
+
+def _check_started(answer: Answer | None) -> Finding:
+    return "guest start", _said(answer), answer is not None and answer.status == 0
+
+
+def _check_refused(command: str, answer: Answer | None) -> Finding:
+    """The text is that of the finding no-interrupt-remapping."""
+    ok = answer is not None and answer.status == 1 and "remapp" in answer.output
+    return f"{command} refuses, and says that interrupts are not remapped", _said(answer), ok
+
+
+def _said(answer: Answer | None) -> str:
+    return (
+        f"status {answer.status}: {' / '.join(answer.output.strip().splitlines())[-600:]}"
+        if answer
+        else "not asked"
+    )
+
+
+def _check_lspci(guest: Guest, report: Report | None) -> Finding:
+    ids = [lab.BY_ADDRESS[address].function.id for address in guest.devices]
+    shown = [id for id in ids if report and f"[{id}]" in report.lspci]
+    return f"the guest's lspci shows {_list(ids)}", _list(shown), shown == ids
+
+
+def _check_data(expected: str, report: Report | None) -> Finding:
+    found = report.digest if report else "the guest did not come to it"
+    return f"the guest reads what was written to the drive: {expected[:16]}", found[:64], found == expected
+
+
+def _check_kept(guest: Guest, facts: Facts) -> Finding:
+    drivers = [facts.drivers.get(address, "absent") or "none" for address in guest.devices]
+    return "the devices are on vfio-pci after the guest", _list(drivers), set(drivers) == {"vfio-pci"}
+
+
+def _check_twin(guest: Guest, facts: Facts, samples: Sequence[str]) -> Finding:
+    """The drives with the same id that host.toml does not give to the guest."""
+    others = [index for index, address in enumerate(lab.NVME_DRIVES) if address not in guest.devices]
+    changed = [
+        lab.NVME_DRIVES[index] for index in others if facts.drives[index : index + 1] != (samples[index],)
+    ]
+    return (
+        "the twin's bytes are as they were",
+        f"changed: {_list(changed)}" if changed else "equal",
+        not changed,
+    )
+
+
+def _list(items: Sequence[str]) -> str:
+    return ", ".join(items) or "none"

@@ -1,0 +1,86 @@
+"""The guest inside the booted host: a disk with GRUB, our own kernel and an initramfs that tells what was passed to it.
+
+kernel + packages + inner_init.sh --> initramfs --+
+package grub --> BOOTX64.EFI ---------------------+--> FAT --> disk.qcow2, which `guest start` boots
+what its console said --read_console--> Report
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import join
+
+from hostwright import initramfs, sandbox
+from hostwright.sandbox import Bind, Job
+
+DISK = "disk.qcow2"
+# As many bytes of the drive are read in the guest, and written from outside before.
+SAMPLE_BYTES = 16 << 20
+BEGIN, END = "HOSTWRIGHT-INNER-BEGIN", "HOSTWRIGHT-INNER-END"
+
+DISK_MIB = 96
+_MODULES = ("fat", "search", "search_fs_file", "linux", "echo", "all_video", "efi_gop", "boot")
+# GRUB's core runs this and nothing else.
+_CONFIG = """\
+search --no-floppy --file --set=root /hostwright-inner
+linux /linux console=ttyS0,115200 panic=-1 no_timer_check
+initrd /initrd
+boot
+"""
+SYSTEM = initramfs.Plan(
+    programs={
+        "bash": ("bash",),
+        "util-linux": ("mount", "dmesg"),
+        "pciutils": ("lspci",),
+        "coreutils": ("head", "sha256sum", "sleep"),
+    },
+    libraries=("glibc", "ncurses", "readline", "util-linux", "kmod", "pciutils", "zlib", "zstd", "xz"),
+    scripts={"usr/lib/init.sh": Path(__file__).with_name("inner_init.sh")},
+    links={"init": "usr/lib/init.sh"},
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the guest said: lspci's text, and the sha256 of the drive's first SAMPLE_BYTES."""
+
+    lspci: str
+    digest: str
+
+
+def read_console(text: str) -> Report | None:
+    """The last report on a console, None where none came to its end."""
+    found = re.findall(rf"(?s){BEGIN}\r?\n(.*?){END}", text)
+    if not found:
+        return None
+    lspci, _, rest = found[-1].replace("\r", "").partition("sha256 ")
+    return Report(lspci, rest.split()[0] if rest.split() else "")
+
+
+def script() -> str:
+    """The shell script that makes /build/DISK of linux, initrd, mark and early.cfg beside it; /input is GRUB's tree."""
+    core = (
+        "/input/usr/bin/grub-mkimage", "--directory", "/input/usr/lib/grub/x86_64-efi", "--format", "x86_64-efi",
+        "--config", "early.cfg", "--prefix", "/", "--output", "core.efi", *_MODULES,
+    )  # fmt: skip
+    steps = (
+        ("truncate", "-s", f"{DISK_MIB}M", "disk"),
+        ("mformat", "-i", "disk", "-h", "64", "-s", "32", "-T", str(DISK_MIB << 11), "-v", "INNER", "::"),
+        ("mmd", "-i", "disk", "::/EFI", "::/EFI/BOOT"),
+        ("mcopy", "-i", "disk", "core.efi", "::/EFI/BOOT/BOOTX64.EFI"),
+        ("mcopy", "-i", "disk", "linux", "initrd", "hostwright-inner", "::/"),
+        ("qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", "disk", DISK),
+    )
+    return "\n".join(["set -e", "cd /build", "export MTOOLSRC=/dev/null", *map(join, (core, *steps))]) + "\n"
+
+
+def make_disk(kernel: Path, grub: Path, tools: Path, work: Path) -> Path:
+    """The disk, in the empty folder `work`; `grub` is the staged tree of the package. UserError if one is not built."""
+    (work / "linux").write_bytes(kernel.read_bytes())
+    (work / "initrd").write_bytes(initramfs.make(SYSTEM))
+    (work / "hostwright-inner").touch()
+    (work / "early.cfg").write_text(_CONFIG)
+    (work / "script").write_text(script())
+    job = Job(tools, ("sh", "/build/script"), (Bind(work, "/build", writable=True), Bind(grub, "/input")))
+    sandbox.execute("making the inner guest's disk", job, tools, work / "disk.log")
+    return work / DISK

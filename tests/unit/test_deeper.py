@@ -1,0 +1,143 @@
+"""The proof one level deeper: what the host and the guest inside it answer, and which row each fault turns red."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hostwright import deeper, deepjudge, inner, lab, machine, paths
+from hostwright.deepjudge import HOST, UNMAPPED, Answer, Facts
+from hostwright.inner import Report
+from hostwright.judge import Outcome
+from hostwright.machine import Guest, Machine
+
+SAMPLES = ("a" * 64, "b" * 64)
+FINE = Answer(0, "")
+SSH = "tcp   LISTEN 0 128 0.0.0.0:22 0.0.0.0:*"
+REPORT = Report("01:00.0 Non-Volatile memory controller [0108]: [1b36:0010]", SAMPLES[0])
+REFUSED = Answer(1, "FAIL interrupts are not remapped")
+GOOD = Facts(
+    uptime_s=20.0,
+    methods=frozenset({"publickey"}),
+    listening=(SSH, "udp   UNCONN 0 0 10.0.2.15:68 0.0.0.0:*", "tcp LISTEN 0 1 127.0.0.1:5900 0.0.0.0:*"),
+    used_mib=200,
+    size_mib=1200,
+    check=FINE,
+    start=FINE,
+    smokes={"bash": FINE},
+    first=REPORT,
+    again=REPORT,
+    drivers={lab.NVME_DRIVES[0]: "vfio-pci"},
+    drives=SAMPLES,
+)
+
+
+HOST_TOML = machine.load(paths.TREE / "host.toml")
+
+
+@pytest.fixture(scope="module")
+def host() -> Machine:
+    return HOST_TOML
+
+
+@pytest.fixture(scope="module")
+def guest(host: Machine) -> Guest:
+    found = deepjudge.find_guest(host)
+    assert found
+    return found
+
+
+def red(guest: Guest, facts: Facts | None, boot: object = HOST) -> set[str]:
+    outcome = Outcome(
+        HOST if boot is HOST else UNMAPPED, error="" if facts else "no login; the console's last lines:"
+    )
+    return {row.name for row in deepjudge.judge([(outcome, facts)], HOST_TOML, guest, SAMPLES) if not row.ok}
+
+
+def test_a_good_host_has_green_rows_only(guest: Guest) -> None:
+    assert red(guest, GOOD) == set()
+    assert red(guest, replace(GOOD, check=REFUSED, start=REFUSED), UNMAPPED) == set()
+
+
+def test_without_a_login_every_row_is_red_and_says_why(guest: Guest) -> None:
+    rows = deepjudge.judge(
+        [(Outcome(HOST, error="no login; the console's last lines:"), None)], HOST_TOML, guest, SAMPLES
+    )
+    assert len(rows) == 13
+    assert not any(row.ok for row in rows)
+    assert {row.evidence for row in rows} == {"unknown: no login"}
+
+
+SPOILT: dict[str, tuple[Callable[[Facts], Facts], set[str]]] = {
+    "password": (lambda f: replace(f, methods=frozenset({"publickey", "password"})), {"ssh-methods"}),
+    "open port": (
+        lambda f: replace(f, listening=(*f.listening, "tcp LISTEN 0 1 0.0.0.0:5900 *")),
+        {"listening"},
+    ),
+    "deaf": (lambda f: replace(f, listening=()), {"listening"}),
+    "fat": (lambda f: replace(f, used_mib=250), {"root-size"}),
+    "not grown": (lambda f: replace(f, size_mib=960), {"grown"}),
+    "smoke": (lambda f: replace(f, smokes={"bash": Answer(127, "")}), {"smoke"}),
+    "no smoke": (lambda f: replace(f, smokes={}), {"smoke"}),
+    "check": (lambda f: replace(f, check=Answer(1, "red")), {"check"}),
+    "start": (lambda f: replace(f, start=Answer(1, "no")), {"start"}),
+    "no device": (lambda f: replace(f, first=replace(REPORT, lspci="")), {"inner-lspci"}),
+    "the twin": (lambda f: replace(f, first=replace(REPORT, digest=SAMPLES[1])), {"inner-data"}),
+    "no report": (lambda f: replace(f, first=None), {"inner-lspci", "inner-data"}),
+    "no reset": (lambda f: replace(f, again=None), {"inner-again"}),
+    "lost": (lambda f: replace(f, drivers={lab.NVME_DRIVES[0]: "nvme"}), {"kept"}),
+    "written": (lambda f: replace(f, drives=("c" * 64, "d" * 64)), {"twin"}),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_is_wrong_turns_its_row_red(guest: Guest, name: str) -> None:
+    spoil, rows = SPOILT[name]
+    assert red(guest, spoil(GOOD)) == rows
+
+
+@pytest.mark.parametrize(
+    "answer", [FINE, Answer(1, "another reason"), Answer(127, "guest: not found, remapping"), None]
+)
+def test_a_guest_must_be_refused_for_the_right_reason(guest: Guest, answer: Answer | None) -> None:
+    assert red(guest, replace(GOOD, check=answer, start=REFUSED), UNMAPPED) == {"check"}
+    assert red(guest, replace(GOOD, check=REFUSED, start=answer), UNMAPPED) == {"start"}
+
+
+def test_a_machine_whose_guest_gets_other_devices_has_none_to_start() -> None:
+    assert deepjudge.find_guest(machine.load(paths.TREE / "hosts/proliant-t10.toml")) is None
+
+
+def test_only_a_host_that_asks_for_its_address_is_reached(host: Machine) -> None:
+    assert deepjudge.is_reachable(host)
+    assert not deepjudge.is_reachable(replace(host, network=replace(host.network, address="10.1.1.1/24")))
+    assert deepjudge.is_reachable(replace(host, network=replace(host.network, nic=None, address=None)))
+
+
+# The inner guest.
+
+
+def test_the_last_whole_report_of_a_console_counts() -> None:
+    def said(lspci: str, digest: str) -> str:
+        return f"noise\r\n{inner.BEGIN}\r\n{lspci}\r\nsha256 {digest}  -\r\n{inner.END}\r\n"
+
+    text = said("01:00.0 first", "aa") + said("02:00.0 second", "bb") + f"{inner.BEGIN}\r\n03:00.0 cut"
+    assert inner.read_console(text) == Report("02:00.0 second\n", "bb")
+    assert inner.read_console("Kernel panic") is None
+    assert inner.read_console(said("x", "")) == Report("x\n", "-")
+
+
+def test_the_samples_of_twins_differ_and_fill_what_is_read() -> None:
+    assert len(deeper.sample(1)) == len(deeper.sample(2)) == inner.SAMPLE_BYTES
+    assert deeper.sample(1) != deeper.sample(2)
+
+
+def test_every_package_with_a_smoke_test_is_asked() -> None:
+    smokes = deeper.find_smokes()
+    assert {"bash", "qemu", "openssh"} <= smokes.keys()
+    assert "linux-headers" not in smokes
+
+
+def test_the_inner_system_has_its_script() -> None:
+    assert all(isinstance(file, Path) and file.is_file() for file in inner.SYSTEM.scripts.values())
