@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
-from hostwright import boots, emulator, inner, lab, package, qemu, rootfs, run, sandbox, ssh, store
+from hostwright import boots, emulator, files, inner, lab, package, qemu, rootfs, run, sandbox, ssh, store
 from hostwright.check import free_port
 from hostwright.console import Console
 from hostwright.deepjudge import GROWTH_MIB, UNMAPPED, Answer, Facts
@@ -87,6 +87,8 @@ def start(
                 record.reach("ssh")
                 asker = Asker(shell, inputs, record, lambda text: progress(f"{boot.name}: {text}"))
                 facts = asker.ask(boot, port)
+                if asker.said:
+                    files.write(out / f"{boot.name}-guest.log", asker.said)
                 shell.run("init 0", COMMAND_LIMIT_S)
             console.wait_for_end(boots.POWER_OFF_LIMIT_S)
             record.reach("power-off")
@@ -174,6 +176,8 @@ class Asker:
     ) -> None:
         self.shell, self.inputs, self.record, self.progress = shell, inputs, record, progress
         self.name = inputs.guest.name
+        # What the guest's console said, start by start.
+        self.said = ""
 
     def ask(self, boot: Boot, port: int) -> Facts:
         """All that the judge wants to know of this boot."""
@@ -211,6 +215,7 @@ class Asker:
             time.sleep(POLL_S)
         self.record.reach(step)
         said = self._run(f"cat {GUESTS}/{self.name}/console.log").output
+        self.said += said
         return answer, inner.read_console(said)
 
     def _drivers(self) -> dict[str, str]:

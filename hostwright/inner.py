@@ -20,10 +20,10 @@ BEGIN, END = "HOSTWRIGHT-INNER-BEGIN", "HOSTWRIGHT-INNER-END"
 
 DISK_MIB = 96
 _MODULES = ("fat", "search", "search_fs_file", "linux", "echo", "all_video", "efi_gop", "boot")
-# GRUB's core runs this and nothing else.
+# GRUB's core runs this and nothing else. Every character on the serial line costs an emulated emulator time.
 _CONFIG = """\
 search --no-floppy --file --set=root /hostwright-inner
-linux /linux console=ttyS0,115200 panic=-1 no_timer_check
+linux /linux console=ttyS0,115200 panic=-1 no_timer_check quiet
 initrd /initrd
 boot
 """

@@ -36,6 +36,13 @@ ROWS = (
     "verdict",
     "power-off",
 )
+DEEPER = {
+    "host": (
+        *("ssh", "ssh-methods", "listening", "root-size", "grown", "smoke", "check", "start"),
+        *("inner-lspci", "inner-data", "inner-again", "kept", "twin"),
+    ),
+    "host-unmapped": ("ssh", "ssh-methods", "listening", "check", "start"),
+}
 TOGETHER = ("override-effect:uefi", "override-effect:bios", "same-groups", "same-groups-fallback")
 
 Json = dict[str, Any]
@@ -68,6 +75,7 @@ def test_every_expectation_was_met(report: Json) -> None:
 
 def test_no_row_is_missing(report: Json) -> None:
     wanted = [(boot, name) for boot in BOOTS for name in ROWS] + [("all", name) for name in TOGETHER]
+    wanted += [(boot, name) for boot, names in DEEPER.items() for name in names]
     assert [(row["boot"], row["name"]) for row in report["rows"]] == wanted
 
 
@@ -93,17 +101,24 @@ def test_accelerator_was_chosen_for_a_reason(report: Json) -> None:
     assert re.fullmatch(r"(tcg|kvm): \S.+", report["accelerator"])
 
 
-@pytest.mark.parametrize("boot", BOOTS)
+@pytest.mark.parametrize("boot", [*BOOTS, *DEEPER])
 def test_console_logs_are_kept(report: Json, boot: str) -> None:
     log = (paths.PROOF / f"{boot}.log").read_text(errors="replace")
     assert "Linux version" in log
-    assert "HOSTWRIGHT-SELFCHECK-END" in log
+    assert ("HOSTWRIGHT-SELFCHECK-END" in log) == (boot in BOOTS)
     assert f'href="{boot}.log"' in (paths.PROOF / "report.html").read_text()
+
+
+def test_the_guest_inside_the_host_tells_what_it_sees() -> None:
+    said = (paths.PROOF / "host-guest.log").read_text(errors="replace")
+    assert said.count("HOSTWRIGHT-INNER-END") == 2
+    assert "Kernel driver in use: nvme" in said
 
 
 def test_nothing_but_reports_and_logs_is_left() -> None:
     names = {file.name for file in paths.PROOF.iterdir()} - {"probe.log"}
-    assert names == {"report.json", "report.html", *(f"{boot}.log" for boot in BOOTS)}
+    logs = {f"{boot}.log" for boot in (*BOOTS, *DEEPER, "host-guest")}
+    assert names == {"report.json", "report.html"} | logs
 
 
 def test_fallback_boot_does_not_pass_for_a_normal_one(report: Json, host: Machine) -> None:
