@@ -79,6 +79,11 @@ def task_guest_fast() -> Iterator[Task]:
     yield from guests.fast()
 
 
+def task_prove_guest() -> Task:
+    """start the installed guest inside the booted host and check what is passed to it"""
+    return guests.prove()
+
+
 def task_groups() -> Task:
     """show the IOMMU groups of this or a captured machine, now and under each ACS override"""
     return devices.groups()

@@ -132,7 +132,7 @@ def copy_image(folder: Path, inputs: boots.Inputs, key: ssh.Key) -> None:
     with (folder / qemu.IMAGE).open("r+b") as disk:
         disk.truncate(disk.seek(0, os.SEEK_END) + (GROWTH_MIB << 20))
     (folder / KEY).write_text(f"{key.public}\n")
-    _alter(folder, inputs, (
+    alter(folder, inputs, (
         "rm /root/.ssh/authorized_keys",
         f"write {KEY} /root/.ssh/authorized_keys",
         "set_inode_field /root/.ssh/authorized_keys mode 0100600",
@@ -144,7 +144,7 @@ def _place_guest(folder: Path, inputs: Inputs) -> None:
     """The inner guest's disk where `guest start` looks for it."""
     place = f"{GUESTS}/{inputs.guest.name}"
     os.link(inputs.disk, folder / inner.DISK)
-    _alter(
+    alter(
         folder,
         inputs.proof,
         (f"mkdir {GUESTS}", f"mkdir {place}", f"write {inner.DISK} {place}/{inner.DISK}"),
@@ -159,7 +159,7 @@ def _copy_sparse(source: Path, target: Path) -> None:
         raise UserError(f"{source}: cannot be copied: {said.strip()}", "make room where dist/ lies")
 
 
-def _alter(folder: Path, inputs: boots.Inputs, commands: Sequence[str]) -> None:
+def alter(folder: Path, inputs: boots.Inputs, commands: Sequence[str]) -> None:
     """Commands of debugfs(8), on the root file system of the copy."""
     (folder / COMMANDS).write_text("\n".join(commands) + "\n")
     offset = boots.find_root(inputs.image).offset

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hostwright import judge as plain
-from hostwright import lab
+from hostwright import lab, vm
 from hostwright.inner import Report
 from hostwright.judge import LAB_WORDS, UNKNOWN, Boot, Finding, Outcome, Row
 from hostwright.machine import Guest, Machine
@@ -18,6 +18,10 @@ HOST = Boot("host", Firmware.UEFI, "normal", LAB_WORDS)
 # A guest that can forge interrupts of others must not start.
 UNMAPPED = Boot("host-unmapped", Firmware.BIOS, "normal", ("intremap=off", *LAB_WORDS))
 BOOTS = (HOST, UNMAPPED)
+GUEST_BOOT = Boot("guest", Firmware.UEFI, "normal", LAB_WORDS)
+
+# What Debian's kernel gives to the lab's devices that can be passed.
+DEBIAN_DRIVERS = {"1b36:0010": "nvme", "1234:1111": "bochs-drm", "1b36:000d": "xhci_hcd"}
 
 MOST_ROOT_MIB = 250
 # The disk of these boots is larger than the image, as a real one is.
@@ -198,10 +202,24 @@ def _said(answer: Answer | None) -> str:
     )
 
 
+def _places(guest: Guest) -> dict[str, str]:
+    """Where the guest must see each passed device, by the port that it is on; and the device's id."""
+    return {
+        f"{vm.bus(vm.FIRST_PASSED_SLOT + index):02x}:00.0": lab.BY_ADDRESS[address].function.id
+        for index, address in enumerate(guest.devices)
+    }
+
+
 def _check_lspci(guest: Guest, report: Report | None) -> Finding:
-    ids = [lab.BY_ADDRESS[address].function.id for address in guest.devices]
-    shown = [id for id in ids if report and f"[{id}]" in report.lspci]
-    return f"the guest's lspci shows {_list(ids)}", _list(shown), shown == ids
+    """The guest's own screen has the id of a passed display: the place counts as well."""
+    places = _places(guest)
+    lines = (report.lspci if report else "").splitlines()
+    shown = {
+        place: id
+        for place, id in places.items()
+        if any(line.startswith(f"{place} ") and f"[{id}]" in line for line in lines)
+    }
+    return f"the guest's lspci shows {_pairs(places)}", _pairs(shown) or "none", shown == places
 
 
 def _check_data(expected: str, report: Report | None) -> Finding:
@@ -225,6 +243,55 @@ def _check_twin(guest: Guest, facts: Facts, samples: Sequence[str]) -> Finding:
         f"changed: {_list(changed)}" if changed else "equal",
         not changed,
     )
+
+
+@dataclass(frozen=True)
+class GuestFacts:
+    """What the host said of the installed guest, and what that said itself; `drivers` by bus, device and function."""
+
+    check: Answer | None = None
+    start: Answer | None = None
+    stop: Answer | None = None
+    is_reached: bool = False
+    lspci: str = ""
+    digest: str = ""
+    drivers: Mapping[str, str] = field(default_factory=dict)
+
+
+def judge_guest(outcome: Outcome, facts: GuestFacts | None, guest: Guest, sample: str) -> list[Row]:
+    """The rows of the installed guest; `sample` is the sha256 of what was written to its drive."""
+    found = facts or GuestFacts()
+    findings = {
+        "check": _check_green(found.check),
+        "start": _check_started(found.start),
+        "guest-ssh": (
+            "the guest lets its user in with a key",
+            f"reached: {found.is_reached}",
+            found.is_reached,
+        ),
+        "guest-lspci": _check_lspci(guest, Report(found.lspci, found.digest)),
+        "guest-drivers": _check_guest_drivers(guest, found.drivers),
+        "guest-data": _check_data(sample, Report(found.lspci, found.digest)),
+        "stop": (
+            "guest stop shuts it down",
+            _said(found.stop),
+            found.stop is not None and found.stop.status == 0,
+        ),
+    }
+    why = "" if facts else f"{UNKNOWN}: {_why(outcome)}"
+    return [
+        Row(outcome.boot.name, name, what, why or said, ok) for name, (what, said, ok) in findings.items()
+    ]
+
+
+def _check_guest_drivers(guest: Guest, drivers: Mapping[str, str]) -> Finding:
+    expected = {place: DEBIAN_DRIVERS[id] for place, id in _places(guest).items()}
+    found = {place: drivers.get(place, "absent") or "none" for place in expected}
+    return f"the guest's drivers: {_pairs(expected)}", _pairs(found), found == expected
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
 
 
 def _list(items: Sequence[str]) -> str:

@@ -17,8 +17,7 @@ from pathlib import Path
 
 from hostwright import boots, deeper, deepjudge, emulator, files, lab, report, sandbox
 from hostwright.boots import Inputs
-from hostwright.errors import UserError
-from hostwright.judge import UNKNOWN, Origin, Row, Verdict, judge, plan_boots
+from hostwright.judge import Origin, Row, Verdict, judge, plan_boots
 from hostwright.machine import Guest, Machine
 from hostwright.qemu import Accelerator
 
@@ -33,7 +32,7 @@ def prove(machine: Machine, image: Path, out: Path, progress: Progress) -> Verdi
     verdict = examine(boots.find_inputs(machine, image), out, progress)
     report.write_reports(verdict, out)
     if not verdict.ok:
-        raise _failure(verdict, out)
+        raise report.failure(verdict, out)
     return verdict
 
 
@@ -90,17 +89,6 @@ def _judge_deeper(answers: list[deeper.Answered], machine: Machine) -> list[Row]
     guest = _find_guest(machine)
     samples = [sha256(deeper.sample(number)).hexdigest() for number, _ in enumerate(lab.DRIVES, start=1)]
     return deepjudge.judge(answers, machine, guest, samples) if guest else []
-
-
-def _failure(verdict: Verdict, out: Path) -> UserError:
-    red = [row for row in verdict.rows if not row.ok]
-    # Of a boot without an answer the first row says why, and all others only that there was none.
-    telling = [row for row in red if not row.evidence.startswith(UNKNOWN)]
-    lines = [f"  {row.boot} {row.name}: expected {row.expectation}; found {row.evidence}" for row in telling]
-    count = f"{len(red)} of {len(verdict.rows)} expectations were not met"
-    return UserError(
-        "\n".join([f"the proof failed: {count}", *lines]), f"see {out / 'report.html'} and the logs beside it"
-    )
 
 
 def _qemu_version(tools: Path) -> str:

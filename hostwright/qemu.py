@@ -19,6 +19,9 @@ CODE = "OVMF_CODE.fd"
 VARS = "OVMF_VARS.fd"
 KERNEL = "bzImage"
 
+# What QEMU's DHCP server gives to whoever asks first, and next.
+HOST_ADDRESS, GUEST_ADDRESS = "10.0.2.15", "10.0.2.16"
+
 # As many as an ISA bus has.
 SERIAL_PORTS = 4
 MEMORY_MIB = 2048
@@ -43,10 +46,11 @@ class Accelerator(Enum):
 
 
 def plan_boot(
-    machine: Machine, firmware: Firmware, accelerator: Accelerator, ssh_port: int = 0
+    machine: Machine, firmware: Firmware, accelerator: Accelerator, ssh_port: int = 0, guest_port: int = 0
 ) -> tuple[str, ...]:
-    """The lab with the image as its root disk, which is never written to; its ssh at `ssh_port` of loopback, if any.
+    """The lab with the image as its root disk, which is never written to.
 
+    The ssh of the host is at `ssh_port` of loopback, that of a guest on its bridge at `guest_port`; nowhere for 0.
     The machine's main serial line is QEMU's standard input and output; UserError for one that a PC does not have.
     """
     return (
@@ -56,11 +60,15 @@ def plan_boot(
         "-rtc", f"base={CLOCK}",
         *_plan_firmware(firmware),
         *_plan_devices(),
-        "-netdev", "user,id=net" + (f",hostfwd=tcp:127.0.0.1:{ssh_port}-:22" if ssh_port else ""),
+        "-netdev", "user,id=net" + _forward(ssh_port, HOST_ADDRESS) + _forward(guest_port, GUEST_ADDRESS),
         # The image stays as it is: what the guest writes goes to a temporary file.
         "-drive", f"if=none,id=root,file={FOLDER}/{IMAGE},format=raw,snapshot=on",
         "-device", "ide-hd,bus=ide.0,drive=root,bootindex=1",
     )  # fmt: skip
+
+
+def _forward(port: int, address: str) -> str:
+    return f",hostfwd=tcp:127.0.0.1:{port}-{address}:22" if port else ""
 
 
 def plan_probe(accelerator: Accelerator) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from typing import Any
 
 from hostwright import files, lab
 from hostwright.console import last_lines
-from hostwright.judge import ALL_BOOTS, Outcome, Row, Verdict
+from hostwright.errors import UserError
+from hostwright.judge import ALL_BOOTS, UNKNOWN, Outcome, Row, Verdict
 
 FORMAT = 1
 TAIL_LINES = 40
@@ -38,6 +39,18 @@ def write_reports(verdict: Verdict, out: Path) -> None:
     """Write report.json and report.html, each whole at once."""
     files.write(out / "report.html", render_html(verdict))
     files.write(out / "report.json", render_json(verdict))
+
+
+def failure(verdict: Verdict, out: Path) -> UserError:
+    """The rows that are red, as an error that names each with its evidence; `out` is where the report is."""
+    red = [row for row in verdict.rows if not row.ok]
+    # Of a boot without an answer the first row says why, and all others only that there was none.
+    telling = [row for row in red if not row.evidence.startswith(UNKNOWN)]
+    lines = [f"  {row.boot} {row.name}: expected {row.expectation}; found {row.evidence}" for row in telling]
+    count = f"{len(red)} of {len(verdict.rows)} expectations were not met"
+    return UserError(
+        "\n".join([f"the proof failed: {count}", *lines]), f"see {out / 'report.html'} and the logs beside it"
+    )
 
 
 def render_json(verdict: Verdict) -> str:

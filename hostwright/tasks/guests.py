@@ -108,6 +108,24 @@ def _fast(guest: Guest) -> Task:
     )
 
 
+def prove() -> Task:
+    def act() -> None:
+        from hostwright import guestproof
+
+        note = partial(report.board().note, "prove-guest")
+        guestproof.prove(steps.machine(), paths.HOST_IMAGE, paths.GUEST_PROOF, note)
+
+    disks = [paths.GUESTS / guest.name / "disk.qcow2" for guest in steps.machine().guests]
+    room = paths.TREE / "hostwright" / "guestproof.py"
+    return step(
+        "start the installed guest inside the booted host, and look at what is passed to it from inside",
+        act,
+        reads=[paths.HOST_IMAGE, *disks, *steps.PROOF_ROOMS, room],
+        writes=[paths.GUEST_PROOF / "report.json", paths.GUEST_PROOF / "report.html"],
+        counted=False,
+    )
+
+
 def _voice(task: str) -> "Voice":
     from hostwright.install import Voice
 

@@ -55,9 +55,14 @@ CONFIG_FILE = paths.KERNEL / "config"
 SPECIAL = ("linux", "edk2")
 
 # A proof is as old as the code that gave it.
-_PROOF_ROOMS = [
-    paths.TREE / "hostwright" / f"{room}.py"
-    for room in ("lab", "pci", "quirks", "iommu", "qemu", "emulator", "console", "judge", "proof", "report")
+PROOF_ROOMS = [
+    *(
+        paths.TREE / "hostwright" / f"{room}.py"
+        for room in ("lab", "pci", "quirks", "iommu", "qemu", "emulator")
+    ),
+    *(paths.TREE / "hostwright" / f"{room}.py" for room in ("console", "judge", "boots", "proof", "report")),
+    *(paths.TREE / "hostwright" / f"{room}.py" for room in ("initramfs", "inner", "deeper", "deepjudge")),
+    paths.TREE / "hostwright" / "inner_init.sh",
 ]
 # A verdict too.
 _DOCTOR_ROOMS = [
@@ -334,7 +339,7 @@ def prove() -> Task:
     return step(
         "boot dist/host.img in an emulated VT-d machine and check it from inside",
         act,
-        reads=[paths.HOST_IMAGE, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd", *_PROOF_ROOMS],
+        reads=[paths.HOST_IMAGE, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd", *PROOF_ROOMS],
         writes=[paths.PROOF / "report.json", paths.PROOF / "report.html"],
         counted=False,
     )

@@ -6,16 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import deeper, deepjudge, inner, lab, machine, paths
-from hostwright.deepjudge import HOST, UNMAPPED, Answer, Facts
+from hostwright import deeper, deepjudge, guestproof, inner, lab, machine, paths
+from hostwright.deepjudge import GUEST_BOOT, HOST, UNMAPPED, Answer, Facts, GuestFacts
 from hostwright.inner import Report
 from hostwright.judge import Outcome
 from hostwright.machine import Guest, Machine
+from hostwright.qemu import Accelerator
 
 SAMPLES = ("a" * 64, "b" * 64)
 FINE = Answer(0, "")
 SSH = "tcp   LISTEN 0 128 0.0.0.0:22 0.0.0.0:*"
-REPORT = Report("01:00.0 Non-Volatile memory controller [0108]: [1b36:0010]", SAMPLES[0])
+LSPCI = """\
+00:01.0 VGA compatible controller [0300]: Device [1234:1111] (rev 02)
+04:00.0 Non-Volatile memory controller [0108]: Device [1b36:0010] (rev 02)
+05:00.0 Display controller [0380]: Device [1234:1111] (rev 02)
+06:00.0 USB controller [0c03]: Device [1b36:000d] (rev 01)
+"""
+REPORT = Report(LSPCI, SAMPLES[0])
 REFUSED = Answer(1, "FAIL interrupts are not remapped")
 GOOD = Facts(
     uptime_s=20.0,
@@ -28,7 +35,7 @@ GOOD = Facts(
     smokes={"bash": FINE},
     first=REPORT,
     again=REPORT,
-    drivers={lab.NVME_DRIVES[0]: "vfio-pci"},
+    drivers=dict.fromkeys(("0000:01:00.0", "0000:03:00.0", "0000:03:00.1"), "vfio-pci"),
     drives=SAMPLES,
 )
 
@@ -83,10 +90,14 @@ SPOILT: dict[str, tuple[Callable[[Facts], Facts], set[str]]] = {
     "check": (lambda f: replace(f, check=Answer(1, "red")), {"check"}),
     "start": (lambda f: replace(f, start=Answer(1, "no")), {"start"}),
     "no device": (lambda f: replace(f, first=replace(REPORT, lspci="")), {"inner-lspci"}),
+    "own screen": (
+        lambda f: replace(f, first=replace(REPORT, lspci=LSPCI.replace("05:00.0", "09:00.0"))),
+        {"inner-lspci"},
+    ),
     "the twin": (lambda f: replace(f, first=replace(REPORT, digest=SAMPLES[1])), {"inner-data"}),
     "no report": (lambda f: replace(f, first=None), {"inner-lspci", "inner-data"}),
     "no reset": (lambda f: replace(f, again=None), {"inner-again"}),
-    "lost": (lambda f: replace(f, drivers={lab.NVME_DRIVES[0]: "nvme"}), {"kept"}),
+    "lost": (lambda f: replace(f, drivers={**f.drivers, lab.NVME_DRIVES[0]: "nvme"}), {"kept"}),
     "written": (lambda f: replace(f, drives=("c" * 64, "d" * 64)), {"twin"}),
 }
 
@@ -141,3 +152,50 @@ def test_every_package_with_a_smoke_test_is_asked() -> None:
 
 def test_the_inner_system_has_its_script() -> None:
     assert all(isinstance(file, Path) and file.is_file() for file in inner.SYSTEM.scripts.values())
+
+
+# The installed guest.
+
+
+FOUND = GuestFacts(
+    check=FINE,
+    start=FINE,
+    stop=FINE,
+    is_reached=True,
+    lspci=LSPCI,
+    digest=SAMPLES[0],
+    drivers={"04:00.0": "nvme", "05:00.0": "bochs-drm", "06:00.0": "xhci_hcd"},
+)
+GUEST_SPOILT: dict[str, tuple[Callable[[GuestFacts], GuestFacts], set[str]]] = {
+    "check": (lambda f: replace(f, check=Answer(1, "red")), {"check"}),
+    "start": (lambda f: replace(f, start=None), {"start"}),
+    "deaf": (lambda f: replace(f, is_reached=False), {"guest-ssh"}),
+    "not passed": (lambda f: replace(f, lspci=LSPCI.replace("04:00.0", "05:01.0")), {"guest-lspci"}),
+    "no driver": (lambda f: replace(f, drivers={**f.drivers, "05:00.0": ""}), {"guest-drivers"}),
+    "the twin": (lambda f: replace(f, digest=SAMPLES[1]), {"guest-data"}),
+    "killed": (lambda f: replace(f, stop=Answer(1, "ended by force")), {"stop"}),
+}
+
+
+def red_of_guest(guest: Guest, facts: GuestFacts | None) -> set[str]:
+    outcome = Outcome(GUEST_BOOT, error="" if facts else "no login; the console's last lines:")
+    return {row.name for row in deepjudge.judge_guest(outcome, facts, guest, SAMPLES[0]) if not row.ok}
+
+
+def test_an_installed_guest_that_sees_its_devices_is_green(guest: Guest) -> None:
+    assert red_of_guest(guest, FOUND) == set()
+    assert len(red_of_guest(guest, None)) == 7
+
+
+@pytest.mark.parametrize("name", GUEST_SPOILT)
+def test_what_is_wrong_with_the_installed_guest_turns_its_row_red(guest: Guest, name: str) -> None:
+    spoil, rows = GUEST_SPOILT[name]
+    assert red_of_guest(guest, spoil(FOUND)) == rows
+
+
+def test_the_guests_disk_stands_beside_the_image(host: Machine) -> None:
+    argv = guestproof.plan(host, Accelerator.TCG, guestproof.Ports(2001, 2002))
+    assert (
+        "user,id=net,hostfwd=tcp:127.0.0.1:2001-10.0.2.15:22,hostfwd=tcp:127.0.0.1:2002-10.0.2.16:22" in argv
+    )
+    assert argv[-1] == "ide-hd,bus=ide.1,drive=guests"

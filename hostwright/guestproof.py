@@ -1,0 +1,215 @@
+"""The installed guest inside the booted host: `guest start` on the image boots Debian with what is passed to it.
+
+    a copy of the image + the proof's key --+
+    dist/guest/NAME --> ext4 ---------------+--> QEMU --> host, by ssh --guest start--> guest, by ssh --> Facts --> rows
+
+The guest's disk is on a disk of its own, mounted where the host keeps guests: an image need not have room for it.
+The key for the guest is handed in as at its check after the install, by a word of its own QEMU.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+from hostwright import (
+    boots,
+    check,
+    deeper,
+    emulator,
+    files,
+    inner,
+    lab,
+    paths,
+    qemu,
+    report,
+    sandbox,
+    ssh,
+    vm,
+)
+from hostwright.deepjudge import GUEST_BOOT, Answer, GuestFacts, find_guest, is_reachable, judge_guest
+from hostwright.errors import UserError
+from hostwright.judge import Outcome, Verdict
+from hostwright.machine import Guest, Machine
+from hostwright.qemu import Accelerator
+from hostwright.sandbox import Bind, Job
+
+# Seconds; a Debian that boots in a machine emulated inside an emulated machine takes its time.
+GUEST_LIMIT_S = 3600.0
+COMMAND_LIMIT_S = 300.0
+STOP_LIMIT_S = 900
+GUESTS_IMAGE = "guests.img"
+# What a file system needs besides its files.
+ROOM_MIB = 128
+
+LIST_DRIVERS = (
+    "for d in /sys/bus/pci/devices/*; do echo $(cat $d/vendor $d/device) $(readlink $d/driver); done"
+)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Of loopback: the host's ssh, and the guest's."""
+
+    host: int
+    guest: int
+
+
+def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], None]) -> Verdict:
+    """Boot both, and write report and logs to `out`; UserError for every expectation that was not met."""
+    guest = find_guest(machine)
+    if not guest or not is_reachable(machine):
+        raise UserError(
+            f"{machine.name}: the lab cannot carry its guests: it has no such devices, or gives no such addresses",
+            "prove it with the lab's own host.toml",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    inputs = boots.find_inputs(machine, image)
+    accelerator, reason = emulator.find_accelerator(inputs.kernel, inputs.tools, out)
+    outcome, facts = start(inputs, guest, accelerator, out, progress)
+    sample = sha256(deeper.sample(lab.NVME_DRIVES.index(guest.devices[0]) + 1)).hexdigest()
+    verdict = Verdict(
+        machine=machine.name,
+        rows=tuple(judge_guest(outcome, facts, guest, sample)),
+        outcomes=(),
+        deeper=(outcome,),
+        qemu="QEMU of the build root, and QEMU of the image inside it",
+        accelerator=f"{accelerator.value}: {reason}",
+        artifacts={file.name: files.digest(file) for file in (inputs.image, inputs.kernel, inputs.code)},
+        seconds=round(time.monotonic() - started, 1),
+    )
+    report.write_reports(verdict, out)
+    if not verdict.ok:
+        raise report.failure(verdict, out)
+    return verdict
+
+
+def start(
+    inputs: boots.Inputs, guest: Guest, accelerator: Accelerator, out: Path, progress: Callable[[str], None]
+) -> tuple[Outcome, GuestFacts | None]:
+    """Boot the host, start the guest in it, and ask it; the facts are None where there was no login to the guest."""
+    begun, facts, error = time.monotonic(), None, ""
+    seconds: dict[str, float] = {}
+
+    def reach(step: str) -> None:
+        seconds[step] = round(time.monotonic() - begun, 1)
+        progress(step)
+
+    with ExitStack() as stack:
+        folder = stack.enter_context(emulator.folder(out, GUEST_BOOT.name))
+        key, ports = ssh.generate_key(), Ports(check.free_port(), check.free_port())
+        fill(folder, inputs, guest, key)
+        argv = plan(inputs.machine, accelerator, ports)
+        job = replace(emulator.plan_job(argv, folder, inputs.tools, accelerator), network=True)
+        console, status_of = stack.enter_context(emulator.running(job, out / f"{GUEST_BOOT.name}.log"))
+        try:
+            console.wait_for("executed automatically in", boots.MENU_LIMIT_S, stop=boots.NO_BOOT)
+            boots.choose(console, GUEST_BOOT)
+            with ssh.connect("127.0.0.1", ports.host, "root", key.private, deeper.LOGIN_LIMIT_S) as host:
+                reach("ssh to the host")
+                facts = Asker(host, guest, key, ports.guest, out, reach).ask()
+                host.run("init 0", COMMAND_LIMIT_S)
+            console.wait_for_end(boots.POWER_OFF_LIMIT_S)
+            reach("power-off")
+        except UserError as what:
+            error = what.message
+        status, text = status_of(), console.text
+    return Outcome(GUEST_BOOT, None, text, "", status, error, seconds), facts
+
+
+def plan(machine: Machine, accelerator: Accelerator, ports: Ports) -> tuple[str, ...]:
+    """The lab with the disk of the guests beside the image."""
+    return (
+        *qemu.plan_boot(machine, GUEST_BOOT.firmware, accelerator, ports.host, ports.guest),
+        "-drive", f"if=none,id=guests,file={qemu.FOLDER}/{GUESTS_IMAGE},format=raw",
+        "-device", "ide-hd,bus=ide.1,drive=guests",
+    )  # fmt: skip
+
+
+def fill(folder: Path, inputs: boots.Inputs, guest: Guest, key: ssh.Key) -> None:
+    """What QEMU opens, with the guest's disk on one of its own; UserError where the guest is not installed."""
+    boots.fill(folder, inputs)
+    for number, drive in enumerate(lab.DRIVES, start=1):
+        with (folder / f"{drive}.img").open("r+b") as disk:
+            disk.write(deeper.sample(number))
+    deeper.copy_image(folder, inputs, key)
+    _write_extra(folder, inputs, guest, key)
+    _write_guests(folder, inputs.tools, guest)
+
+
+def _write_extra(folder: Path, inputs: boots.Inputs, guest: Guest, key: ssh.Key) -> None:
+    """The credential that lets `key` into the guest, as arguments of the guest's QEMU."""
+    credential = check.tmpfiles(guest.install.user, key.public)
+    (folder / "extra.args").write_text(f"-smbios\ntype=11,value=io.systemd.credential.binary:{credential}\n")
+    deeper.alter(folder, inputs, (f"write extra.args /{vm.HOST_SETTINGS}/{guest.name}/extra.args",))
+
+
+def _write_guests(folder: Path, tools: Path, guest: Guest) -> None:
+    place = folder / "guests" / guest.name
+    place.mkdir(parents=True)
+    size_mib = ROOM_MIB
+    for name in (vm.DISK, vm.VARS):
+        source = paths.GUESTS / guest.name / name
+        if not source.exists():
+            raise UserError(f"{source}: guest {guest.name} is not installed", "run ./doit guest")
+        os.link(source, place / name)
+        size_mib += 2 * (source.stat().st_blocks >> 11)
+    argv = ("mke2fs", "-q", "-F", "-t", "ext4", "-d", "guests", GUESTS_IMAGE, f"{size_mib}M")
+    sandbox.output(Job(tools, argv, (Bind(folder, "/build", writable=True),)), tools)
+    files.remove(folder / "guests")
+
+
+class Asker:
+    """What is asked of the host, and through it of the guest."""
+
+    def __init__(
+        self,
+        host: ssh.Session,
+        guest: Guest,
+        key: ssh.Key,
+        port: int,
+        out: Path,
+        reach: Callable[[str], None],
+    ) -> None:
+        self.host, self.guest, self.key, self.port, self.out, self.reach = host, guest, key, port, out, reach
+
+    def ask(self) -> GuestFacts:
+        """All that the judge wants to know."""
+        self._on_host(f"mkdir -p {vm.HOST_FOLDER} && mount /dev/sdb {vm.HOST_FOLDER}")
+        facts = GuestFacts(check=self._on_host(f"guest check {self.guest.name}"))
+        facts = replace(facts, start=self._on_host(f"guest start {self.guest.name}"))
+        self.reach("guest start")
+        try:
+            facts = self._ask_guest(facts)
+            stop = self._on_host(f"guest stop --limit {STOP_LIMIT_S} {self.guest.name}", STOP_LIMIT_S + 60)
+            self.reach("guest stop")
+        finally:
+            said = self._on_host(f"cat {vm.HOST_FOLDER}/{self.guest.name}/{vm.CONSOLE_LOG}").output
+            files.write(self.out / "guest-console.log", said)
+        return replace(facts, stop=stop)
+
+    def _ask_guest(self, facts: GuestFacts) -> GuestFacts:
+        if not facts.start or facts.start.status != 0:
+            return facts
+        user = self.guest.install.user
+        with ssh.connect("127.0.0.1", self.port, user, self.key.private, GUEST_LIMIT_S) as shell:
+            self.reach("ssh to the guest")
+            lspci = shell.run("lspci -nnv", COMMAND_LIMIT_S)[1]
+            files.write(self.out / "lspci.txt", lspci)
+            read = f"sudo head -c {inner.SAMPLE_BYTES} /dev/nvme0n1 | sha256sum"
+            drivers = _parse(shell.run(LIST_DRIVERS, COMMAND_LIMIT_S)[1].splitlines())
+            digest = shell.run(read, COMMAND_LIMIT_S)[1].split()[0]
+        return replace(facts, is_reached=True, lspci=lspci, digest=digest, drivers=drivers)
+
+    def _on_host(self, command: str, limit_s: float = COMMAND_LIMIT_S) -> Answer:
+        return Answer(*self.host.run(command, limit_s))
+
+
+def _parse(lines: Sequence[str]) -> dict[str, str]:
+    """Bus, device and function to the driver; "" without one."""
+    rows = (line.split() for line in lines)
+    return {row[0].partition(":")[2]: row[1].rpartition("/")[2] if len(row) > 1 else "" for row in rows}
