@@ -20,6 +20,7 @@ from pathlib import Path
 from shlex import quote
 
 from hostwright import buildroot, files, sandbox
+from hostwright.errors import UserError
 from hostwright.machine import Machine, fingerprint
 
 SECTOR = 512
@@ -52,6 +53,8 @@ PLATFORMS = {
     "x86_64-efi": ("efi_gop", "efifwsetup", *MODULES),
 }
 
+# What ext4 keeps for itself in a small file system: journal, inodes, bitmaps.
+TABLES_MIB = 48
 # Named here and not taken from mke2fs.conf. Left out: metadata_csum_seed and orphan_file, which boot loaders and repair
 # disks of a few years ago do not know.
 EXT4_FEATURES = (
@@ -239,11 +242,22 @@ def patch_core(core: bytes, start: int, limit: int) -> bytes:
     return core[:BLOCK_LIST_OFFSET] + block_list + core[SECTOR:]
 
 
+def check_room(root_mib: int, archive_bytes: int) -> None:
+    """UserError when files of so many bytes do not fit into the root file system, with its own tables and journal."""
+    need_mib = (archive_bytes >> 20) * 17 // 16 + TABLES_MIB
+    if need_mib > root_mib:
+        raise UserError(
+            f"disk.root_mib = {root_mib}: the root file system needs {need_mib} MiB",
+            f"set disk.root_mib in host.toml to {need_mib} or more; a guest with embed = true needs room for its disk",
+        )
+
+
 def write_image(machine: Machine, root_tar: Path, grub: Path, target: Path, log: Path) -> None:
     """Write the disk of `machine` to `target`; `grub` is the staged tree of the package.
 
-    A root archive that does not fit is a UserError that shows the end of the log.
+    A root archive that does not fit is a UserError that says how much it needs.
     """
+    check_room(machine.disk.root_mib, root_tar.stat().st_size)
     ids = ids_for(fingerprint(machine))
     plan = layout(machine.disk.esp_mib, machine.disk.root_mib, ids)
     work = target.with_name(f".{target.name}.work")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hostwright import image, machine, paths
+from hostwright.errors import UserError
 
 IDS = image.Ids(
     disk_guid="11111111-1111-5111-8111-111111111111",
@@ -158,3 +159,12 @@ def test_early_config_and_table_reach_the_sandbox(tmp_path: Path) -> None:
     image._fill(work, tmp_path / "root.tar", PLAN, IDS)
     assert sorted(file.name for file in work.iterdir()) == ["early.cfg", "root.tar", "script", "table"]
     assert (work / "table").read_text() == image.sfdisk_script(PLAN, IDS)
+
+
+def test_an_archive_that_does_not_fit_is_refused_with_the_size_it_needs() -> None:
+    image.check_room(256, 150 << 20)
+    with pytest.raises(
+        UserError, match=r"disk\.root_mib = 1024: the root file system needs 1493 MiB"
+    ) as raised:
+        image.check_room(1024, 1360 << 20)
+    assert "1493" in raised.value.hint
