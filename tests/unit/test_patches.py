@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hostwright import iommu
 from hostwright.paths import PATCHES
 
 ALL = sorted(PATCHES.rglob("*.patch"))
@@ -70,8 +71,28 @@ def test_the_numbers_of_a_series_are_a_sequence() -> None:
         assert numbers == list(range(1, len(numbers) + 1)), folder
 
 
-def test_the_acs_override_is_there() -> None:
-    assert PATCHES / "linux/6.12/0001-pci-acs-override.patch" in ALL
+OVERRIDES = [
+    PATCHES / f"linux/{series}/0001-pci-acs-override.patch" for series in iommu.SERIES if series != "6.1"
+]
+
+
+@pytest.mark.parametrize("patch", OVERRIDES, ids=lambda path: path.parent.name)
+def test_the_acs_override_says_which_series_it_is_for(patch: Path) -> None:
+    assert f"against {patch.parent.name}.\n---\n" in patch.read_text()
+
+
+def test_the_acs_override_does_the_same_in_every_series() -> None:
+    """Only its place among the kernel's own lines, and the number of its bit, may differ."""
+    first, *others = (_added_lines(patch) for patch in OVERRIDES)
+    assert others
+    assert len(first) > 200
+    assert all(other == first for other in others)
+
+
+def _added_lines(patch: Path) -> list[str]:
+    body = patch.read_text().partition("\n---\n")[2]
+    lines = re.findall(r"^\+(?!\+\+ ).*", body, re.MULTILINE)
+    return [re.sub(r"(PCI_DEV_ACS_OVERRIDDEN) \d+$", r"\1", line) for line in lines]
 
 
 GOOD = """\
