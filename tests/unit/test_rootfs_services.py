@@ -115,7 +115,9 @@ def test_a_bridge_that_cannot_be_made_is_told(host: FakeHost) -> None:
 
 def test_without_a_named_card_every_card_asks(host: FakeHost) -> None:
     arrange(host)
-    assert host.init("network", "start").returncode == 0
+    done = host.init("network", "start")
+    said = "[ OK ] network: asking for an address on every wired card\n"
+    assert (done.returncode, done.stdout) == (0, said)
     assert host.calls() == ["dhcpcd -q -b --denyinterfaces br0 vnet* tap*"]
 
 
