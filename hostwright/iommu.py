@@ -8,6 +8,7 @@ The rules and their sources; they are the same in 6.1.176, 6.12.107 and 7.2.8 bu
     DMA aliases      drivers/pci/search.c: pci_for_each_dma_alias(); drivers/pci/pci.c: pci_devs_are_dma_aliases()
     isolation        drivers/pci/pci.c: pci_acs_enabled(), pci_acs_path_enabled(), pci_acs_flags_enabled()
     control bits     drivers/pci/pci.c: pci_enable_acs(), __pci_config_acs(); in 6.1 pci_disable_acs_redir()
+    who is meant     drivers/pci/pci.c: pci_dev_str_match(), pci_dev_str_match_path()
     quirks           drivers/pci/quirks.c, in hostwright.quirks
     override         patches/linux/6.12/0001-pci-acs-override.patch: drivers/pci/acs-override.c
 """
@@ -28,6 +29,14 @@ SERIES = ("6.1", "6.12", "7.2")
 REQUIRED = pci.SOURCE_VALIDATION | pci.REQUEST_REDIRECT | pci.COMPLETION_REDIRECT | pci.UPSTREAM_FORWARDING
 _REDIRECT = pci.REQUEST_REDIRECT | pci.COMPLETION_REDIRECT | pci.EGRESS_CONTROL
 MAX_IDS = 64
+# No bridge is known.
+ALONE: Mapping[str, Function] = {}
+
+# What pci_dev_str_match() reads: %x of the kernel's sscanf() takes 0x as well.
+_HEX = "(?:0x)?[0-9a-f]+"
+_IDS = re.compile(rf"pci:({_HEX}):({_HEX})(?::({_HEX}):({_HEX}))?", re.IGNORECASE)
+_STEP = rf"{_HEX}\.{_HEX}"
+_PATH = re.compile(rf"(?:{_HEX}:)?{_HEX}:{_STEP}(?:/{_STEP})*", re.IGNORECASE)
 
 # Kinds of which isolation is asked only when they are one of several functions.
 _SINGLE_ISOLATES = (Kind.ENDPOINT, Kind.LEGACY_ENDPOINT, Kind.UPSTREAM, Kind.ROOT_COMPLEX_ENDPOINT)
@@ -182,7 +191,7 @@ class _Kernel:
     def judge(self, function: Function) -> Judgement:
         """pci_acs_enabled(), without being asked by grouping."""
         if function.address not in self._judged:
-            self._judged[function.address] = judge(function, self._override, self._setting)
+            self._judged[function.address] = judge(function, self._override, self._setting, self._functions)
         return self._judged[function.address]
 
     def _find_group(self, function: Function) -> set[str] | None:
@@ -264,8 +273,10 @@ class _Kernel:
 # Isolation of one function.
 
 
-def judge(function: Function, override: Override, setting: Setting) -> Judgement:
-    """pci_acs_enabled() with all the flags that grouping asks for."""
+def judge(
+    function: Function, override: Override, setting: Setting, known: Mapping[str, Function] = ALONE
+) -> Judgement:
+    """pci_acs_enabled() with all the flags that grouping asks for; `known` are the bridges above, by address."""
     if verdict := quirks.find_isolation(function, setting.platform):
         says = "isolates" if verdict.isolates else "does not isolate"
         isolation = Isolation.QUIRK if verdict.isolates else Isolation.NONE
@@ -274,10 +285,10 @@ def judge(function: Function, override: Override, setting: Setting) -> Judgement
         return Judgement(
             Isolation.OVERRIDE, f"pcie_acs_override={word}: the hardware does not isolate it", word
         )
-    return _judge_hardware(function, setting)
+    return _judge_hardware(function, setting, known)
 
 
-def _judge_hardware(function: Function, setting: Setting) -> Judgement:
+def _judge_hardware(function: Function, setting: Setting, known: Mapping[str, Function]) -> Judgement:
     if function.kind in _NEVER:
         return Judgement(Isolation.NONE, f"{function.kind.value}: ACS does not apply to it")
     if function.kind in _SINGLE_ISOLATES and not function.multifunction:
@@ -286,7 +297,7 @@ def _judge_hardware(function: Function, setting: Setting) -> Judgement:
         return Judgement(Isolation.HARDWARE, "the kernel asks nothing of a reserved type")
     if function.acs is None:
         return Judgement(Isolation.NONE, "it has no ACS capability")
-    missing = REQUIRED & function.acs.capability & ~find_control(function, function.acs, setting)
+    missing = REQUIRED & function.acs.capability & ~find_control(function, function.acs, setting, known)
     if missing:
         return Judgement(Isolation.NONE, f"its ACS is off: {render_bits(missing)}")
     return Judgement(Isolation.HARDWARE, "ACS is on")
@@ -325,17 +336,19 @@ def render_bits(bits: int) -> str:
 # Control bits.
 
 
-def find_control(function: Function, acs: Acs, setting: Setting) -> int:
+def find_control(
+    function: Function, acs: Acs, setting: Setting, known: Mapping[str, Function] = ALONE
+) -> int:
     """The ACS control register once the kernel has set it: firmware's, its own, then those of the command line.
 
-    An unknown setting of the firmware counts as all off.
+    An unknown setting of the firmware counts as all off. `known` are the bridges above, by address.
     """
     firmware = acs.firmware or 0
     control = firmware | acs.capability & REQUIRED
     wide = quirks.has_wide_acs(function)
-    if _matches(function, setting.disable_acs_redir):
+    if _matches(function, setting.disable_acs_redir, known):
         control = _without_redirect(control, firmware, wide, setting)
-    flags = _find_flags(function, setting.config_acs) if setting.knows_config_acs else None
+    flags = _find_flags(function, setting.config_acs, known) if setting.knows_config_acs else None
     if flags and wide:
         # pci_dev_specific_disable_acs_redir() stands in the way of config_acs= too.
         return control & ~_REDIRECT
@@ -352,11 +365,11 @@ def _without_redirect(control: int, firmware: int, wide: bool, setting: Setting)
     return firmware & ~_REDIRECT
 
 
-def _matches(function: Function, text: str) -> bool:
-    return any(matches_device(function, one) for one in text.split(";") if one)
+def _matches(function: Function, text: str, known: Mapping[str, Function]) -> bool:
+    return any(matches_device(function, one, known) for one in text.split(";") if one)
 
 
-def _find_flags(function: Function, text: str) -> tuple[int, int] | None:
+def _find_flags(function: Function, text: str, known: Mapping[str, Function]) -> tuple[int, int] | None:
     """Mask and values of the first entry of config_acs= that names the function."""
     for entry in (one for one in text.split(";") if one):
         flags, at, device = entry.partition("@")
@@ -365,30 +378,52 @@ def _find_flags(function: Function, text: str) -> tuple[int, int] | None:
                 f"config_acs={text}: {entry!r} is not FLAGS@DEVICE",
                 f"FLAGS are up to seven digits 0, 1 or x, for {render_bits(pci.ACS_BITS)} from the right",
             )
-        if matches_device(function, device):
+        if matches_device(function, device, known):
             mask = int(re.sub("[01]", "1", flags.lower()).replace("x", "0"), 2)
             return mask, int(flags.lower().replace("x", "0"), 2)
     return None
 
 
-def matches_device(function: Function, text: str) -> bool:
-    """pci_dev_str_match(): `pci:VENDOR:DEVICE[:SUBVENDOR:SUBDEVICE]`, 0 for any, or `[DOMAIN:]BUS:DEVICE.FUNCTION`.
+def matches_device(function: Function, text: str, known: Mapping[str, Function] = ALONE) -> bool:
+    """pci_dev_str_match(): whether a parameter of the kernel's command line names a function.
 
-    A path of further `/DEVICE.FUNCTION` needs the bridges; it is refused with a UserError, as is any other form.
+    `pci:VENDOR:DEVICE[:SUBVENDOR:SUBDEVICE]`, 0 for any, or `[DOMAIN:]BUS:DEVICE.FUNCTION[/DEVICE.FUNCTION]*`: a path
+    goes from a bridge down, and `known` are the bridges above the function, by address. UserError for any other form.
     """
-    if match := re.fullmatch(
-        r"pci:([0-9a-f]+):([0-9a-f]+)(?::([0-9a-f]+):([0-9a-f]+))?", text, re.IGNORECASE
-    ):
-        wanted = [int(number or "0", 16) for number in match.groups()]
+    if match := _IDS.fullmatch(text):
+        wanted = [int(number or "0", 16) & 0xFFFF for number in match.groups()]
         own = [int(number or "0", 16) for number in (*function.id.split(":"), *_subsystem(function))]
         return all(number in (0, mine) for number, mine in zip(wanted, own, strict=True))
-    if match := re.fullmatch(r"(?:([0-9a-f]+):)?([0-9a-f]+):([0-9a-f]+)\.([0-7])", text, re.IGNORECASE):
-        domain, bus, device, number = (int(part or "0", 16) for part in match.groups())
-        return function.address.lower() == f"{domain:04x}:{bus:02x}:{device:02x}.{number}"
+    if _PATH.fullmatch(text):
+        return _is_at(function, text, known)
     raise UserError(
         f"{text!r} names no PCI device",
-        "write DOMAIN:BUS:DEVICE.FUNCTION, or pci:VENDOR:DEVICE, in hexadecimal",
+        "write DOMAIN:BUS:DEVICE.FUNCTION, further /DEVICE.FUNCTION for what is behind that, or pci:VENDOR:DEVICE,"
+        " all in hexadecimal",
     )
+
+
+def _is_at(function: Function, path: str, known: Mapping[str, Function]) -> bool:
+    """pci_dev_str_match_path(): from the function's own step upwards, to the bridge that the path begins with."""
+    start, *steps = path.split("/")
+    for step in reversed(steps):
+        if function.devfn != _devfn(step) or function.port not in known:
+            return False
+        function = known[function.port]
+    bus, _, step = start.rpartition(":")
+    return _bus_number(function.bus) == _bus_number(bus) and function.devfn == _devfn(step)
+
+
+def _bus_number(text: str) -> tuple[int, int]:
+    """Domain and bus; no domain is 0."""
+    domain, _, bus = text.rpartition(":")
+    return int(domain or "0", 16), int(bus, 16)
+
+
+def _devfn(step: str) -> int:
+    """PCI_DEVFN() of DEVICE.FUNCTION, which cuts off what is too large."""
+    device, _, number = step.partition(".")
+    return (int(device, 16) & 0x1F) << 3 | int(number, 16) & 7
 
 
 def _subsystem(function: Function) -> tuple[str, str]:

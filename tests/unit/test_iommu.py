@@ -222,6 +222,77 @@ def test_config_acs_that_the_kernel_cannot_read(config: str) -> None:
         iommu.find_control(port("0000:00:01.0"), FULL_ACS, Setting(config_acs=config))
 
 
+WAY = (
+    Function("0001:3a:1c.4", "8086:1", Kind.ROOT_PORT),
+    Function("0001:3b:00.0", "10b5:8747", Kind.UPSTREAM, "0001:3a:1c.4"),
+    Function("0001:3c:10.1", "10b5:8747", Kind.DOWNSTREAM, "0001:3b:00.0", FULL_ACS),
+)
+KNOWN_WAY = {one.address: one for one in WAY}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_meant"),
+    [
+        ("1:3c:10.1", True),
+        ("0x1:0x3C:0x10.1", True),
+        ("3c:10.1", False),
+        ("1:3b:00.0/10.1", True),
+        ("1:3a:1c.4/0.0/10.1", True),
+        ("01:3A:1C.4/00.0/10.1", True),
+        # PCI_DEVFN() keeps five bits and three.
+        ("1:3a:3c.c/20.8/30.9", True),
+        # Of the three steps each must be right, and the bus is that of the first.
+        ("1:3a:1c.5/00.0/10.1", False),
+        ("1:3a:1c.4/01.0/10.1", False),
+        ("1:3a:1c.4/00.0/10.0", False),
+        ("1:3b:1c.4/00.0/10.1", False),
+        ("3a:1c.4/00.0/10.1", False),
+        ("1:3a:1c.4/10.1", False),
+        # It ends above the root bus.
+        ("1:39:00.0/1c.4/00.0/10.1", False),
+        ("pci:10b5:8747", True),
+        ("pci:0x10b5:0", True),
+        ("pci:110b5:8747", True),
+        ("pci:10b5:8747:0:0", True),
+        ("pci:10b5:8747:10b5:0", False),
+    ],
+)
+def test_how_a_parameter_names_a_device(text: str, is_meant: bool) -> None:
+    """drivers/pci/pci.c, pci_dev_str_match()."""
+    assert iommu.matches_device(WAY[-1], text, KNOWN_WAY) is is_meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1:3a:1c.4/",
+        "1:3a:1c.4//10.1",
+        "1:3a:1c.4/1:00.0",
+        "1:3a:1c.4/10",
+        "/10.1",
+        "10.1",
+        "1:2:3:4.5",
+        "x:1.0",
+        "",
+    ],
+)
+def test_what_names_no_device(text: str) -> None:
+    with pytest.raises(UserError, match="names no PCI device"):
+        iommu.matches_device(WAY[-1], text, KNOWN_WAY)
+
+
+def test_a_path_decides_about_the_function_at_its_end_alone() -> None:
+    ports = tuple(replace(one, acs=FULL_ACS) for one in WAY)
+    way = (*ports, Function("0001:3d:00.0", "8086:10d3", Kind.ENDPOINT, ports[-1].address))
+    path = Setting(config_acs="0000000@1:3a:1c.4/00.0/10.1")
+    found = predict(way, (), path).judgements
+    assert [one for one in found if not found[one].isolates] == [ports[-1].address]
+    assert predict(way, (), path).groups == predict(way, (), Setting(config_acs="0000000@1:3c:10.1")).groups
+    assert predict(way, (), path).groups != predict(way).groups
+    off = Setting("6.1", disable_acs_redir="2:00.0/1.0;1:3a:1c.4/00.0/10.1")
+    assert not predict(way, (), off).judgements[ports[-1].address].isolates
+
+
 # Quirks.
 
 AMD_BRIDGE = Function("0000:00:14.4", "1002:4384", Kind.CONVENTIONAL, multifunction=True)
