@@ -2,15 +2,21 @@
 
     functions + Setting --> predict --> groups, why each function isolates or not, whom the override speaks for
 
-The rules and their sources; they are the same in 6.1.176, 6.12.107 and 7.2.8 but for the two parameters of pci=:
+The rules and their sources; they are the same in 6.1.176, 6.12.107 and 7.2.8 but for the two parameters of pci= and
+for IDT's switches:
 
     grouping         drivers/iommu/iommu.c: pci_device_group(), get_pci_alias_group(), get_pci_function_alias_group()
     DMA aliases      drivers/pci/search.c: pci_for_each_dma_alias(); drivers/pci/pci.c: pci_devs_are_dma_aliases()
     isolation        drivers/pci/pci.c: pci_acs_enabled(), pci_acs_path_enabled(), pci_acs_flags_enabled()
-    control bits     drivers/pci/pci.c: pci_enable_acs(), __pci_config_acs(); in 6.1 pci_disable_acs_redir()
+    control bits     drivers/pci/pci.c: pci_enable_acs(), __pci_config_acs(); in 6.1 pci_disable_acs_redir(); in 7.2
+                     pci_disable_broken_acs_cap()
     who is meant     drivers/pci/pci.c: pci_dev_str_match(), pci_dev_str_match_path()
     quirks           drivers/pci/quirks.c, in hostwright.quirks
-    override         patches/linux/6.12/0001-pci-acs-override.patch: drivers/pci/acs-override.c
+    override         patches/linux/SERIES/0001-pci-acs-override.patch: drivers/pci/acs-override.c
+
+7.2 sets the control bits when it groups a function (iommu_init_device(), pci_dma_configure()), the others when they
+find it: bridges come first in both. It knows a bridge that lends no id (PCI_DEV_FLAGS_PCI_BRIDGE_NO_ALIAS): what is
+behind it joins the bridge's group all the same, since a bridge to conventional PCI never isolates.
 """
 
 import re
@@ -80,6 +86,11 @@ class Setting:
     def knows_config_acs(self) -> bool:
         """pci=config_acs= came with 6.11."""
         return self.series != "6.1"
+
+    @property
+    def drops_broken_validation(self) -> bool:
+        """pci_disable_broken_acs_cap() came after 6.12."""
+        return self.series not in ("6.1", "6.12")
 
 
 @dataclass(frozen=True)
@@ -297,7 +308,8 @@ def _judge_hardware(function: Function, setting: Setting, known: Mapping[str, Fu
         return Judgement(Isolation.HARDWARE, "the kernel asks nothing of a reserved type")
     if function.acs is None:
         return Judgement(Isolation.NONE, "it has no ACS capability")
-    missing = REQUIRED & function.acs.capability & ~find_control(function, function.acs, setting, known)
+    wanted = REQUIRED & _find_capability(function, function.acs, setting)
+    missing = wanted & ~find_control(function, function.acs, setting, known)
     if missing:
         return Judgement(Isolation.NONE, f"its ACS is off: {render_bits(missing)}")
     return Judgement(Isolation.HARDWARE, "ACS is on")
@@ -344,7 +356,7 @@ def find_control(
     An unknown setting of the firmware counts as all off. `known` are the bridges above, by address.
     """
     firmware = acs.firmware or 0
-    control = firmware | acs.capability & REQUIRED
+    control = firmware | _find_capability(function, acs, setting) & REQUIRED
     wide = quirks.has_wide_acs(function)
     if _matches(function, setting.disable_acs_redir, known):
         control = _without_redirect(control, firmware, wide, setting)
@@ -356,6 +368,13 @@ def find_control(
         mask, values = flags
         return firmware & ~mask | values & mask
     return control
+
+
+def _find_capability(function: Function, acs: Acs, setting: Setting) -> int:
+    """The controls that the kernel uses: a broken one counts as one that is not there, so as hard-wired."""
+    if setting.drops_broken_validation and quirks.has_broken_validation(function):
+        return acs.capability & ~pci.SOURCE_VALIDATION
+    return acs.capability
 
 
 def _without_redirect(control: int, firmware: int, wide: bool, setting: Setting) -> int:

@@ -3,8 +3,9 @@
     find_isolation()  drivers/pci/quirks.c, pci_dev_acs_enabled[]: ports and functions that isolate without ACS
     find_aliases()    drivers/pci/quirks.c, pci_add_dma_alias(): devices that use another function's requester id
     has_wide_acs()    drivers/pci/quirks.c, pci_quirk_intel_spt_pch_acs_match()
+    has_broken_validation()  drivers/pci/quirks.c, pci_disable_broken_acs_cap(), in 7.2.8 only
 
-The tables are the same in 6.1.176, 6.12.107 and 7.2.8.
+The other tables are the same in 6.1.176, 6.12.107 and 7.2.8.
 """
 
 from collections.abc import Callable
@@ -50,6 +51,11 @@ def find_isolation(function: Function, platform: Platform) -> Verdict | None:
 def has_wide_acs(function: Function) -> bool:
     """Whether the ACS registers are two dwords instead of two words: Intel's 100 and 200 series root ports."""
     return function.vendor == 0x8086 and function.kind is Kind.ROOT_PORT and _has(_SPT, function.device)
+
+
+def has_broken_validation(function: Function) -> bool:
+    """Whether source validation takes the answers to configuration reads for errors: IDT's erratum 36."""
+    return function.id in ("111d:80b5", "111d:8090")
 
 
 def needs_rcba(function: Function) -> bool:

@@ -214,6 +214,21 @@ def test_series_6_1_does_not_know_config_acs() -> None:
     assert iommu.find_control(port("0000:00:01.0"), FULL_ACS, setting) == 0x1D
 
 
+IDT_PORT = Function("0000:00:01.0", "111d:80b5", Kind.DOWNSTREAM, acs=FULL_ACS)
+NO_VALIDATION = Setting(config_acs="xx111x0@pci:111d:0;xx111x0@pci:1b36:0")
+
+
+@pytest.mark.parametrize("series", ["6.12", "7.2"])
+def test_series_7_2_does_without_the_source_validation_of_idts_switches(series: str) -> None:
+    """What the kernel does not use counts as hard-wired, so that the bit does not matter to isolation."""
+    later = series == "7.2"
+    assert iommu.find_control(IDT_PORT, FULL_ACS, Setting(series)) == (0x1C if later else 0x1D)
+    assert isolation(IDT_PORT, Setting(series)) is Isolation.HARDWARE
+    without = replace(NO_VALIDATION, series=series)
+    assert isolation(IDT_PORT, without) is (Isolation.HARDWARE if later else Isolation.NONE)
+    assert isolation(replace(IDT_PORT, id="1b36:000c"), without) is Isolation.NONE
+
+
 @pytest.mark.parametrize(
     "config", ["0000@", "12@00:01.0", "00:01.0", "11111111@00:01.0", "1@nonsense", "@00:01.0"]
 )
