@@ -1,4 +1,4 @@
-"""The ACPI tables of an IOMMU: the memory that firmware keeps mapped for devices.
+"""The ACPI tables of an IOMMU: memory that firmware keeps mapped for devices, and ids that their DMA carries.
 
 Intel VT-d specification 4.1, chapter 8 (DMAR); AMD IOMMU specification 3.08, section 5.2 (IVRS).
 What the kernel makes of them: drivers/iommu/intel/dmar.c, drivers/iommu/intel/iommu.c, drivers/iommu/amd/init.c.
@@ -18,6 +18,11 @@ _IVMD_ALL, _IVMD_ONE, _IVMD_RANGE, _IVMD_SIZE = 0x20, 0x21, 0x22, 32
 # Unity map and exclusion range: init_unity_map_range() makes a one-to-one mapping of either.
 _IVMD_MAPS = 0x01 | 0x08
 _USB, _DISPLAY = 0x0C03, 0x03
+# Types of a block for an IOMMU, and how long its header is (get_ivhd_header_size()); its entries follow.
+_IVHD_HEADERS = {0x10: 24, 0x11: 40, 0x40: 40}
+_LAST_BLOCK_TYPE = 0x40
+_RANGE_START, _RANGE_END, _ALIAS, _ALIAS_RANGE, _EXTENDED_RANGE = 0x03, 0x04, 0x42, 0x43, 0x47
+_ACPI_HID, _UID_LENGTH_AT = 0xF0, 21
 
 Path = tuple[tuple[int, int], ...]
 
@@ -50,6 +55,16 @@ class Ivmd:
     last: int
     start: int
     end: int
+
+
+@dataclass(frozen=True)
+class Alias:
+    """Requester ids of a PCI segment, both ends included, of devices whose DMA carries `id` instead."""
+
+    segment: int
+    first: int
+    last: int
+    id: int
 
 
 def is_whole(table: bytes) -> bool:
@@ -92,13 +107,19 @@ def _read_scopes(body: bytes) -> Iterator[Scope]:
 
 def read_ivmds(ivrs: bytes) -> Iterator[Ivmd]:
     """The memory definitions that the kernel maps, as far as the table goes."""
+    for block in _read_blocks(ivrs):
+        kind, flags = block[0], block[1]
+        if kind in (_IVMD_ALL, _IVMD_ONE, _IVMD_RANGE) and flags & _IVMD_MAPS and len(block) >= _IVMD_SIZE:
+            yield _read_ivmd(block, kind)
+
+
+def _read_blocks(ivrs: bytes) -> Iterator[bytes]:
     at = _HEADER
     while at + 4 <= len(ivrs):
-        kind, flags, length = ivrs[at], ivrs[at + 1], _number(ivrs, at + 2, 2)
+        length = _number(ivrs, at + 2, 2)
         if length < 4 or at + length > len(ivrs):
             return
-        if kind in (_IVMD_ALL, _IVMD_ONE, _IVMD_RANGE) and flags & _IVMD_MAPS and length >= _IVMD_SIZE:
-            yield _read_ivmd(ivrs[at : at + length], kind)
+        yield ivrs[at : at + length]
         at += length
 
 
@@ -107,6 +128,55 @@ def _read_ivmd(body: bytes, kind: int) -> Ivmd:
     ids = {_IVMD_ALL: (0, 0xFFFF), _IVMD_ONE: (id, id), _IVMD_RANGE: (id, last)}[kind]
     start = _number(body, 16, 8)
     return Ivmd(_number(body, 8, 2), *ids, start, start + _number(body, 24, 8) - 1)
+
+
+def read_aliases(ivrs: bytes) -> Iterator[Alias]:
+    """The alias entries that the kernel reads, in its order, as far as the table goes: a later one counts."""
+    blocks = list(_read_blocks(ivrs))
+    wanted = _find_block_type(blocks)
+    for block in blocks:
+        if block[0] == wanted and block[0] in _IVHD_HEADERS:
+            yield from _read_block_aliases(block)
+
+
+def _find_block_type(blocks: list[bytes]) -> int | None:
+    """get_highest_supported_ivhd_type(): the last type of which a block speaks for the same IOMMU as the first."""
+    wanted = None
+    for block in blocks:
+        if block[0] > _LAST_BLOCK_TYPE:
+            break
+        if block[4:6] == blocks[0][4:6]:
+            wanted = block[0]
+    return wanted
+
+
+def _read_block_aliases(block: bytes) -> Iterator[Alias]:
+    """init_iommu_from_acpi(). The end of a range says nothing of the kind that its start had."""
+    segment, first, target = _number(block, 16, 2), 0, None
+    for entry in _read_entries(block):
+        kind, id = entry[0], _number(entry, 1, 2)
+        if kind == _ALIAS:
+            yield Alias(segment, id, id, _number(entry, 5, 2))
+        elif kind == _ALIAS_RANGE:
+            first, target = id, _number(entry, 5, 2)
+        elif kind in (_RANGE_START, _EXTENDED_RANGE):
+            target = None
+        elif kind == _RANGE_END and target is not None:
+            yield Alias(segment, first, id, target)
+
+
+def _read_entries(block: bytes) -> Iterator[bytes]:
+    """ivhd_entry_length(): the upper bits of the type tell how long an entry is."""
+    at = _IVHD_HEADERS[block[0]]
+    while at + 4 <= len(block):
+        kind = block[at]
+        length = 4 << (kind >> 6) if kind < 0x80 else 0
+        if kind == _ACPI_HID and at + _UID_LENGTH_AT < len(block):
+            length = block[at + _UID_LENGTH_AT] + _UID_LENGTH_AT + 1
+        if not length or at + length > len(block):
+            return
+        yield block[at : at + length]
+        at += length
 
 
 def _number(data: bytes, at: int, size: int) -> int:
@@ -125,6 +195,23 @@ def find_regions(capture: Capture) -> Mapping[str, tuple[ReservedRegion, ...]]:
         regions = (*_rmrrs_of(function, rmrrs, capture), *_ivmds_of(function, ivmds))
         if regions:
             found[function.address] = regions
+    return found
+
+
+def find_aliases(capture: Capture) -> Mapping[str, int]:
+    """The device and function number on its own bus that firmware says a function's DMA carries, by address.
+
+    drivers/iommu/amd/iommu.c, setup_aliases(): an id on another bus has no part in grouping.
+    """
+    aliases = tuple(read_aliases(capture.tables.get("IVRS", b"")))
+    found = {}
+    for function in capture.functions:
+        own = id = _requester(function)
+        for alias in aliases:
+            if alias.segment == int(function.domain, 16) and alias.first <= own <= alias.last:
+                id = alias.id
+        if id != own and id >> 8 == own >> 8:
+            found[function.address] = id & 0xFF
     return found
 
 
@@ -175,10 +262,14 @@ def _place(function: PciFunction) -> tuple[int, int]:
     return int(device, 16), int(number, 16)
 
 
+def _requester(function: PciFunction) -> int:
+    device, number = _place(function)
+    return _bus(function) << 8 | device << 3 | number
+
+
 def _ivmds_of(function: PciFunction, ivmds: tuple[Ivmd, ...]) -> Iterator[ReservedRegion]:
     """amd_iommu_get_resv_regions()."""
-    device, number = _place(function)
-    requester = _bus(function) << 8 | device << 3 | number
+    requester = _requester(function)
     for ivmd in ivmds:
         if ivmd.segment == int(function.domain, 16) and ivmd.first <= requester <= ivmd.last:
             yield ReservedRegion(ivmd.start, ivmd.end, "direct")

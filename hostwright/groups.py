@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from hostwright import iommu, quirks, registers
+from hostwright import acpi, iommu, quirks, registers
 from hostwright.errors import UserError
 from hostwright.inventory import Capture, PciFunction, sort_key
 from hostwright.iommu import Isolation, Prediction, Setting
@@ -104,12 +104,13 @@ def describe(capture: Capture) -> Machine:
         has_rcba=_find_rcba(known.get(_LPC)),
     )
     functions: dict[str, Function] = {}
+    aliases = acpi.find_aliases(capture)
     for one in sorted(capture.functions, key=lambda one: _depth(one, known)):
-        functions[one.address] = _describe_function(one, functions, capture)
+        function = _describe_function(one, functions, capture)
+        functions[one.address] = replace(function, alias=aliases.get(one.address))
     ordered = tuple(functions[one.address] for one in capture.functions)
-    return Machine(
-        capture, ordered, platform, tuple(_find_obstacles(capture)), tuple(_find_notes(ordered, platform))
-    )
+    notes = (*_find_notes(ordered, platform), *_find_table_notes(capture, platform))
+    return Machine(capture, ordered, platform, tuple(_find_obstacles(capture)), notes)
 
 
 def _depth(function: PciFunction, known: Mapping[str, PciFunction]) -> int:
@@ -176,6 +177,13 @@ def _find_notes(functions: Sequence[Function], platform: Platform) -> Iterator[s
             yield f"{function.address}: its DMA aliases are in its memory, which no capture has; they are not counted"
         if quirks.needs_rcba(function) and platform.has_rcba is None:
             yield f"{function.address}: whether the chipset lets the kernel isolate it is not known; taken as so"
+
+
+def _find_table_notes(capture: Capture, platform: Platform) -> Iterator[str]:
+    table = capture.tables.get("IVRS", b"")
+    if platform.has_ivrs and not acpi.is_whole(table):
+        state = "cut off" if table else "not known"
+        yield f"the table IVRS is {state}: DMA aliases that the firmware names there are not counted"
 
 
 def find_series(release: str) -> str:

@@ -6,7 +6,8 @@ The rules and their sources; they are the same in 6.1.176, 6.12.107 and 7.2.8 bu
 for IDT's switches:
 
     grouping         drivers/iommu/iommu.c: pci_device_group(), get_pci_alias_group(), get_pci_function_alias_group()
-    DMA aliases      drivers/pci/search.c: pci_for_each_dma_alias(); drivers/pci/pci.c: pci_devs_are_dma_aliases()
+    DMA aliases      drivers/pci/search.c: pci_for_each_dma_alias(); drivers/pci/pci.c: pci_devs_are_dma_aliases();
+                     drivers/iommu/amd/iommu.c: setup_aliases(), what it adds being read in hostwright.acpi
     isolation        drivers/pci/pci.c: pci_acs_enabled(), pci_acs_path_enabled(), pci_acs_flags_enabled()
     control bits     drivers/pci/pci.c: pci_enable_acs(), __pci_config_acs(); in 6.1 pci_disable_acs_redir(); in 7.2
                      pci_disable_broken_acs_cap()
@@ -192,6 +193,9 @@ class _Kernel:
         self.overridden: dict[str, str] = {}
 
     def add(self, function: Function) -> None:
+        # AMD's driver adds it when it takes the function (setup_aliases()): after those of the quirks.
+        if function.alias is not None:
+            self._aliases[function.address] |= {function.alias}
         group = self._find_group(function)
         if group is None:
             group = set()

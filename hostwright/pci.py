@@ -91,7 +91,8 @@ class Function(Addressed):
     """A PCI function; `port` is the address of the bridge it sits behind, ROOT on a root bus.
 
     `multifunction` as the kernel sees it: never for a virtual function. `owner` is the function whose requester id its
-    DMA carries when that is another one (Intel VMD). `has_iommu`: an IOMMU translates its DMA. Ids as in lspci -n.
+    DMA carries when that is another one (Intel VMD). `alias`: the device and function number on its bus that its DMA
+    carries besides its own, as firmware says (IVRS). `has_iommu`: an IOMMU translates its DMA. Ids as in lspci -n.
     """
 
     id: str
@@ -102,6 +103,7 @@ class Function(Addressed):
     class_code: int = 0
     subsystem: str = ""
     owner: str = ""
+    alias: int | None = None
     has_iommu: bool = True
 
     @property

@@ -158,15 +158,27 @@ def scope(bus: int, *path: tuple[int, int], kind: int = 1) -> bytes:
     return bytes((kind, 6 + len(hops), 0, 0, 0, bus)) + hops
 
 
-def ivrs(*ivmds: bytes) -> bytes:
+def ivrs(*blocks: bytes) -> bytes:
     """An IVRS with these structures."""
-    return _table(b"IVRS", bytes(12), ivmds)
+    return _table(b"IVRS", bytes(12), blocks)
 
 
 def ivmd(kind: int, first: int, last: int, start: int, length: int, flags: int = 7) -> bytes:
     """A memory definition for a range of requester ids."""
     ids = first.to_bytes(2, "little") + last.to_bytes(2, "little")
     return bytes((kind, flags, 32, 0)) + ids + bytes(8) + _wide(start) + _wide(length)
+
+
+def ivhd(*entries: bytes, kind: int = 0x10, iommu: int = 0x02, segment: int = 0) -> bytes:
+    """An IOMMU, at a requester id of its own, and its device entries."""
+    body = bytes(10) + segment.to_bytes(2, "little") + bytes(22 if kind > 0x10 else 6) + b"".join(entries)
+    return bytes((kind, 0)) + (6 + len(body)).to_bytes(2, "little") + iommu.to_bytes(2, "little") + body
+
+
+def device_entry(kind: int, id: int, alias: int | None = None) -> bytes:
+    """Four bytes, or eight with the id that takes the place of the device's own."""
+    more = b"" if alias is None else bytes(1) + alias.to_bytes(2, "little") + bytes(1)
+    return bytes((kind,)) + id.to_bytes(2, "little") + bytes(1) + more
 
 
 def _wide(number: int) -> bytes:

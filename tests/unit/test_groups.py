@@ -15,6 +15,7 @@ from hostwright.groups import Label, Machine, Report
 from hostwright.inventory import Capture, PciFunction
 from hostwright.iommu import Setting
 from hostwright.pci import Kind
+from tests.fakes.computer import device_entry, ivhd, ivrs
 
 GOLDEN = paths.GOLDEN / "groups" / "t1-to-t10.tar.xz"
 DISPLAYS = ("0000:01:00.0", "0000:02:00.0", "0000:03:00.0", "0000:06:00.0", "0000:0d:00.0")
@@ -155,6 +156,92 @@ def test_devices_without_an_iommu_stay_without() -> None:
 def test_firmwares_acs_is_known_only_while_no_kernel_has_set_it() -> None:
     off, on = made(GOOD_PORT), made(replace(GOOD_PORT, group="0"))
     assert [one.acs and one.acs.firmware for one in (*off.functions, *on.functions)] == [0, None]
+
+
+# DMA aliases of AMD's firmware.
+
+RANGE, RANGE_END, ALIAS, ALIAS_RANGE = 0x03, 0x04, 0x42, 0x43
+IVRS = {
+    "one": (ivhd(device_entry(ALIAS, 0x0101, 0x0100)), {"0000:01:00.1": 0}),
+    "a range": (
+        ivhd(device_entry(ALIAS_RANGE, 0x0001, 0x0100), device_entry(RANGE_END, 0x01FF)),
+        {"0000:01:00.1": 0},
+    ),
+    "the later one": (
+        ivhd(device_entry(ALIAS, 0x0101, 0x0107), device_entry(ALIAS, 0x0101, 0x0100)),
+        {"0000:01:00.1": 0},
+    ),
+    "after what has another length": (
+        ivhd(
+            device_entry(0x48, 0, 0xA0),
+            bytes((0xF0, *bytes(20), 3, *b"uid")),
+            device_entry(ALIAS, 0x0101, 0x0100),
+            kind=0x40,
+        ),
+        {"0000:01:00.1": 0},
+    ),
+    "itself": (ivhd(device_entry(ALIAS, 0x0101, 0x0101)), {}),
+    "on another bus": (ivhd(device_entry(ALIAS, 0x0101, 0x0200)), {}),
+    "in another segment": (ivhd(device_entry(ALIAS, 0x0101, 0x0100), segment=1), {}),
+    "a plain range after one with an alias": (
+        ivhd(
+            device_entry(ALIAS_RANGE, 0x0200, 0x0100), device_entry(RANGE, 1), device_entry(RANGE_END, 0x01FF)
+        ),
+        {},
+    ),
+    "of the older of two blocks for an IOMMU": (
+        ivhd(device_entry(ALIAS, 0x0101, 0x0100)) + ivhd(device_entry(0x01, 0), kind=0x11),
+        {},
+    ),
+    "of the newer of two blocks for an IOMMU": (
+        ivhd(device_entry(0x01, 0)) + ivhd(device_entry(ALIAS, 0x0101, 0x0100), kind=0x11),
+        {"0000:01:00.1": 0},
+    ),
+    "of a second IOMMU": (
+        ivhd(device_entry(0x01, 0)) + ivhd(device_entry(ALIAS, 0x0101, 0x0100), iommu=0x4002),
+        {"0000:01:00.1": 0},
+    ),
+    "an entry that is cut off": (ivhd(device_entry(ALIAS, 0x0101, 0x0100)[:-1]), {}),
+    "an entry of an unknown length": (ivhd(device_entry(0x80, 0), device_entry(ALIAS, 0x0101, 0x0100)), {}),
+}
+# Isolated from each other but for the alias.
+APART = (
+    GOOD_PORT,
+    function("0000:02:00.0", Kind.ENDPOINT, GOOD_PORT.address, acs=0x1D),
+    function("0000:02:00.1", Kind.ENDPOINT, GOOD_PORT.address, acs=0x1D),
+    function("0000:02:01.0", Kind.ENDPOINT, GOOD_PORT.address, acs=0x1D),
+)
+
+
+@pytest.mark.parametrize(("blocks", "aliases"), IVRS.values(), ids=IVRS)
+def test_aliases_are_read_as_the_kernel_does(blocks: bytes, aliases: dict[str, int]) -> None:
+    """drivers/iommu/amd/init.c, init_iommu_from_acpi(); iommu.c, setup_aliases()."""
+    found = made(PORT, CARD, SOUND, tables={"IVRS": ivrs(blocks)})
+    assert {one.address: one.alias for one in found.functions if one.alias is not None} == aliases
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "together"),
+    [
+        (0x0201, 0x0200, "00.0 00.1"),
+        (0x0200, 0x0201, "00.0 00.1"),
+        (0x0208, 0x0201, "00.1 01.0"),
+        (0x0208, 0x0205, ""),
+    ],
+)
+def test_an_alias_joins_two_groups_whatever_isolates(source: int, target: int, together: str) -> None:
+    table = ivrs(ivhd(device_entry(ALIAS, source, target)))
+    now, *_, both = groups.examine(made(*APART, tables={"IVRS": table})).columns
+    shared = [sorted(one) for one in now.prediction.groups if len(one) > 1]
+    assert shared == ([[f"0000:02:{name}" for name in together.split()]] if together else [])
+    assert both.prediction.groups == now.prediction.groups
+
+
+@pytest.mark.parametrize(("tables", "state"), [({}, "not known"), ({"IVRS": ivrs()[:-1]}, "cut off")])
+def test_a_table_that_is_not_all_there_is_noted(tables: dict[str, bytes], state: str) -> None:
+    (note,) = made(PORT, tables=tables, classes={"iommu": {"ivhd0": "../../x"}}).notes
+    assert note.startswith(f"the table IVRS is {state}")
 
 
 def test_unknown_bridge_is_an_obstacle() -> None:

@@ -456,6 +456,8 @@ def machines(draw: st.DrawFn) -> list[Function]:
                 port,
                 acs,
                 multifunction=draw(st.booleans()),
+                # As firmware writes them: what another function's id stands for has an id of its own.
+                alias=draw(st.sampled_from([None, 0, 8])) if int(address[-1]) else None,
                 has_iommu=number == 0 or draw(st.integers(0, 9)) > 0,
             )
         )
