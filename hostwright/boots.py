@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hostwright import buildroot, emulator, lab, paths, qemu, sandbox
+from hostwright import buildroot, bzimage, emulator, lab, paths, qemu, sandbox
 from hostwright.console import Console, ConsoleError, StoppedError
 from hostwright.errors import UserError
 from hostwright.judge import Boot, Outcome
@@ -83,13 +83,12 @@ def find_inputs(machine: Machine, image: Path) -> Inputs:
 
 
 def kernel_release(kernel: Path) -> str:
-    """What `uname -r` will say: the text at kernel_version of the setup header (Documentation/arch/x86/boot.rst)."""
+    """What `uname -r` will say; UserError if the file is no kernel."""
     with kernel.open("rb") as source:
-        head = source.read(0x10000)
-    if head[0x202:0x206] != b"HdrS":
+        release = bzimage.find_release(source.read(bzimage.HEAD))
+    if release is None:
         raise UserError(f"{kernel}: not a Linux kernel image", "build it again: ./doit kernel")
-    at = int.from_bytes(head[0x20E:0x210], "little") + 0x200
-    return head[at : head.index(b"\0", at)].split()[0].decode("ascii")
+    return release
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import cpio, deb, emulator, fetch, initramfs, mirrors, paths, qemu, topologies
+from hostwright import (
+    bzimage,
+    cpio,
+    deb,
+    emulator,
+    fetch,
+    groups,
+    initramfs,
+    mirrors,
+    paths,
+    qemu,
+    topologies,
+)
 from hostwright import files as disk
 from hostwright.console import ConsoleError
 from hostwright.errors import UserError
@@ -56,12 +68,16 @@ _SYSTEM = initramfs.Plan(
 
 @dataclass(frozen=True)
 class Kernel:
-    """What is booted: the image, its series, its modules where it has virtual functions to drive."""
+    """What is booted: the image, its series and its modules.
+
+    `has_drivers`: it has those that switch on virtual functions, in the image or among the modules.
+    """
 
     image: Path
     series: str = "6.12"
     modules: Path | None = None
     has_override: bool = True
+    has_drivers: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,7 +132,7 @@ def prove_random(
     progress: Callable[[str], None],
 ) -> Tally:
     """`prove` for the named topologies and `count` random ones, under all words that the kernel knows."""
-    chosen = [*topologies.GOLDEN, *topologies.generate(seed, count, virtual=kernel.modules is not None)]
+    chosen = [*topologies.GOLDEN, *topologies.generate(seed, count, virtual=kernel.has_drivers)]
     columns = [words for words in COLUMNS if kernel.has_override or not words.override]
     return prove(
         kernel, chosen, [replace_series(words, kernel.series) for words in columns], tools, out, progress
@@ -204,7 +220,10 @@ def find_kernel(series: str, folder: Path) -> Kernel:
         return our_kernel()
     if series == "6.1":
         return debian_kernel(DEBIAN_12, series, folder)
-    raise UserError(f"series={series}: there is no kernel of it to boot", "known are 6.1 and 6.12")
+    raise UserError(
+        f"series={series}: there is no kernel of it to boot",
+        "known are 6.1 and 6.12; build one of another series, as docs/groups.md says, and name it with kernel=bzImage",
+    )
 
 
 def our_kernel() -> Kernel:
@@ -212,7 +231,28 @@ def our_kernel() -> Kernel:
     image = paths.KERNEL / "bzImage"
     if not image.exists():
         raise UserError(f"{image} is not built", "run ./doit kernel")
-    return Kernel(image, modules=next(iter((paths.KERNEL / "modules").glob("*")), None))
+    modules = next(iter((paths.KERNEL / "modules").glob("*")), None)
+    return Kernel(image, modules=modules, has_drivers=modules is not None)
+
+
+def other_kernel(image: Path, series: str = "") -> Kernel:
+    """A bzImage that was built with the patch of its series and with hostwright/groups_kernel.config.
+
+    Raises UserError if there is no kernel there, or one of another series than the one that is named.
+    """
+    try:
+        with image.open("rb") as file:
+            release = bzimage.find_release(file.read(bzimage.HEAD))
+    except OSError as error:
+        raise UserError(f"kernel={image}: {error.strerror}", "name a bzImage") from None
+    if release is None:
+        raise UserError(f"kernel={image}: not a Linux kernel image", "name its arch/x86/boot/bzImage")
+    found = groups.find_series(release)
+    if series not in ("", found):
+        raise UserError(
+            f"kernel={image}: {release} has the rules of {found}, not of {series}", "leave series= out"
+        )
+    return Kernel(image, found)
 
 
 def debian_kernel(pin: fetch.Pinned, series: str, folder: Path) -> Kernel:
@@ -223,4 +263,4 @@ def debian_kernel(pin: fetch.Pinned, series: str, folder: Path) -> Kernel:
         disk.write(image, content)
     if not image.exists():
         raise UserError(f"{pin.name}: no kernel in the package", "renew the pin in hostwright/groupboot.py")
-    return Kernel(image, series, has_override=False)
+    return Kernel(image, series, has_override=False, has_drivers=False)

@@ -21,7 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 from shlex import quote
 
-from hostwright import buildroot, cpio, deb, fetch, files, image, paths, render, sandbox, udeb
+from hostwright import buildroot, bzimage, cpio, deb, fetch, files, image, paths, render, sandbox, udeb
 from hostwright.archive import Pin, parse_lock
 from hostwright.cpio import Entry
 from hostwright.errors import UserError
@@ -46,10 +46,6 @@ INDEXES = (
     "modules.alias.bin", "modules.builtin.alias.bin", "modules.builtin.bin", "modules.dep.bin", "modules.devname",
     "modules.softdep", "modules.symbols.bin", "modules.weakdep",
 )  # fmt: skip
-
-# Documentation/arch/x86/boot.rst of the kernel: the field kernel_version, counted from 0x200.
-VERSION_FIELD = 0x20E
-VERSION_BASE = 0x200
 
 # What grub.cfg uses, and what one wants at GRUB's prompt when it does not boot.
 GRUB_MODULES = (
@@ -154,10 +150,10 @@ def read_netboot(package: Path) -> tuple[bytes, Tree]:
 
 def kernel_release(kernel: bytes) -> str:
     """What `uname -r` says under a bzImage; UserError if it is none."""
-    offset = int.from_bytes(kernel[VERSION_FIELD : VERSION_FIELD + 2], "little")
-    if kernel[0x202:0x206] != b"HdrS" or not offset:
+    release = bzimage.find_release(kernel)
+    if release is None:
         raise UserError("the installer's kernel is not a bzImage", "renew the pins with ./doit lock")
-    return kernel[VERSION_BASE + offset :].split(b"\0", 1)[0].split()[0].decode()
+    return release
 
 
 def merge(tree: Tree, part: udeb.Part, release: str) -> None:

@@ -2,7 +2,7 @@
 
 Options are doit's variables: `./doit groups capture=FILE override=downstream device=0000:82:00.0 json=yes`,
 `./doit doctor capture=FILE device=0000:82:00.0 json=yes`,
-`./doit prove-groups n=100 seed=1`.
+`./doit prove-groups n=100 seed=1`, `./doit prove-groups kernel=bzImage n=30`.
 """
 
 import sys
@@ -91,8 +91,9 @@ def _prove_groups() -> None:
     from hostwright import buildroot, groupboot, grouping
 
     tools = buildroot.root(buildroot.load_lock()) / "tools"
+    image, series = str(get_var("kernel", "")), str(get_var("series", ""))
     tally = groupboot.prove_random(
-        groupboot.find_kernel(str(get_var("series", "")), PROOF_FOLDER),
+        groupboot.other_kernel(Path(image), series) if image else groupboot.find_kernel(series, PROOF_FOLDER),
         count=_number("n", 20),
         seed=_number("seed", 1),
         tools=tools,

@@ -1,10 +1,11 @@
 """The differential proof without its boots: what is booted, what is read, what counts as a disagreement."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from hostwright import cpio, elf, groupboot, grouping, iommu, paths, topologies
+from hostwright import cpio, elf, groupboot, grouping, iommu, kconfig, paths, topologies
 from hostwright.errors import UserError
 from hostwright.grouping import COLUMNS, Found, Tally, Words
 from hostwright.iommu import Setting
@@ -204,3 +205,52 @@ def test_initramfs_is_complete() -> None:
 def test_unknown_series() -> None:
     with pytest.raises(UserError, match=r"series=5\.4"):
         groupboot.find_kernel("5.4", paths.DIST)
+
+
+# A kernel that somebody else has built.
+
+
+def make_image(folder: Path, version: str) -> Path:
+    """The head of a bzImage: only what tells its version, the text behind the header."""
+    head = bytearray(0x400)
+    head[0x202:0x206] = b"HdrS"
+    head[0x20E:0x210] = (0x100).to_bytes(2, "little")
+    image = folder / "bzImage"
+    image.write_bytes(bytes(head[:0x300]) + version.encode() + b"\0 more")
+    return image
+
+
+@pytest.mark.parametrize("series", ["", "7.2"])
+def test_an_image_tells_its_series(tmp_path: Path, series: str) -> None:
+    image = make_image(tmp_path, "7.2.8 (me@here) #1 SMP")
+    kernel = groupboot.other_kernel(image, series)
+    assert (kernel.image, kernel.series, kernel.has_override) == (image, "7.2", True)
+
+
+def test_an_image_of_another_series(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"6\.12\.107-own has the rules of 6\.12, not of 7\.2"):
+        groupboot.other_kernel(make_image(tmp_path, "6.12.107-own (me@here) #1"), "7.2")
+
+
+@pytest.mark.parametrize("content", [b"", b"#!/bin/sh\n", bytes(0x202) + b"HdrS" + bytes(0x40)])
+def test_a_file_that_is_no_image(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bzImage").write_bytes(content)
+    with pytest.raises(UserError, match="not a Linux kernel image"):
+        groupboot.other_kernel(tmp_path / "bzImage")
+
+
+def test_an_image_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        groupboot.other_kernel(tmp_path / "bzImage")
+
+
+def test_the_small_kernel_has_what_the_proof_needs() -> None:
+    fragment = Path(groupboot.__file__).with_name("groups_kernel.config")
+    wanted = {one.symbol: one.wanted for one in kconfig.parse_fragment(fragment.name, fragment.read_text())}
+    assert set(wanted.values()) == {"y"}, "it has no modules"
+    assert {
+        "CONFIG_PCI_ACS_OVERRIDE",
+        "CONFIG_INTEL_IOMMU",
+        "CONFIG_IGB",
+        "CONFIG_BLK_DEV_NVME",
+    } <= wanted.keys()
