@@ -201,6 +201,10 @@ IVRS = {
         ivhd(device_entry(0x01, 0)) + ivhd(device_entry(ALIAS, 0x0101, 0x0100), iommu=0x4002),
         {"0000:01:00.1": 0},
     ),
+    "of the type that the first IOMMU has": (
+        ivhd(device_entry(ALIAS, 0x0101, 0x0100)) + ivhd(device_entry(0x01, 0), kind=0x11, iommu=0x4002),
+        {"0000:01:00.1": 0},
+    ),
     "an entry that is cut off": (ivhd(device_entry(ALIAS, 0x0101, 0x0100)[:-1]), {}),
     "an entry of an unknown length": (ivhd(device_entry(0x80, 0), device_entry(ALIAS, 0x0101, 0x0100)), {}),
 }
