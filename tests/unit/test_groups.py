@@ -185,7 +185,7 @@ IVRS = {
     "in another segment": (ivhd(device_entry(ALIAS, 0x0101, 0x0100), segment=1), {}),
     "a plain range after one with an alias": (
         ivhd(
-            device_entry(ALIAS_RANGE, 0x0200, 0x0100), device_entry(RANGE, 1), device_entry(RANGE_END, 0x01FF)
+            device_entry(ALIAS_RANGE, 0x0001, 0x0100), device_entry(RANGE, 1), device_entry(RANGE_END, 0x01FF)
         ),
         {},
     ),
