@@ -83,6 +83,14 @@ REFUSED: dict[str, tuple[Capture, str, str, str, str]] = {
         "0000:01:00.7",
     ),
     "other id": (BASE, table(TWIN, "144d:a809"), "device[0].id", "device-other-id", "144d:a808"),
+    "absent, in another domain": (
+        BASE,
+        *(table("0001:01:00.0"), "device[0].address", "device-absent", "0001:01:00.0"),
+    ),
+    "other id of the second": (
+        *(BASE, table(TWIN) + table(NIC, "8086:10d3"), "device[1].id", "device-other-id"),
+        "14e4:165f",
+    ),
     "root port": (BASE, table(GOOD_PORT), "device[0].address", "not-passable", "PCI bridge"),
     "ISA bridge": (BASE, table(ISA), "device[0].address", "not-passable", "ISA bridge"),
     "SMBus": (BASE, table(SMBUS), "device[0].address", "not-passable", "SMBus"),
@@ -103,6 +111,18 @@ REFUSED: dict[str, tuple[Capture, str, str, str, str]] = {
         with_texts(BASE, mounted="dm-0\t/", lower="dm-0\tnvme1n1"),
         *(table(TWIN), "device[0].address", "holds-root", "/ on dm-0"),
     ),
+    "root on an array of arrays": (
+        with_texts(BASE, mounted="dm-1\t/", lower="dm-1\tdm-0\ndm-0\tnvme1n1"),
+        *(table(TWIN), "device[0].address", "holds-root", "/ on dm-1"),
+    ),
+    "other file system on an array": (
+        with_texts(BASE, mounted="nvme0n1p2\t/\nmd0\t/srv", lower="md0\tnvme1n1"),
+        *(table(TWIN), "device[0].address", "holds-mount", "/srv on md0"),
+    ),
+    "swap on an array": (
+        with_texts(BASE, swaps="/dev/dm-0 partition 1 0 -2", lower="dm-0\tnvme1n1"),
+        *(table(TWIN), "device[0].address", "holds-mount", "swap"),
+    ),
     "root on USB": (
         replace(
             added(function("0000:00:14.0", Kind.ENDPOINT, "8086:8d31", 0x0C0330)),
@@ -115,6 +135,14 @@ REFUSED: dict[str, tuple[Capture, str, str, str, str]] = {
     "default route through a bridge": (
         with_texts(BASE, default_route="br0", lower="br0\teth0"),
         *(table(NIC), "device[0].address", "holds-default-route", "br0"),
+    ),
+    "default route through a bond": (
+        with_texts(BASE, default_route="bond0", lower="bond0\teth0"),
+        *(table(NIC), "device[0].address", "holds-default-route", "bond0"),
+    ),
+    "default route through a VLAN of a bridge": (
+        with_texts(BASE, default_route="vlan5", lower="vlan5\tbr0\nbr0\teth0"),
+        *(table(NIC), "device[0].address", "holds-default-route", "vlan5"),
     ),
     "console": (
         replace(BASE, cmdline="ro quiet"),
@@ -185,6 +213,11 @@ REFUSED: dict[str, tuple[Capture, str, str, str, str]] = {
         BASE,
         kernel("modules", "vfio-pci ids=144d:a808") + table(TWIN),
         *("kernel.modules[0]", "ids-take-others", "0000:03:00.0 (/ on nvme0n1p2)"),
+    ),
+    "ids that take the card of the default route": (
+        BASE,
+        kernel("modules", "vfio-pci ids=14e4:165f") + table(TWIN),
+        *("kernel.modules[0]", "ids-take-others", "0000:02:00.0 (eth0)"),
     ),
     "ids with other options": (
         BASE,
