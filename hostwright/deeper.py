@@ -8,14 +8,13 @@ The copy differs from the image in those two files, on a larger disk. Without in
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 from hostwright import boots, emulator, files, inner, lab, package, qemu, rootfs, run, sandbox, ssh, store
 from hostwright.check import free_port
-from hostwright.console import Console
 from hostwright.deepjudge import GROWTH_MIB, UNMAPPED, Answer, Facts
 from hostwright.errors import UserError
 from hostwright.judge import Boot, Outcome
@@ -30,6 +29,10 @@ INNER_LIMIT_S = 1500.0
 STOP_LIMIT_S = 60.0
 POLL_S = 3.0
 
+# For a shell on the host, or in a guest.
+LIST_DRIVERS = "for d in /sys/bus/pci/devices/*; do echo ${d##*/} $(readlink $d/driver); done"
+
+_Answers = TypeVar("_Answers")
 Answered = tuple[Outcome, Facts | None]
 
 KEY, COMMANDS = "authorized_keys", "debugfs.cmds"
@@ -47,12 +50,24 @@ class Inputs:
 
 
 @dataclass
-class _Record:
+class Record:
+    """Seconds since the start at which each step was reached."""
+
     started: float = field(default_factory=time.monotonic)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def reach(self, step: str) -> None:
         self.seconds[step] = round(time.monotonic() - self.started, 1)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A boot that is logged in to as root with `key`, at `port` of loopback; `job` is its QEMU."""
+
+    boot: Boot
+    job: Job
+    port: int
+    key: ssh.Key
 
 
 def find_smokes() -> dict[str, tuple[str, ...]]:
@@ -72,36 +87,46 @@ def start(
     inputs: Inputs, accelerator: Accelerator, out: Path, boot: Boot, progress: Callable[[str], None]
 ) -> Answered:
     """Boot the image once and ask it all; the facts are None where there was no login, for the outcome's reason."""
-    record, facts, error = _Record(), None, ""
-    with ExitStack() as stack:
-        folder = stack.enter_context(emulator.folder(out, boot.name))
-        key, port = ssh.generate_key(), free_port()
-        _fill(folder, inputs, key)
+    record, key, port = Record(), ssh.generate_key(), free_port()
+
+    def ask(shell: ssh.Session) -> Facts:
+        asker = Asker(shell, inputs, record, lambda text: progress(f"{boot.name}: {text}"))
+        facts = asker.ask(boot, port)
+        if asker.said:
+            files.write(out / f"{boot.name}-guest.log", asker.said)
+        return facts
+
+    with emulator.folder(out, boot.name) as folder:
+        fill(folder, inputs.proof, key)
+        _place_guest(folder, inputs)
         argv = qemu.plan_boot(inputs.proof.machine, boot.firmware, accelerator, port)
-        job = replace(emulator.plan_job(argv, folder, inputs.proof.tools, accelerator), network=True)
-        console, status_of = stack.enter_context(emulator.running(job, out / f"{boot.name}.log"))
+        progress(f"{boot.name}: booting")
+        job = emulator.plan_job(argv, folder, inputs.proof.tools, accelerator)
+        outcome, facts = carry_out(Visit(boot, job, port, key), record, out, ask)
+        if facts:
+            facts = replace(facts, drives=tuple(_digest(folder / f"{drive}.img") for drive in lab.DRIVES))
+    return outcome, facts
+
+
+def carry_out(
+    visit: Visit, record: Record, out: Path, ask: Callable[[ssh.Session], _Answers]
+) -> tuple[Outcome, _Answers | None]:
+    """Boot, log in, ask, and power off; what went wrong is the outcome's error."""
+    boot, answers, error = visit.boot, None, ""
+    with emulator.running(replace(visit.job, network=True), out / f"{boot.name}.log") as (console, status_of):
         try:
-            _choose(console, boot)
-            progress(f"{boot.name}: booting")
-            with ssh.connect("127.0.0.1", port, "root", key.private, LOGIN_LIMIT_S) as shell:
+            console.wait_for("executed automatically in", boots.MENU_LIMIT_S, stop=boots.NO_BOOT)
+            boots.choose(console, boot)
+            with ssh.connect("127.0.0.1", visit.port, "root", visit.key.private, LOGIN_LIMIT_S) as shell:
                 record.reach("ssh")
-                asker = Asker(shell, inputs, record, lambda text: progress(f"{boot.name}: {text}"))
-                facts = asker.ask(boot, port)
-                if asker.said:
-                    files.write(out / f"{boot.name}-guest.log", asker.said)
+                answers = ask(shell)
                 shell.run("init 0", COMMAND_LIMIT_S)
             console.wait_for_end(boots.POWER_OFF_LIMIT_S)
             record.reach("power-off")
-            facts = replace(facts, drives=tuple(_digest(folder / f"{drive}.img") for drive in lab.DRIVES))
         except UserError as what:
             error = what.message
         status, text = status_of(), console.text
-    return Outcome(boot, None, text, "", status, error, record.seconds), facts
-
-
-def _choose(console: Console, boot: Boot) -> None:
-    console.wait_for("executed automatically in", boots.MENU_LIMIT_S, stop=boots.NO_BOOT)
-    boots.choose(console, boot)
+    return Outcome(boot, None, text, "", status, error, record.seconds), answers
 
 
 def sample(number: int) -> bytes:
@@ -116,14 +141,13 @@ def _digest(path: Path) -> str:
         return sha256(drive.read(inner.SAMPLE_BYTES)).hexdigest()
 
 
-def _fill(folder: Path, inputs: Inputs, key: ssh.Key) -> None:
+def fill(folder: Path, inputs: boots.Inputs, key: ssh.Key) -> None:
     """What QEMU opens: the altered copy of the image, the firmware, and drives with their samples."""
-    boots.fill(folder, inputs.proof)
+    boots.fill(folder, inputs)
     for number, drive in enumerate(lab.DRIVES, start=1):
         with (folder / f"{drive}.img").open("r+b") as disk:
             disk.write(sample(number))
-    copy_image(folder, inputs.proof, key)
-    _place_guest(folder, inputs)
+    copy_image(folder, inputs, key)
 
 
 def copy_image(folder: Path, inputs: boots.Inputs, key: ssh.Key) -> None:
@@ -172,7 +196,7 @@ class Asker:
     """What is asked of the booted host, command by command, as root over ssh."""
 
     def __init__(
-        self, shell: ssh.Session, inputs: Inputs, record: _Record, progress: Callable[[str], None]
+        self, shell: ssh.Session, inputs: Inputs, record: Record, progress: Callable[[str], None]
     ) -> None:
         self.shell, self.inputs, self.record, self.progress = shell, inputs, record, progress
         self.name = inputs.guest.name
@@ -227,8 +251,10 @@ class Asker:
 
     def _drivers(self) -> dict[str, str]:
         """The driver of each function of the lab."""
-        listed = self._run(
-            "for d in /sys/bus/pci/devices/*; do echo ${d##*/} $(readlink $d/driver); done"
-        ).output
-        rows = (line.split() for line in listed.splitlines() if line)
-        return {row[0]: row[1].rpartition("/")[2] if len(row) > 1 else "" for row in rows}
+        return parse_drivers(self._run(LIST_DRIVERS).output)
+
+
+def parse_drivers(listed: str) -> dict[str, str]:
+    """What LIST_DRIVERS printed: each function's address and its driver, "" without one."""
+    rows = (line.split() for line in listed.splitlines() if line)
+    return {row[0]: row[1].rpartition("/")[2] if len(row) > 1 else "" for row in rows}

@@ -205,7 +205,7 @@ def _said(answer: Answer | None) -> str:
 def _places(guest: Guest) -> dict[str, str]:
     """Where the guest must see each passed device, by the port that it is on; and the device's id."""
     return {
-        f"{vm.bus(vm.FIRST_PASSED_SLOT + index):02x}:00.0": lab.BY_ADDRESS[address].function.id
+        f"0000:{vm.bus(vm.FIRST_PASSED_SLOT + index):02x}:00.0": lab.BY_ADDRESS[address].function.id
         for index, address in enumerate(guest.devices)
     }
 
@@ -217,7 +217,7 @@ def _check_lspci(guest: Guest, report: Report | None) -> Finding:
     shown = {
         place: id
         for place, id in places.items()
-        if any(line.startswith(f"{place} ") and f"[{id}]" in line for line in lines)
+        if any(line.startswith(f"{place.removeprefix('0000:')} ") and f"[{id}]" in line for line in lines)
     }
     return f"the guest's lspci shows {_pairs(places)}", _pairs(shown) or "none", shown == places
 
@@ -247,7 +247,7 @@ def _check_twin(guest: Guest, facts: Facts, samples: Sequence[str]) -> Finding:
 
 @dataclass(frozen=True)
 class GuestFacts:
-    """What the host said of the installed guest, and what that said itself; `drivers` by bus, device and function."""
+    """What the host said of the installed guest, and what that said itself; `drivers` by address."""
 
     check: Answer | None = None
     start: Answer | None = None

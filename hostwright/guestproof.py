@@ -9,8 +9,7 @@ The key for the guest is handed in as at its check after the install, by a word 
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -30,7 +29,15 @@ from hostwright import (
     ssh,
     vm,
 )
-from hostwright.deepjudge import GUEST_BOOT, Answer, GuestFacts, find_guest, is_reachable, judge_guest
+from hostwright.deepjudge import (
+    GUEST_BOOT,
+    Answer,
+    GuestFacts,
+    find_drive,
+    find_guest,
+    is_reachable,
+    judge_guest,
+)
 from hostwright.errors import UserError
 from hostwright.judge import Outcome, Verdict
 from hostwright.machine import Guest, Machine
@@ -44,10 +51,6 @@ STOP_LIMIT_S = 900
 GUESTS_IMAGE = "guests.img"
 # What a file system needs besides its files.
 ROOM_MIB = 128
-
-LIST_DRIVERS = (
-    "for d in /sys/bus/pci/devices/*; do echo $(cat $d/vendor $d/device) $(readlink $d/driver); done"
-)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], No
     inputs = boots.find_inputs(machine, image)
     accelerator, reason = emulator.find_accelerator(inputs.kernel, inputs.tools, out)
     outcome, facts = start(inputs, guest, accelerator, out, progress)
-    sample = sha256(deeper.sample(lab.NVME_DRIVES.index(guest.devices[0]) + 1)).hexdigest()
+    sample = sha256(deeper.sample(lab.NVME_DRIVES.index(find_drive(guest)) + 1)).hexdigest()
     verdict = Verdict(
         machine=machine.name,
         rows=tuple(judge_guest(outcome, facts, guest, sample)),
@@ -92,33 +95,19 @@ def start(
     inputs: boots.Inputs, guest: Guest, accelerator: Accelerator, out: Path, progress: Callable[[str], None]
 ) -> tuple[Outcome, GuestFacts | None]:
     """Boot the host, start the guest in it, and ask it; the facts are None where there was no login to the guest."""
-    begun, facts, error = time.monotonic(), None, ""
-    seconds: dict[str, float] = {}
+    record, key, ports = deeper.Record(), ssh.generate_key(), Ports(check.free_port(), check.free_port())
 
     def reach(step: str) -> None:
-        seconds[step] = round(time.monotonic() - begun, 1)
+        record.reach(step)
         progress(step)
 
-    with ExitStack() as stack:
-        folder = stack.enter_context(emulator.folder(out, GUEST_BOOT.name))
-        key, ports = ssh.generate_key(), Ports(check.free_port(), check.free_port())
+    with emulator.folder(out, GUEST_BOOT.name) as folder:
         fill(folder, inputs, guest, key)
-        argv = plan(inputs.machine, accelerator, ports)
-        job = replace(emulator.plan_job(argv, folder, inputs.tools, accelerator), network=True)
-        console, status_of = stack.enter_context(emulator.running(job, out / f"{GUEST_BOOT.name}.log"))
-        try:
-            console.wait_for("executed automatically in", boots.MENU_LIMIT_S, stop=boots.NO_BOOT)
-            boots.choose(console, GUEST_BOOT)
-            with ssh.connect("127.0.0.1", ports.host, "root", key.private, deeper.LOGIN_LIMIT_S) as host:
-                reach("ssh to the host")
-                facts = Asker(host, guest, key, ports.guest, out, reach).ask()
-                host.run("init 0", COMMAND_LIMIT_S)
-            console.wait_for_end(boots.POWER_OFF_LIMIT_S)
-            reach("power-off")
-        except UserError as what:
-            error = what.message
-        status, text = status_of(), console.text
-    return Outcome(GUEST_BOOT, None, text, "", status, error, seconds), facts
+        job = emulator.plan_job(plan(inputs.machine, accelerator, ports), folder, inputs.tools, accelerator)
+        visit = deeper.Visit(GUEST_BOOT, job, ports.host, key)
+        return deeper.carry_out(
+            visit, record, out, lambda host: Asker(host, guest, key, ports.guest, out, reach).ask()
+        )
 
 
 def plan(machine: Machine, accelerator: Accelerator, ports: Ports) -> tuple[str, ...]:
@@ -132,11 +121,7 @@ def plan(machine: Machine, accelerator: Accelerator, ports: Ports) -> tuple[str,
 
 def fill(folder: Path, inputs: boots.Inputs, guest: Guest, key: ssh.Key) -> None:
     """What QEMU opens, with the guest's disk on one of its own; UserError where the guest is not installed."""
-    boots.fill(folder, inputs)
-    for number, drive in enumerate(lab.DRIVES, start=1):
-        with (folder / f"{drive}.img").open("r+b") as disk:
-            disk.write(deeper.sample(number))
-    deeper.copy_image(folder, inputs, key)
+    deeper.fill(folder, inputs, key)
     _write_extra(folder, inputs, guest, key)
     _write_guests(folder, inputs.tools, guest)
 
@@ -201,15 +186,9 @@ class Asker:
             lspci = shell.run("lspci -nnv", COMMAND_LIMIT_S)[1]
             files.write(self.out / "lspci.txt", lspci)
             read = f"sudo head -c {inner.SAMPLE_BYTES} /dev/nvme0n1 | sha256sum"
-            drivers = _parse(shell.run(LIST_DRIVERS, COMMAND_LIMIT_S)[1].splitlines())
+            drivers = deeper.parse_drivers(shell.run(deeper.LIST_DRIVERS, COMMAND_LIMIT_S)[1])
             digest = shell.run(read, COMMAND_LIMIT_S)[1].split()[0]
         return replace(facts, is_reached=True, lspci=lspci, digest=digest, drivers=drivers)
 
     def _on_host(self, command: str, limit_s: float = COMMAND_LIMIT_S) -> Answer:
         return Answer(*self.host.run(command, limit_s))
-
-
-def _parse(lines: Sequence[str]) -> dict[str, str]:
-    """Bus, device and function to the driver; "" without one."""
-    rows = (line.split() for line in lines)
-    return {row[0].partition(":")[2]: row[1].rpartition("/")[2] if len(row) > 1 else "" for row in rows}

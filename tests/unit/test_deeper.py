@@ -1,5 +1,6 @@
 """The proof one level deeper: what the host and the guest inside it answer, and which row each fault turns red."""
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -164,14 +165,14 @@ FOUND = GuestFacts(
     is_reached=True,
     lspci=LSPCI,
     digest=SAMPLES[0],
-    drivers={"04:00.0": "nvme", "05:00.0": "bochs-drm", "06:00.0": "xhci_hcd"},
+    drivers={"0000:04:00.0": "nvme", "0000:05:00.0": "bochs-drm", "0000:06:00.0": "xhci_hcd"},
 )
 GUEST_SPOILT: dict[str, tuple[Callable[[GuestFacts], GuestFacts], set[str]]] = {
     "check": (lambda f: replace(f, check=Answer(1, "red")), {"check"}),
     "start": (lambda f: replace(f, start=None), {"start"}),
     "deaf": (lambda f: replace(f, is_reached=False), {"guest-ssh"}),
     "not passed": (lambda f: replace(f, lspci=LSPCI.replace("04:00.0", "05:01.0")), {"guest-lspci"}),
-    "no driver": (lambda f: replace(f, drivers={**f.drivers, "05:00.0": ""}), {"guest-drivers"}),
+    "no driver": (lambda f: replace(f, drivers={**f.drivers, "0000:05:00.0": ""}), {"guest-drivers"}),
     "the twin": (lambda f: replace(f, digest=SAMPLES[1]), {"guest-data"}),
     "killed": (lambda f: replace(f, stop=Answer(1, "ended by force")), {"stop"}),
 }
@@ -199,3 +200,12 @@ def test_the_guests_disk_stands_beside_the_image(host: Machine) -> None:
         "user,id=net,hostfwd=tcp:127.0.0.1:2001-10.0.2.15:22,hostfwd=tcp:127.0.0.1:2002-10.0.2.16:22" in argv
     )
     assert argv[-1] == "ide-hd,bus=ide.1,drive=guests"
+
+
+def test_the_drivers_are_listed_by_a_plain_shell(tmp_path: Path) -> None:
+    (tmp_path / "0000:04:00.0").mkdir()
+    (tmp_path / "0000:04:00.0/driver").symlink_to("../../../bus/pci/drivers/nvme")
+    (tmp_path / "0000:05:00.0").mkdir()
+    command = deeper.LIST_DRIVERS.replace("/sys/bus/pci/devices", str(tmp_path))
+    listed = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    assert deeper.parse_drivers(listed) == {"0000:04:00.0": "nvme", "0000:05:00.0": ""}
