@@ -4,11 +4,14 @@
     dist/guest/NAME --> ext4 ---------------+--> QEMU --> host, by ssh --guest start--> guest, by ssh --> Facts --> rows
 
 The guest's disk is on a disk of its own, mounted where the host keeps guests: an image need not have room for it.
-The key for the guest is handed in as at its check after the install, by a word of its own QEMU.
+The key for the guest is handed in as at its check after the install, by a word of its own QEMU. Its screen is
+pictured by that QEMU too: VNC is on the host's loopback.
 """
 
+import json
 import os
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -23,6 +26,7 @@ from hostwright import (
     inner,
     lab,
     paths,
+    pictures,
     qemu,
     report,
     sandbox,
@@ -51,6 +55,18 @@ STOP_LIMIT_S = 900
 GUESTS_IMAGE = "guests.img"
 # What a file system needs besides its files.
 ROOM_MIB = 128
+# Where the guest's QEMU leaves a picture of its screen, on the host.
+SCREEN = "screen.ppm"
+# Of QEMU's own picture for a display that no guest has set up yet (ui/console.c).
+PLACEHOLDER_SIZE = (640, 480)
+
+
+# The firmware takes a minute or two to its first screen.
+START_PICTURES, PICTURE_EVERY_S = 20, 15.0
+PICTURES = {
+    "screen-start.png": "The guest's first screen",
+    "screen-login.png": "The guest's screen once it lets its user in",
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +86,8 @@ def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], No
             "prove it with the lab's own host.toml",
         )
     out.mkdir(parents=True, exist_ok=True)
+    for name in PICTURES:
+        files.remove(out / name)
     started = time.monotonic()
     inputs = boots.find_inputs(machine, image)
     accelerator, reason = emulator.find_accelerator(inputs.kernel, inputs.tools, out)
@@ -80,6 +98,7 @@ def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], No
         rows=tuple(judge_guest(outcome, facts, guest, sample)),
         outcomes=(),
         deeper=(outcome,),
+        pictures={title: name for name, title in PICTURES.items() if (out / name).exists()},
         qemu="QEMU of the build root, and QEMU of the image inside it",
         accelerator=f"{accelerator.value}: {reason}",
         artifacts={file.name: files.digest(file) for file in (inputs.image, inputs.kernel, inputs.code)},
@@ -148,6 +167,22 @@ def _write_guests(folder: Path, tools: Path, guest: Guest) -> None:
     files.remove(folder / "guests")
 
 
+def plan_picture(guest: Guest) -> str:
+    """A command of the host: the guest's screen as a PPM in base64; status 1 if QEMU gives none in half a minute.
+
+    What is written to the monitor is as in `guest stop`; the file is whole once it grows no more.
+    """
+    run = f"{vm.HOST_RUN_FOLDER}/{guest.name}"
+    place = f"{run}/{SCREEN}"
+    words = {"execute": "qmp_capabilities"}, {"execute": "screendump", "arguments": {"filename": place}}
+    asked = " ".join(f"'{json.dumps(word)}'" for word in words)
+    return (
+        f"rm -f {place}; printf '%s\\n' {asked} 1<>{run}/monitor.in;"
+        f" for second in $(seq 30); do sleep 1; size=$(stat -c %s {place} 2>/dev/null || echo 0);"
+        f' [ "$size" = 0 ] || [ "$size" != "$before" ] || exec base64 {place}; before=$size; done; exit 1'
+    )
+
+
 class Asker:
     """What is asked of the host, and through it of the guest."""
 
@@ -180,15 +215,37 @@ class Asker:
     def _ask_guest(self, facts: GuestFacts) -> GuestFacts:
         if not facts.start or facts.start.status != 0:
             return facts
+        self._picture_start()
         user = self.guest.install.user
         with ssh.connect("127.0.0.1", self.port, user, self.key.private, GUEST_LIMIT_S) as shell:
             self.reach("ssh to the guest")
+            self._picture("screen-login.png")
             lspci = shell.run("lspci -nnv", COMMAND_LIMIT_S)[1]
             files.write(self.out / "lspci.txt", lspci)
             read = f"sudo head -c {inner.SAMPLE_BYTES} /dev/nvme0n1 | sha256sum"
             drivers = deeper.parse_drivers(shell.run(deeper.LIST_DRIVERS, COMMAND_LIMIT_S)[1])
             digest = shell.run(read, COMMAND_LIMIT_S)[1].split()[0]
         return replace(facts, is_reached=True, lspci=lspci, digest=digest, drivers=drivers)
+
+    def _picture_start(self) -> None:
+        """Wait for the first screen of the guest's own; a guest that shows none in time may still let its user in."""
+        for _ in range(START_PICTURES):
+            frame = self._picture("screen-start.png")
+            if frame and (frame.width, frame.height) != PLACEHOLDER_SIZE and not pictures.is_blank(frame):
+                return
+            time.sleep(PICTURE_EVERY_S)
+
+    def _picture(self, name: str) -> pictures.Frame | None:
+        """What the guest's screen shows, kept as `name`; None where its QEMU gives no picture in time."""
+        answer = self._on_host(plan_picture(self.guest))
+        if answer.status != 0:
+            return None
+        raw = self.out / SCREEN
+        files.write(raw, b64decode(answer.output))
+        frame = pictures.read(raw)
+        files.remove(raw)
+        pictures.write_png(frame, self.out / name)
+        return frame
 
     def _on_host(self, command: str, limit_s: float = COMMAND_LIMIT_S) -> Answer:
         return Answer(*self.host.run(command, limit_s))

@@ -122,7 +122,8 @@ class Row:
 class Verdict:
     """The whole proof: `accelerator` with the reason for it, `artifacts` as file name to sha256.
 
-    `deeper` are the boots that were logged in to; they have no self-check's document.
+    `deeper` are the boots that were logged in to; they have no self-check's document. `pictures` are titles and
+    names of files beside the report.
     """
 
     machine: str
@@ -133,6 +134,7 @@ class Verdict:
     artifacts: Mapping[str, str]
     seconds: float
     deeper: tuple[Outcome, ...] = ()
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:

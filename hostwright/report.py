@@ -31,7 +31,7 @@ code, pre, .mono { font: 13px/1.45 ui-monospace, monospace; } td.name { white-sp
 pre { background: var(--shade); padding: .8rem; overflow-x: auto; }
 .sign, .verdict { font-weight: 600; color: var(--pass); }
 .sign.fail, .verdict.fail { color: var(--fail); }
-.dim { color: var(--dim); } summary { cursor: pointer; }
+img { max-width: 100%; border: 1px solid var(--line); } .dim { color: var(--dim); } summary { cursor: pointer; }
 """
 
 
@@ -65,6 +65,7 @@ def render_json(verdict: Verdict) -> str:
         "artifacts": dict(verdict.artifacts),
         "rows": [_row_json(row) for row in verdict.rows],
         "boots": [_boot_json(outcome) for outcome in (*verdict.outcomes, *verdict.deeper)],
+        "pictures": dict(verdict.pictures),
     }
     return json.dumps(content, indent=1) + "\n"
 
@@ -113,6 +114,7 @@ def render_html(verdict: Verdict) -> str:
             *(_boot_section(outcome, verdict.rows) for outcome in (*verdict.outcomes, *verdict.deeper)),
             "<h2>All boots together</h2>",
             _row_table(row for row in verdict.rows if row.boot == ALL_BOOTS),
+            *(_picture(title, name) for title, name in verdict.pictures.items()),
             "<h2>Consoles</h2>",
             *(_tail(outcome) for outcome in (*verdict.outcomes, *verdict.deeper)),
             "<h2>What was proved</h2>",
@@ -199,6 +201,14 @@ def _tail(outcome: Outcome) -> str:
         f"<details{' open' if outcome.error else ''}>"
         f'<summary>{escape(outcome.boot.name)}: last lines, QEMU {status} (<a href="{escape(name)}">'
         f"{escape(name)}</a>)</summary><pre>{escape(last_lines(outcome.console, TAIL_LINES))}</pre></details>"
+    )
+
+
+def _picture(title: str, name: str) -> str:
+    """A screen in the size of the page; the file has all of it."""
+    return (
+        f'<h2>{escape(title)}</h2><p><a href="{escape(name)}">'
+        f'<img src="{escape(name)}" alt="{escape(title)}"></a></p>'
     )
 
 

@@ -1,13 +1,18 @@
 """The proof one level deeper: what the host and the guest inside it answer, and which row each fault turns red."""
 
+import json
+import os
 import subprocess
+import threading
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hostwright import deeper, deepjudge, guestproof, inner, lab, machine, paths
+from hostwright import deeper, deepjudge, guestproof, inner, lab, machine, paths, pictures, vm
 from hostwright.deepjudge import GUEST_BOOT, HOST, UNMAPPED, Answer, Facts, GuestFacts
 from hostwright.inner import Report
 from hostwright.judge import Outcome
@@ -200,6 +205,28 @@ def test_the_guests_disk_stands_beside_the_image(host: Machine) -> None:
         "user,id=net,hostfwd=tcp:127.0.0.1:2001-10.0.2.15:22,hostfwd=tcp:127.0.0.1:2002-10.0.2.16:22" in argv
     )
     assert argv[-1] == "ide-hd,bus=ide.1,drive=guests"
+
+
+def test_the_guests_screen_is_pictured_by_its_qemu(guest: Guest, tmp_path: Path) -> None:
+    run = tmp_path / guest.name
+    run.mkdir()
+    os.mkfifo(run / "monitor.in")
+    frame = pictures.Frame(2, 1, b"\x01\x02\x03\x04\x05\x06")
+    asked: list[dict[str, Any]] = []
+
+    def act_as_qemu() -> None:
+        with (run / "monitor.in").open() as monitor:
+            asked.extend(json.loads(monitor.readline()) for _ in range(2))
+        Path(asked[1]["arguments"]["filename"]).write_bytes(b"P6\n2 1\n255\n" + frame.rgb)
+
+    qemu = threading.Thread(target=act_as_qemu, daemon=True)
+    qemu.start()
+    command = guestproof.plan_picture(guest).replace(vm.HOST_RUN_FOLDER, str(tmp_path))
+    said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    qemu.join()
+    assert [one["execute"] for one in asked] == ["qmp_capabilities", "screendump"]
+    (tmp_path / "shot.ppm").write_bytes(b64decode(said))
+    assert pictures.read(tmp_path / "shot.ppm") == frame
 
 
 def test_the_drivers_are_listed_by_a_plain_shell(tmp_path: Path) -> None:

@@ -549,6 +549,13 @@ def test_what_a_machine_says_is_not_markup(host: Machine) -> None:
     assert Page(text).shown.count(evil) >= 6
 
 
+def test_pictures_lie_beside_the_page(host: Machine) -> None:
+    page = Page(report.render_html(replace(whole(host), pictures={"The <screen>": "screen.png"})))
+    assert page.tags.count("img") == 1
+    assert page.loads.count("screen.png") == 2
+    assert "The <screen>" in page.shown
+
+
 def test_report_for_programs(host: Machine) -> None:
     content = json.loads(report.render_json(whole(host)))
     assert content["verdict"] == "pass"
