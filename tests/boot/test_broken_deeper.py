@@ -1,0 +1,79 @@
+"""The image with something wrong in every place that its owner meets: the login works, and no other row is green."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from hostwright import boots, deeper, deepjudge, lab, machine, paths, qemu, ssh
+from hostwright.deeper import Answered
+from hostwright.deepjudge import HOST, MOST_ROOT_MIB
+from hostwright.machine import Machine
+from hostwright.qemu import Accelerator
+
+# One worker boots the machine that all of these look at.
+pytestmark = pytest.mark.xdist_group("broken-deeper")
+
+SPOILT, BLOCK = lab.NVME_DRIVES[0], 4096
+SPOIL_DRIVES = "#!/bin/sh\nfor drive in /dev/nvme?n1; do echo spoilt >$drive; done\n"
+SAMPLES = [sha256(deeper.sample(number)).hexdigest() for number, _ in enumerate(lab.DRIVES, start=1)]
+
+
+def write_over(place: str, mode: str = "0100644") -> list[str]:
+    """Commands of debugfs that put a file of the working folder in the place of another."""
+    return [f"rm {place}", f"write {Path(place).name} {place}", f"set_inode_field {place} mode {mode}"]
+
+
+def break_all(folder: Path) -> list[str]:
+    """Commands of debugfs(8), and the files that they write."""
+    settings = (paths.ROOTFS / "etc/ssh/sshd_config").read_text()
+    settings = settings.replace("AuthenticationMethods publickey\n", "Port 22\nPort 2222\n")
+    settings = settings.replace("PasswordAuthentication no", "PasswordAuthentication yes")
+    (folder / "sshd_config").write_text(settings)
+    (folder / "devices").write_text("")
+    (folder / "S96spoil").write_text(SPOIL_DRIVES)
+    (folder / "ballast").touch()
+    return [
+        *write_over("/etc/ssh/sshd_config"),
+        *write_over("/etc/hostwright/devices"),
+        *write_over("/etc/rc.d/rc3.d/S96spoil", "0100755"),
+        *write_over("/var/ballast"),
+        f"fallocate /var/ballast 0 {(MOST_ROOT_MIB << 20) // BLOCK}",
+        "rm /etc/rc.d/rcS.d/S45growroot",
+        "rm /usr/bin/tmux",
+    ]
+
+
+@pytest.fixture(scope="module")
+def host() -> Machine:
+    return machine.load(paths.TREE / "host.toml")
+
+
+@pytest.fixture(scope="module")
+def answered(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Answered:
+    folder, work = tmp_path_factory.mktemp("image"), tmp_path_factory.mktemp("inner")
+    whole = boots.find_inputs(host, paths.HOST_IMAGE)
+    deeper.copy_image(folder, whole, ssh.generate_key())
+    deeper.alter(folder, whole, break_all(folder))
+    guest = deepjudge.find_guest(host)
+    assert guest
+    given = deeper.prepare(boots.find_inputs(host, folder / qemu.IMAGE), guest, work)
+    return deeper.start(given, Accelerator.TCG, tmp_path_factory.mktemp("proof"), HOST, lambda _: None)
+
+
+def test_every_row_but_the_login_is_red(host: Machine, answered: Answered) -> None:
+    guest = deepjudge.find_guest(host)
+    assert guest and answered[1], answered[0].error
+    rows = deepjudge.judge([answered], host, guest, SAMPLES)
+    assert {row.name for row in rows if row.ok} == {"ssh"}, rows
+
+
+def test_each_is_red_for_its_cause(answered: Answered) -> None:
+    facts = answered[1]
+    assert facts and facts.check and facts.start
+    assert "password" in facts.methods
+    assert any(":2222" in line for line in facts.listening)
+    assert [name for name, answer in facts.smokes.items() if answer.status != 0] == ["tmux"]
+    assert facts.used_mib > MOST_ROOT_MIB
+    assert facts.drivers[SPOILT] == "nvme"
+    assert SPOILT in facts.check.output and "is not started" in facts.start.output
