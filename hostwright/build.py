@@ -58,9 +58,11 @@ export PATH=/build/bin:$PATH
 export PKG_CONFIG_SYSROOT_DIR=/sysroot PKG_CONFIG_LIBDIR=/sysroot/usr/lib/pkgconfig:/sysroot/usr/share/pkgconfig
 """
 
+# What an owner may not write, strip may not either unless it is root.
 EPILOGUE = """\
 find "$OUT" -name '*.la' -delete
 for one in doc info locale man; do rm -rf "$OUT/usr/share/$one"; done
+find "$OUT" -type f ! -perm -200 -exec chmod u+w {} +
 find "$OUT" -type f \\( -perm /111 -o -name '*.so*' \\) -print0 | xargs -0r file -N -F '::' \\
     | sed -n 's/:: *ELF.*\\(executable\\|shared object\\).*//p' | tr '\\n' '\\0' | xargs -0r strip --strip-unneeded
 """

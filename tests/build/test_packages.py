@@ -71,6 +71,14 @@ def test_programs_are_hardened(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_owner_may_write_every_file(name: str) -> None:
+    """Or a plain user could not strip what root can."""
+    tree = built(name).tree
+    files_of_it = [entry.path for entry in built(name).entries() if entry.kind == "file"]
+    assert [path for path in files_of_it if not (tree / path).stat().st_mode & stat.S_IWUSR] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_flags_of_the_engine_reach_the_compiler(name: str) -> None:
     """A file without arrays needs no guard; a package where no file has one was built with other flags."""
     found = frozenset[str]().union(*(elf.imports(built(name).tree / path) for path in elf_files(name)))
