@@ -1,4 +1,4 @@
-"""The table of contents: what can be built, in build order. `./doit list` prints it, `./doit help` says how.
+"""The table of contents: what can be built, in build order. `./doit list` prints it, README.md says how.
 
 sources -> buildroot -> package:* -> rootfs -> host -> prove
                    \\-> kernel-config -> kernel -^       ^
@@ -15,7 +15,7 @@ DOIT_CONFIG = steps.CONFIG
 
 
 def task_sources() -> Iterator[Task]:
-    """fetch and check every source, so that all the rest works without a network"""
+    """fetch and check every source: host, prove and medium then need no network"""
     yield from steps.sources(guests.sources())
 
 

@@ -22,7 +22,7 @@ PROOF_FOLDER = paths.DIST / "proof-groups"
 
 def groups() -> Task:
     return step(
-        "predict the IOMMU groups of a captured machine under each override",
+        "show the IOMMU groups of this or a captured machine, now and under each ACS override",
         _groups,
         always=True,
         counted=False,
@@ -30,7 +30,7 @@ def groups() -> Task:
 
 
 def doctor() -> Task:
-    doc = "say what of a machine can be passed through, and what stands in the way"
+    doc = "say what of this or a captured machine can be passed through, and what stands in the way"
     return step(doc, _doctor, always=True, counted=False)
 
 

@@ -117,13 +117,14 @@ def prove() -> Task:
 
     disks = [paths.GUESTS / guest.name / "disk.qcow2" for guest in steps.machine().guests]
     room = paths.TREE / "hostwright" / "guestproof.py"
-    return step(
-        "start the installed guest inside the booted host, and look at what is passed to it from inside",
+    task = step(
+        "start the installed guest inside the booted host and check what is passed to it",
         act,
         reads=[paths.HOST_IMAGE, *disks, *steps.PROOF_ROOMS, room],
         writes=[paths.GUEST_PROOF / "report.json", paths.GUEST_PROOF / "report.html"],
         counted=False,
     )
+    return task | {"basename": "prove-guest"}
 
 
 def _voice(task: str) -> "Voice":

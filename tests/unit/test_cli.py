@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -52,6 +53,14 @@ def doit(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def is_untouched(tree: Path) -> bool:
     return not (tree / "dist").exists() and not (tree.parent / "cache").exists()
+
+
+def test_every_command_that_the_documents_name_is_there(tree: Path) -> None:
+    listed = doit(tree, "list", "--all", "--quiet").stdout.split()
+    pages = [*paths.TREE.glob("*.md"), *(paths.TREE / "docs").glob("*.md")]
+    named = {word for page in pages for word in re.findall(r"`\./doit ([a-z][\w-]*)(?![\w=-])", page.read_text())}
+    assert named >= {"host", "prove-guest", "guest-fast", "kernel-config"}
+    assert named - {"list", "info", "help"} <= set(listed)
 
 
 @pytest.mark.parametrize(
