@@ -1,6 +1,6 @@
 """`./doit reproduce`: everything built a second time, elsewhere and otherwise, and compared file by file.
 
-a copy of the tree at another path + an empty cache (downloads shared) + another locale, time zone, umask and
+a copy of the tree at another path + an empty cache (downloads shared) + another locale, time zone and
 number of processors --> its dist/MANIFEST == this dist/MANIFEST
 """
 
