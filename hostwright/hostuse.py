@@ -15,6 +15,7 @@ from hostwright.inventory import Capture, PciFunction
 _FRAMEBUFFERS = ("efifb", "BOOTFB", "vesafb", "simplefb", "simple-framebuffer", "simpledrm")
 _SERIAL = re.compile(r"\bconsole=(?:ttyS|ttyUSB|ttyAMA|hvc)\w*")
 _RANGE = re.compile(r"\s*([0-9a-f]+)-([0-9a-f]+) : (.*)")
+_NAMESPACE = re.compile(r"nvme(\d+)n(\d+)(?:p\d+)?")
 DISPLAY = 0x03
 # Base classes of controllers that disks can hang on: storage and serial buses (USB).
 _MAY_HOLD_DISKS = (0x01, 0x0C)
@@ -92,13 +93,25 @@ def _find_owners(name: str, kind: str, capture: Capture) -> Iterator[str]:
     for line in capture.texts.get("lower", "").splitlines():
         upper, _, below = line.partition("\t")
         lower.setdefault(upper, []).append(below)
+    entries = capture.classes.get(kind, {})
     left, seen = [name], {name}
     while left:
         one = left.pop()
-        path = capture.classes.get(kind, {}).get(one, "")
-        yield from (part for part in path.split("/") if ADDRESS.fullmatch(part))
+        for path in (entries.get(one, ""), *_find_hidden(one, entries)):
+            yield from (part for part in path.split("/") if ADDRESS.fullmatch(part))
         left += (below for below in lower.get(one, ()) if below not in seen)
         seen.update(lower.get(one, ()))
+
+
+def _find_hidden(name: str, entries: Mapping[str, str]) -> Iterator[str]:
+    """Where the controllers of an NVMe namespace are that hangs below its subsystem: each has a hidden disk of it.
+
+    Names as in drivers/nvme/host/core.c, nvme_alloc_ns(): nvme0c1n2 is the way of controller 1 to nvme0n2.
+    """
+    match = _NAMESPACE.fullmatch(name)
+    if match:
+        way = re.compile(rf"nvme{match[1]}c\d+n{match[2]}")
+        yield from (path for entry, path in entries.items() if way.fullmatch(entry))
 
 
 # The network.

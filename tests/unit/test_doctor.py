@@ -79,6 +79,16 @@ def placed(kind: str, **entries: str) -> Capture:
     return replace(BASE, classes={**BASE.classes, kind: entries})
 
 
+def multipath() -> Capture:
+    """The host's drive as one of two controllers' way to a namespace; another's has a number that begins alike."""
+    head = "../../devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1"
+    ways = {
+        f"nvme{name}": f"../../devices/pci0000:00/{address}/nvme/nvme{name}"
+        for name, address in (("0c0n1", DRIVE), ("0c1n1", SATA), ("0c0n11", TWIN), ("1c0n1", TWIN))
+    }
+    return placed("block", nvme0n1=head, nvme0n1p2=f"{head}/nvme0n1p2", **ways)
+
+
 def virtual(address: str) -> PciFunction:
     return function(address, Kind.ENDPOINT, "14e4:16a9", 0x020000, BAD_PORT, physical=NIC)
 
@@ -129,6 +139,13 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
     "route through a bridge": (
         with_texts(BASE, default_route="br0", lower="br0\teth0"),
         *(NIC, Answer.NO, "holds-default-route"),
+    ),
+    "root on a namespace of several controllers": (multipath(), DRIVE, Answer.NO, "holds-root -unknown-use"),
+    "root on a namespace, its other controller": (multipath(), SATA, Answer.NO, "holds-root"),
+    "other namespaces of several controllers": (multipath(), TWIN, Answer.YES, "-holds-root -unknown-use"),
+    "mounted on a namespace of several controllers": (
+        with_texts(multipath(), mounted="nvme0n1\t/srv"),
+        *(DRIVE, Answer.NO, "holds-mount"),
     ),
     "root on a disk that is not told": (with_texts(BASE, mounted="zroot\t/"), TWIN, Answer.YES, "unknown-use"),
     "root on none of its disks": (
@@ -224,6 +241,27 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
     "RMRR of a companion": (
         tables(DMAR=dmar(rmrr(0, 0xFFF, scope(0, (1, 0), (0, 1))))),
         *(CARD, Answer.OVERRIDE, "group-override -rmrr-direct"),
+    ),
+    "RMRR of a part of the chipset without a driver": (
+        replace(
+            change(change(BASE, ISA, driver=""), SMBUS, driver=""),
+            tables={"DMAR": dmar(rmrr(0, 0xFFF, scope(0, (0x1F, 3))))},
+        ),
+        *(SATA, Answer.NO, "group-host-needs group-no-override -rmrr-direct"),
+    ),
+    "RMRR of a bridge in the group": (
+        replace(
+            with_texts(change(BASE, DRIVE, driver="", class_code=0x060000), default_route=""),
+            tables={"DMAR": dmar(rmrr(0, 0xFFF, scope(0, (0x1C, 1), kind=2)))},
+        ),
+        *(NIC, Answer.OVERRIDE, "group-override -rmrr-direct"),
+    ),
+    "RMRR of a display without a driver in the group": (
+        replace(
+            with_texts(change(BASE, DRIVE, driver="", class_code=0x030000), mounted="", default_route=""),
+            tables={"DMAR": dmar(rmrr(0, 0xFFF, scope(0, (0x1C, 1), (0, 0))))},
+        ),
+        *(NIC, Answer.COMPANIONS, "group-shared -group-override -rmrr-direct"),
     ),
     "RMRR of USB": (
         replace(added(USB), tables={"DMAR": dmar(rmrr(0, 0xFFF, scope(0, (0x14, 0))))}),

@@ -99,6 +99,18 @@ REFUSED: dict[str, tuple[Capture, str, str, str, str]] = {
         *(table("0000:00:1f.5"), "device[0].address", "not-passable", "class 0580"),
     ),
     "root file system": (BASE, table(DRIVE), "device[0].address", "holds-root", "/ on nvme0n1p2"),
+    "root on a namespace of several controllers": (
+        replace(
+            BASE,
+            classes={
+                "block": {
+                    "nvme0n1p2": "../../devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1/nvme0n1p2",
+                    "nvme0c0n1": f"../../devices/pci0000:00/0000:00:1c.1/{DRIVE}/nvme/nvme0/nvme0c0n1",
+                }
+            },
+        ),
+        *(table(DRIVE), "device[0].address", "holds-root", "/ on nvme0n1p2"),
+    ),
     "other file system": (
         with_texts(BASE, mounted="nvme0n1p2\t/\nnvme1n1\t/srv"),
         *(table(TWIN), "device[0].address", "holds-mount", "/srv on nvme1n1"),
@@ -174,6 +186,13 @@ REFUSED: dict[str, tuple[Capture, str, str, str, str]] = {
     "RMRR of a companion": (
         replace(BASE, tables={"DMAR": dmar(rmrr(0x1000, 0x1FFF, scope(0, (1, 0), (0, 1))))}),
         *(table(CARD), "device[0].address", "group-host-needs", "firmware keeps memory mapped"),
+    ),
+    "RMRR of a part of the chipset without a driver": (
+        replace(
+            change(change(BASE, ISA, driver=""), SMBUS, driver=""),
+            tables={"DMAR": dmar(rmrr(0x1000, 0x1FFF, scope(0, (0x1F, 3))))},
+        ),
+        *(table(SATA), "device[0].address", "group-host-needs", "firmware keeps memory mapped"),
     ),
     "in no group": (
         change(in_groups(BASE), TWIN, group=None),
