@@ -186,18 +186,23 @@ def find_companions(case: Case, device: str, group: Iterable[str]) -> tuple[str,
 
 
 def find_needed(case: Case, device: str, group: Iterable[str]) -> dict[str, str]:
-    """Who in a group cannot leave the host, and why: what the host uses, its chipset, what firmware keeps mapped."""
-    needed = {}
-    for address in find_companions(case, device, group):
-        function = case.known[address]
-        reasons = [use.what for use in case.uses.get(address, ())]
+    """Who in a group cannot leave the host, and why: what the host uses, its chipset, what firmware keeps mapped.
+
+    The kernel refuses a group for what firmware keeps mapped for any member, bridges and functions without a driver
+    too (require_direct in drivers/iommu/iommu.c); what it lets go of (direct-relaxable) does not count.
+    """
+    others = sorted((one for one in group if one != device), key=sort_key)
+    reasons = {one: ", ".join(_find_reasons(case, case.known[one])) for one in others}
+    return {one: reason for one, reason in reasons.items() if reason}
+
+
+def _find_reasons(case: Case, function: PciFunction) -> Iterator[str]:
+    if not _is_bystander(function):
+        yield from (use.what for use in case.uses.get(function.address, ()))
         if is_chipset(function) and function.class_code >> 8 not in _SPARED_CLASSES:
-            reasons.append(f"{name_class(function)} with driver {function.driver}")
-        if any(one.kind == "direct" for one in find_regions(case, function)):
-            reasons.append("firmware keeps memory mapped for it")
-        if reasons:
-            needed[address] = ", ".join(reasons)
-    return needed
+            yield f"{name_class(function)} with driver {function.driver}"
+    if any(one.kind == "direct" for one in find_regions(case, function)):
+        yield "firmware keeps memory mapped for it"
 
 
 def is_chipset(function: PciFunction) -> bool:

@@ -2,11 +2,12 @@
 
 import re
 import time
+from dataclasses import replace
 
 import pytest
 
 from hostwright import capture, doctor, groups, paths
-from hostwright.doctor import Diagnosis
+from hostwright.doctor import Answer, Diagnosis
 from hostwright.inventory import Capture
 from hostwright.iommu import Setting
 from tests.fakes import machines
@@ -123,6 +124,17 @@ def test_regions_of_a_real_table_reach_the_devices_behind_bridges(captures: dict
     assert lengths["0000:01:00.0"] == 8
     assert lengths["0000:01:00.4"] == lengths["0000:00:1d.0"] == 1
     assert lengths["0000:01:00.1"] == lengths["0000:00:1f.0"] == 0
+
+
+def test_a_region_bars_the_group_without_drivers_too(captures: dict[str, Capture]) -> None:
+    """The kernel asks the region of every member of a group, whoever has it."""
+    machine = captures["hp-dl380e-gen8"]
+    functions = (replace(one, driver="") if one.bus == "0000:01" else one for one in machine.functions)
+    found = examine(replace(machine, functions=tuple(functions)), "0000:01:00.1")
+    assert found.chosen
+    assert found.chosen.answer is Answer.OVERRIDE
+    (told,) = (one.text for one in found.chosen.findings if one.rule == "group-override")
+    assert "0000:01:00.0" in told
 
 
 def test_doctor_is_quick_on_the_largest(captures: dict[str, Capture]) -> None:
