@@ -173,6 +173,19 @@ def test_selfcheck_finds(lab: FakeHost, break_it: Callable[[FakeHost], object], 
     assert (status, document["failing"]) == (1, failing)
 
 
+def test_selfcheck_keeps_to_who_loaded_a_module_first(lab: FakeHost) -> None:
+    """`modules start` by hand goes through the whole list again: only what the boot had not loaded is by hand."""
+    lab.write("etc/modules", "vfio-pci\nnew\n")
+    lab.write("sys/module/new/refcnt", "0\n")
+    lab.write("proc/uptime", "99.50 1.00\n")
+    lab.command("modprobe")
+    lab.init("modules", "start")
+    status, rows, _ = check(lab)
+    assert rows["module:vfio_pci"]["found"] == "loaded by boot 3.25 s after the start of the kernel"
+    assert rows["module:new"]["found"] == "loaded by hand 99.50 s after the start of the kernel"
+    assert (status, rows["module:vfio_pci"]["result"], rows["module:new"]["result"]) == (1, "pass", "fail")
+
+
 def test_selfcheck_says_when_the_kernel_has_no_override(lab: FakeHost) -> None:
     lab.write("proc/1/environ", "pcie_acs_override=downstream\0")
     assert check(lab)[1]["override"]["found"] == "this kernel has no ACS override"

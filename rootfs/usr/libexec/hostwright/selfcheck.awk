@@ -25,7 +25,12 @@ $1 == "remapped_interrupt" { interrupt = $2 }
 $1 == "iommu"              { units = units (units == "" ? "" : " ") $2 }
 $1 == "driver"             { driver[$2] = $3 }
 $1 == "group_type"         { group_type[$2] = $3 }
-$1 == "record"             { record[$2] = $3; recorded_at[$2] = $4 }
+
+# The script that loads modules writes each down again when a person runs it; who was first has loaded it.
+$1 == "record" && !($2 in record) {
+    record[$2] = $3
+    recorded_at[$2] = $4
+}
 
 $1 == "group" {
     group[$2] = $3
