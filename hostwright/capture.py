@@ -83,7 +83,18 @@ def read_tar(place: Path) -> dict[str, bytes]:
             if number > MAX_MEMBERS or sum(map(len, files.values())) > MAX_TOTAL_BYTES:
                 raise UserError(f"{place}: too large for a capture", HINT)
             _add_member(tar, member, files)
+        if not _has_end(tar):
+            raise UserError(f"{place}: the capture is cut off or damaged: its archive has no end", HINT)
     return files
+
+
+def _has_end(tar: tarfile.TarFile) -> bool:
+    """Whether zeros follow the last member (POSIX.1 pax, ustar): without them a shorter archive ends as a whole one."""
+    file = tar.fileobj
+    if not file:
+        return False
+    file.seek(tar.offset)
+    return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
 
 
 def _add_member(tar: tarfile.TarFile, member: tarfile.TarInfo, files: dict[str, bytes]) -> None:

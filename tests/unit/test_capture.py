@@ -1,10 +1,12 @@
 """Captures: every kind of source gives the same facts, and what is no capture is one clear error."""
 
+import gzip
 import io
 import lzma
 import os
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -182,6 +184,33 @@ def test_unpacked_capture(host: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "c.tar") as tar:
         tar.extractall(tmp_path / "unpacked", filter="data")
     assert capture.load(tmp_path / "unpacked").functions == capture.load(tmp_path / "c.tar").functions
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress], ids=["plain", "gz", "xz"])
+def test_a_capture_that_is_cut_off_is_no_smaller_machine(
+    host: Path, tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    data, place = run_script(host, "-").stdout, tmp_path / "c.tar"
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        ends = [member.offset for member in tar][1:]
+    for end in (*ends, len(data) - 1024):
+        place.write_bytes(pack(data[:end]))
+        with pytest.raises(UserError, match=r"c\.tar: the capture is cut off") as caught:
+            capture.load(place)
+        assert caught.value.hint
+    # A half of the mark stands behind all members.
+    place.write_bytes(pack(data[:-512]))
+    assert len(capture.load(place).functions) == 2
+
+
+def test_a_damaged_header_does_not_hide_what_is_behind_it(host: Path, tmp_path: Path) -> None:
+    data = bytearray(run_script(host, "-").stdout)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        third = tar.getmembers()[2].offset
+    data[third + 148] ^= 1
+    (tmp_path / "c.tar").write_bytes(data)
+    with pytest.raises(UserError, match="the capture is cut off"):
+        capture.load(tmp_path / "c.tar")
 
 
 def test_another_tools_copy_of_sysfs_in_a_folder_of_its_own(host: Path, tmp_path: Path) -> None:
