@@ -346,6 +346,16 @@ def test_install_names_the_step_that_failed(host: FakeHost) -> None:
     assert "sfdisk: cannot open" in said
 
 
+def test_install_makes_no_file_system_on_the_partitions_of_an_old_table(host: FakeHost) -> None:
+    arrange_install(host)
+    host.command("sfdisk", "exit 1")
+    for name in ("udevadm", "mkfs.vfat", "mkfs.ext4"):
+        host.command(name)
+    status, said = install(host, "--yes", "/dev/sdb")
+    assert (status, "making the file systems" in said) == (1, False)
+    assert not any(call.startswith("mkfs") for call in host.calls())
+
+
 @pytest.mark.parametrize("words", [[], ["sdb"], ["/dev/sdb", "/dev/sdc"], ["--no", "/dev/sdb"]])
 def test_install_says_how_it_is_called(host: FakeHost, words: list[str]) -> None:
     status, said = install(host, *words)
