@@ -178,11 +178,12 @@ def judge(case: Case, function: PciFunction) -> Verdict:
 def find_companions(case: Case, device: str, group: Iterable[str]) -> tuple[str, ...]:
     """Who leaves the host with a device: all but bridges and the chipset's functions, where no driver has them.
 
-    pcieport leaves DMA to VFIO; another driver on a bridge (shpchp) bars the group as any driver does.
+    pcieport leaves DMA to VFIO; another driver on a bridge (shpchp) bars the group as any driver does. What is behind
+    a volume manager of the group is gone once that has left its driver (vmd_remove()).
     """
-    return tuple(
-        one for one in sorted(group, key=sort_key) if one != device and not _is_bystander(case.known[one])
-    )
+    members = {device, *group}
+    others = (case.known[one] for one in sorted(members - {device}, key=sort_key))
+    return tuple(one.address for one in others if not _is_bystander(one) and one.owner not in members)
 
 
 def find_needed(case: Case, device: str, group: Iterable[str]) -> dict[str, str]:

@@ -93,6 +93,21 @@ def virtual(address: str) -> PciFunction:
     return function(address, Kind.ENDPOINT, "14e4:16a9", 0x020000, BAD_PORT, physical=NIC)
 
 
+VMD, CHILD = "0000:00:0e.0", "10000:e1:00.0"
+
+
+def volume_manager() -> Capture:
+    """Intel's volume manager with a port and a drive behind it, all of one group."""
+    port = "10000:e0:06.0"
+    found = added(
+        function(VMD, Kind.ROOT_COMPLEX_ENDPOINT, "8086:467f", 0x010400, driver="vmd"),
+        function(port, Kind.ROOT_PORT, "8086:464d", 0x060400, behind=0xE1, owner=VMD, driver="pcieport"),
+        function(CHILD, Kind.ENDPOINT, "144d:a80a", 0x010802, port, owner=VMD, driver="nvme"),
+    )
+    path = f"../../devices/pci0000:00/{VMD}/pci10000:e0/{port}/{CHILD}/nvme/nvme7/nvme7n1"
+    return replace(found, classes={**BASE.classes, "block": {**BASE.classes["block"], "nvme7n1": path}})
+
+
 # Machine, device, answer, and the rules of which it is the case; a rule after "-" must not apply.
 CASES: dict[str, tuple[Capture, str, Answer, str]] = {
     "card and its sound": (BASE, CARD, Answer.COMPANIONS, "group-shared driver-holds iommu-off -group-override"),
@@ -204,6 +219,11 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
         *("0000:02:02.0", Answer.OVERRIDE, "-vfs-enabled -unknown-reset"),
     ),
     "behind VMD": (change(BASE, TWIN, owner="0000:00:0e.0"), TWIN, Answer.NO, "behind-vmd"),
+    "VMD": (volume_manager(), VMD, Answer.YES, "driver-holds -group-shared -behind-vmd"),
+    "VMD with a mounted drive": (
+        with_texts(volume_manager(), mounted="nvme0n1p2\t/\nnvme7n1\t/srv"),
+        *(VMD, Answer.NO, "holds-mount group-host-needs"),
+    ),
     "in another domain": (
         added(function("0001:00:00.0", Kind.ENDPOINT, "144d:a80a", 0x010802)),
         *("0001:00:00.0", Answer.YES, "other-domain"),
@@ -581,6 +601,13 @@ def test_section_is_one_that_host_toml_takes(tmp_path: Path, device: str, words:
     assert found.devices[0].address == device
     assert found.devices[0].id == BASE.by_address[device].id
     assert tuple(one.address for one in found.devices) == found.guests[0].devices
+
+
+def test_section_of_a_volume_manager_names_nothing_behind_it() -> None:
+    """What is behind it is gone once it has left its driver, and host.toml knows no such domain."""
+    section = doctorview.render_section(diagnose(volume_manager(), VMD))
+    assert f'address = "{VMD}"' in section
+    assert "10000:" not in section
 
 
 def test_no_section_for_what_cannot_be_passed() -> None:

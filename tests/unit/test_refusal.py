@@ -75,6 +75,12 @@ LOOSE = change(BASE, SOUND, driver="")
 NARROW = with_texts(BASE, cpuinfo=CPUINFO.replace("46 bits", "39 bits"))
 VF = function("0000:02:02.0", Kind.ENDPOINT, "14e4:16a9", 0x020000, "0000:00:1c.0", physical=NIC)
 
+VMD = "0000:00:0e.0"
+VOLUMES = added(
+    function(VMD, Kind.ROOT_COMPLEX_ENDPOINT, "8086:467f", 0x010400, driver="vmd"),
+    function("10000:e1:00.0", Kind.ENDPOINT, "144d:a80a", 0x010802, owner=VMD, driver="nvme"),
+)
+
 # The capture, what host.toml says, the key that the refusal names, its rule, and words of its message.
 REFUSED: dict[str, tuple[Capture, str, str, str, str]] = {
     "absent": (BASE, table("0000:09:00.0"), "device[0].address", "device-absent", "0000:09:00.0 is not in"),
@@ -168,6 +174,16 @@ REFUSED: dict[str, tuple[Capture, str, str, str, str]] = {
     "behind VMD": (
         change(BASE, TWIN, owner="0000:00:0e.0"),
         *(table(TWIN), "device[0].address", "behind-vmd", "0000:00:0e.0"),
+    ),
+    "VMD with a mounted drive": (
+        replace(
+            VOLUMES,
+            classes={
+                "block": {"nvme7n1": f"../../devices/pci0000:00/{VMD}/pci10000:e1/10000:e1:00.0/nvme7n1"}
+            },
+            texts={**BASE.texts, "mounted": "nvme7n1\t/srv"},
+        ),
+        *(table(VMD), "device[0].address", "holds-mount", "/srv on nvme7n1"),
     ),
     "no IOMMU": (replace(BASE, tables={}), table(TWIN), "device[0].address", "iommu-missing", "DMAR"),
     "other IOMMU": (
@@ -290,6 +306,7 @@ ACCEPTED: dict[str, tuple[Capture, str, str]] = {
     "nothing": (BASE, "", ""),
     "alone": (BASE, table(TWIN, "144d:a808"), ""),
     "card and sound": (BASE, PAIR + guest("a", CARD, SOUND), ""),
+    "VMD with what is behind it": (VOLUMES, table(VMD) + guest("a", VMD), ""),
     "card alone": (LOOSE, table(CARD), "group-shared"),
     "card parted from a companion without a driver": (LOOSE, override("multifunction") + table(CARD), ""),
     "freed by an id": (IDLE, override(NODE) + table(NIC), ""),
