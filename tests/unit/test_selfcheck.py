@@ -45,6 +45,7 @@ LOG = """\
 [    0.2] DMAR-IR: Enabled IRQ remapping in x2apic mode
 [    0.3] ACPI: other
 """
+BUILTIN = "kernel/drivers/usb/host/xhci-pci.ko\nkernel/drivers/usb/storage/uas.ko\n"
 
 
 def check(host: FakeHost) -> tuple[int, dict[str, dict[str, str]], dict[str, object]]:
@@ -184,6 +185,27 @@ def test_selfcheck_keeps_to_who_loaded_a_module_first(lab: FakeHost) -> None:
     assert rows["module:vfio_pci"]["found"] == "loaded by boot 3.25 s after the start of the kernel"
     assert rows["module:new"]["found"] == "loaded by hand 99.50 s after the start of the kernel"
     assert (status, rows["module:vfio_pci"]["result"], rows["module:new"]["result"]) == (1, "pass", "fail")
+
+
+@pytest.mark.parametrize("listed, name", [("xhci_pci", "xhci_pci"), ("xhci-pci", "xhci_pci"), ("uas", "uas")])
+@pytest.mark.parametrize("recorded", ["", " boot 3.25", " hand 99.50"], ids=["nobody", "boot", "hand"])
+def test_selfcheck_is_content_with_a_driver_that_is_built_in(
+    lab: FakeHost, listed: str, name: str, recorded: str
+) -> None:
+    lab.write("etc/modules", f"vfio-pci\n{listed}\n")
+    lab.write("lib/modules/6.12.63/modules.builtin", BUILTIN)
+    if recorded:
+        lab.write("run/hostwright/modules", f"vfio_pci boot 3.25\n{name}{recorded}\n")
+    status, rows, document = check(lab)
+    assert (status, rows[f"module:{name}"]["found"]) == (0, "built into the kernel")
+    assert document["modules"][1]["loaded"] is True  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["pci", "xhci", "ua"])
+def test_selfcheck_knows_a_driver_by_its_whole_name(lab: FakeHost, name: str) -> None:
+    lab.write("etc/modules", f"vfio-pci\n{name}\n")
+    lab.write("lib/modules/6.12.63/modules.builtin", BUILTIN)
+    assert check(lab)[1][f"module:{name}"]["found"] == "not loaded"
 
 
 def test_selfcheck_says_when_the_kernel_has_no_override(lab: FakeHost) -> None:

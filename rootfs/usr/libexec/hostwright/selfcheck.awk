@@ -196,15 +196,18 @@ function judge_unnamed(  address, found, i) {
         found == "" ? "none" : found)
 }
 
-function judge_module(name,  found) {
+# What is built in was there before any script.
+function judge_module(name,  found, good) {
+    good = module_present[name] == "builtin" || (module_present[name] != "" && record[name] == "boot")
     if (module_present[name] == "")
         found = "not loaded"
+    else if (module_present[name] == "builtin")
+        found = "built into the kernel"
     else if (!(name in record))
         found = "loaded, but not by the boot scripts"
     else
         found = "loaded by " record[name] " " recorded_at[name] " s after the start of the kernel"
-    row("module:" name, module_present[name] != "" && record[name] == "boot" ? "pass" : "fail",
-        "loaded at boot, as " module_place[name] " asks", found)
+    row("module:" name, good ? "pass" : "fail", "loaded at boot, as " module_place[name] " asks", found)
 }
 
 function judge_microcode(  line) {
