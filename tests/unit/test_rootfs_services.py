@@ -356,6 +356,26 @@ def test_install_makes_no_file_system_on_the_partitions_of_an_old_table(host: Fa
     assert not any(call.startswith("mkfs") for call in host.calls())
 
 
+@pytest.mark.parametrize(
+    "reader, writer, goes_on", [(0, 0, True), (1, 0, True), (2, 0, False), (0, 2, False), (141, 2, False)]
+)
+def test_install_goes_on_with_a_whole_copy_alone(
+    host: FakeHost, reader: int, writer: int, goes_on: bool
+) -> None:
+    arrange_install(host)
+    for name in ("sfdisk", "udevadm", "mkfs.vfat", "mkfs.ext4", "mount"):
+        host.command(name)
+    host.command("blkid", "exit 1")
+    host.command(
+        "tar",
+        f'case "$*" in *-cf*) echo tar: ./x: Read error >&2; exit {reader};; *) cat; exit {writer};; esac',
+    )
+    status, said = install(host, "--yes", "/dev/sdb")
+    assert status == 1
+    assert ("naming the new partitions" in said) == goes_on
+    assert "tar: ./x: Read error" in said
+
+
 @pytest.mark.parametrize("words", [[], ["sdb"], ["/dev/sdb", "/dev/sdc"], ["--no", "/dev/sdb"]])
 def test_install_says_how_it_is_called(host: FakeHost, words: list[str]) -> None:
     status, said = install(host, *words)
