@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -349,7 +350,7 @@ START = {
     ),
     "vfio-pci not loaded": Case(
         lambda host: shutil.rmtree(host.root / "sys/bus/pci/drivers/vfio-pci"),
-        f"[FAIL] vfio: {NAMED} {NVME} stays on nvme: vfio-pci is not loaded; is vfio_pci in /etc/modules?",
+        f"[FAIL] vfio: {NAMED} {NVME} is left to nvme: vfio-pci is not loaded; is vfio_pci in /etc/modules?",
     ),
     "a probe that fails": Case(
         lambda host: host.broken.add("vfio-pci"),
@@ -437,6 +438,37 @@ def test_vfio_takes_a_reserved_device_without_a_driver(host: FakeHost) -> None:
         host.init("vfio-reserve", "start")
         done = host.init("vfio", "start")
     assert done.stdout == "[ OK ] vfio: 0000:04:00.0 10de:1e37 is on vfio-pci\n"
+
+
+def wait_for_driver(host: FakeHost, address: str) -> str:
+    """The driver of a device that was given back: the kernel binds it in its own time."""
+    limit = time.monotonic() + 5
+    while not host.driver_of(address) and time.monotonic() < limit:
+        time.sleep(0.02)
+    return host.driver_of(address)
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["loaded before", "loaded by udev"])
+def test_vfio_without_vfio_pci_leaves_a_reserved_device_to_its_module(host: FakeHost, early: bool) -> None:
+    """The override would keep off every driver, the one that udev loads later as well."""
+    host.add_lab()
+    host.pci("0000:04:00.0", "8086:1533", "020000")
+    host.natives["8086:1533"] = "igb"
+    host.name_devices("0000:04:00.0\n")
+    shutil.rmtree(host.root / "sys/bus/pci/drivers/vfio-pci")
+    if early:
+        host.driver("igb")
+    with host:
+        host.init("vfio-reserve", "start")
+        assert host.override_of("0000:04:00.0") == "vfio-pci"
+        done = host.init("vfio", "start")
+        assert done.stdout == (
+            "[FAIL] vfio: 0000:04:00.0 8086:1533 is left to its own driver: vfio-pci is not loaded;"
+            " is vfio_pci in /etc/modules?\n"
+        )
+        assert (done.returncode, done.stderr, host.override_of("0000:04:00.0")) == (1, "", "")
+        if early:
+            assert wait_for_driver(host, "0000:04:00.0") == "igb"
 
 
 @pytest.mark.parametrize("cmdline", ["ro hostwright.nopassthrough", "hostwright.nopassthrough ro\n"])
