@@ -329,6 +329,23 @@ def test_install_refuses_a_disk_in_use(host: FakeHost, use: str) -> None:
     assert told.get(use, "/dev/sdb has 400 MiB, and this host needs 504") in said
 
 
+GUESTS = """\
+name             state    autostart    memory vcpus  devices
+debian           stopped  yes        2048 MiB     2  0000:01:00.0
+"""
+
+
+@pytest.mark.parametrize("more, refused", [("", False), ("lab-2            running  no  512 MiB 1\n", True)])
+def test_install_waits_until_the_guests_are_down(host: FakeHost, more: str, refused: bool) -> None:
+    arrange_install(host)
+    listed = host.write("guests", GUESTS + more)
+    host.write("usr/sbin/guest", f'#!/bin/sh\n[ "$*" = list ] && cat {listed}\n').chmod(0o755)
+    status, said = install(host, "/dev/sdb")
+    assert status == 1
+    assert ("guests run" in said, "\nlab-2\n" in said, "guest stop NAME" in said) == (refused,) * 3
+    assert ("nothing was done" in said) != refused
+
+
 @pytest.mark.parametrize("answer", ["", "yes\n", "sda\n"])
 def test_install_does_nothing_without_the_disks_name(host: FakeHost, answer: str) -> None:
     arrange_install(host)
