@@ -10,6 +10,7 @@ from tests.fakes.host import FakeHost
 
 SHELL = ("dash",) if shutil.which("dash") else ("sh",)
 MAC = "52:54:00:12:34:56"
+RANDOM_MAC = "d2:01:02:03:04:05"
 DEFAULTS = {"bridge": "br0", "nic": "", "address": "", "gateway": ""}
 
 
@@ -57,14 +58,15 @@ def arrange(host: FakeHost, **given: str) -> None:
     host.write("sys/class/net/enp1s0/address", f"{MAC}\n")
     host.write("sys/class/net/enp1s0/device/vendor", "0x8086\n")
     host.write("proc/sys/net/ipv4/ip_forward", "0\n")
-    host.command("ip", f'[ "$2" != add ] || mkdir -p {host.root}/sys/class/net/br0')
+    made = f"{host.root}/sys/class/net/br0"
+    host.command("ip", f'[ "$2" != add ] || {{ mkdir -p {made} && echo {RANDOM_MAC} >{made}/address; }}')
     host.command("dhcpcd")
     host.command("iptables")
 
 
 BRIDGE = [
-    f"ip link add name br0 address {MAC} type bridge forward_delay 0",
-    "ip link set br0 up",
+    "ip link add name br0 type bridge forward_delay 0",
+    f"ip link set br0 address {MAC} up",
     "ip link set enp1s0 master br0 up",
 ]
 
@@ -126,7 +128,7 @@ def test_guests_behind_the_host_leave_under_its_address(host: FakeHost) -> None:
     assert host.init("network", "start").returncode == 0
     assert host.calls()[1:] == [
         "ip link add name br0 type bridge forward_delay 0",
-        "ip link set br0 up",
+        f"ip link set br0 address {RANDOM_MAC} up",
         "iptables -w -t nat -A POSTROUTING -s 10.9.0.1/24 ! -o br0 -j MASQUERADE",
         "ip address add 10.9.0.1/24 dev br0",
     ]
@@ -247,18 +249,28 @@ def test_the_root_file_system_takes_the_rest_of_the_disk_once(host: FakeHost) ->
     assert (again.returncode, again.stdout, len(host.calls())) == (0, "", 4)
 
 
-@pytest.mark.parametrize("sectors, behind", [(6144 + 4095, False), (1 << 30, True)])
-def test_where_nothing_is_free_the_disk_stays(host: FakeHost, sectors: int, behind: bool) -> None:
-    arrange_disk(host, sectors, behind)
-    assert (
-        host.init("growroot", "start").stdout
-        == "[ OK ] growroot: nothing is free behind the root file system\n"
-    )
+FULL = 6144 + 4095
+
+
+def test_where_another_partition_begins_behind_it_the_disk_stays(host: FakeHost) -> None:
+    arrange_disk(host, 1 << 30, behind=True)
+    said = host.init("growroot", "start").stdout
+    assert said == "[ OK ] growroot: another partition begins behind the root file system\n"
     assert host.calls() == []
 
 
-def test_a_disk_that_cannot_grow_is_told_and_tried_again(host: FakeHost) -> None:
-    arrange_disk(host, 1 << 22)
+def test_where_nothing_is_free_the_file_system_still_fills_its_partition(host: FakeHost) -> None:
+    """The partition may have grown at a boot that ended before the file system did."""
+    arrange_disk(host, FULL)
+    said = host.init("growroot", "start").stdout
+    assert said == "[ OK ] growroot: nothing is free behind the root file system\n"
+    assert host.init("growroot", "start").stdout == ""
+    assert host.calls() == ["resize2fs /dev/sda3"]
+
+
+@pytest.mark.parametrize("sectors", [FULL, 1 << 22])
+def test_a_disk_that_cannot_grow_is_told_and_tried_again(host: FakeHost, sectors: int) -> None:
+    arrange_disk(host, sectors)
     host.command("resize2fs", "exit 1")
     for _ in range(2):
         done = host.init("growroot", "start")
