@@ -179,22 +179,32 @@ def find_companions(case: Case, device: str, group: Iterable[str]) -> tuple[str,
     """Who leaves the host with a device: all but bridges and the chipset's functions, where no driver has them.
 
     pcieport leaves DMA to VFIO; another driver on a bridge (shpchp) bars the group as any driver does. What is behind
-    a volume manager of the group is gone once that has left its driver (vmd_remove()).
+    a volume manager of the group, and virtual functions of a physical one in it, are gone once those have left their
+    drivers (vmd_remove(), and sriov_numvfs of 0).
     """
     members = {device, *group}
     others = (case.known[one] for one in sorted(members - {device}, key=sort_key))
-    return tuple(one.address for one in others if not _is_bystander(one) and one.owner not in members)
+    return tuple(
+        one.address for one in others if not _is_bystander(one) and not members & {one.owner, one.physical}
+    )
 
 
-def find_needed(case: Case, device: str, group: Iterable[str]) -> dict[str, str]:
+def find_needed(case: Case, device: str, group: Iterable[str], wanted: Iterable[str] = ()) -> dict[str, str]:
     """Who in a group cannot leave the host, and why: what the host uses, its chipset, what firmware keeps mapped.
 
     The kernel refuses a group for what firmware keeps mapped for any member, bridges and functions without a driver
-    too (require_direct in drivers/iommu/iommu.c); what it lets go of (direct-relaxable) does not count.
+    too (require_direct in drivers/iommu/iommu.c); what it lets go of (direct-relaxable) does not count. A physical
+    function stays with its driver for a virtual one that is asked for: the device, or one of `wanted`.
     """
-    others = sorted((one for one in group if one != device), key=sort_key)
-    reasons = {one: ", ".join(_find_reasons(case, case.known[one])) for one in others}
-    return {one: reason for one, reason in reasons.items() if reason}
+    reasons: dict[str, str] = {}
+    virtual = {case.known[one].physical: one for one in (*wanted, device)}
+    for address in sorted((one for one in group if one != device), key=sort_key):
+        found = [*_find_reasons(case, case.known[address])]
+        if address in virtual:
+            found.append(f"the physical function of {virtual[address]}")
+        if found:
+            reasons[address] = ", ".join(found)
+    return reasons
 
 
 def _find_reasons(case: Case, function: PciFunction) -> Iterator[str]:
@@ -325,6 +335,8 @@ def _find_virtual(case: Case, function: PciFunction) -> Iterator[Finding]:
     virtual = [one.address for one in case.capture.functions if one.physical == function.address]
     if virtual:
         yield find("vfs-enabled", device=function.address, others=" ".join(virtual))
+    if function.physical:
+        yield find("virtual-function", device=function.address, others=function.physical)
     if function.owner:
         yield find("behind-vmd", device=function.address, others=function.owner)
     elif function.domain != "0000":

@@ -24,7 +24,9 @@ _IDS_OF_MODULE = re.compile(r"(?:vfio[-_]pci|pci[-_]stub)(?: .*)? ids=(\S+)")
 _IDS_WORD = re.compile(r"(?:vfio[-_]pci|pci[-_]stub)\.ids=(\S+)")
 _ANY = 0xFFFFFFFF
 # What is said although it refuses nothing.
-_WORTH_SAYING = ("unknown-use", "unknown-group", "unknown-firmware-regions", "bar-window-small")
+_WORTH_SAYING = (
+    *("unknown-use", "unknown-group", "unknown-firmware-regions", "bar-window-small", "virtual-function"),
+)
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def _check_groups(plan: Plan, words: Sequence[str]) -> Iterator[Refusal]:
             yield Refusal(way, find("no-group", device=device))
             continue
         group = plan.find_group(device, words)
-        needed = doctor.find_needed(plan.case, device, group - plan.functions.keys())
+        needed = doctor.find_needed(plan.case, device, group - plan.functions.keys(), plan.functions)
         if needed:
             others, what = " ".join(needed), "; ".join(needed.values())
             yield Refusal(way, find("group-host-needs", device=device, others=others, what=what))

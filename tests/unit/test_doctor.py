@@ -75,6 +75,10 @@ def without(address: str) -> Capture:
     return replace(BASE, functions=tuple(one for one in FUNCTIONS if one.address != address))
 
 
+def added_without_drive(*functions: PciFunction) -> Capture:
+    return replace(BASE, functions=(*without(DRIVE).functions, *functions))
+
+
 def placed(kind: str, **entries: str) -> Capture:
     return replace(BASE, classes={**BASE.classes, kind: entries})
 
@@ -213,10 +217,20 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
         change(BASE, CARD, driver="vfio-pci"),
         *(CARD, Answer.COMPANIONS, "-driver-first -driver-holds"),
     ),
-    "virtual functions on": (added(virtual("0000:02:02.0")), NIC, Answer.NO, "vfs-enabled"),
+    "virtual functions on": (
+        *(added(virtual("0000:02:02.0")), NIC, Answer.NO, "vfs-enabled -virtual-function"),
+    ),
     "virtual function": (
         added(virtual("0000:02:02.0")),
-        *("0000:02:02.0", Answer.OVERRIDE, "-vfs-enabled -unknown-reset"),
+        *("0000:02:02.0", Answer.OVERRIDE, "virtual-function -vfs-enabled -unknown-reset"),
+    ),
+    "virtual function with its physical one alone": (
+        with_texts(added_without_drive(virtual("0000:02:02.0")), default_route=""),
+        *("0000:02:02.0", Answer.OVERRIDE, "group-override virtual-function -group-shared"),
+    ),
+    "virtual function apart from its physical one": (
+        added(replace(virtual("0000:04:10.0"), parent="0000:00:02.0", physical=TWIN)),
+        *("0000:04:10.0", Answer.YES, "virtual-function -group-shared -group-override"),
     ),
     "behind VMD": (change(BASE, TWIN, owner="0000:00:0e.0"), TWIN, Answer.NO, "behind-vmd"),
     "VMD": (volume_manager(), VMD, Answer.YES, "driver-holds -group-shared -behind-vmd"),
@@ -424,6 +438,12 @@ def test_words_and_companions() -> None:
     assert freed.companions == ()
     assert "0000:03:00.0 (/ on nvme0n1p2)" in " ".join(one.text for one in freed.findings)
     assert judge(BASE, CARD).companions == (SOUND,)
+
+
+def test_virtual_functions_are_gone_with_their_physical_one() -> None:
+    other = function("0000:02:00.1", Kind.ENDPOINT, "14e4:165f", 0x020000, BAD_PORT, several=True)
+    found = with_texts(added_without_drive(other, virtual("0000:02:02.0")), default_route="")
+    assert judge(found, other.address).companions == (NIC,)
 
 
 def test_findings_come_gravest_first() -> None:

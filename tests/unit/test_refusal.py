@@ -171,6 +171,16 @@ REFUSED: dict[str, tuple[Capture, str, str, str, str]] = {
         *(kernel("cmdline", "console=tty1") + table(BOARD), "device[0].address", "holds-console", "fb0"),
     ),
     "virtual functions": (added(VF), table(NIC), "device[0].address", "vfs-enabled", "0000:02:02.0"),
+    "virtual function with its physical one": (
+        with_texts(added(VF), default_route="", mounted=""),
+        *(table(VF.address), "device[0].address", "group-host-needs"),
+        "the physical function of 0000:02:02.0",
+    ),
+    "device in the group of both": (
+        with_texts(added(VF), default_route="", mounted=""),
+        *(table(DRIVE) + table(VF.address), "device[0].address", "group-host-needs"),
+        "the physical function of 0000:02:02.0",
+    ),
     "behind VMD": (
         change(BASE, TWIN, owner="0000:00:0e.0"),
         *(table(TWIN), "device[0].address", "behind-vmd", "0000:00:0e.0"),
@@ -311,6 +321,10 @@ ACCEPTED: dict[str, tuple[Capture, str, str]] = {
     "card parted from a companion without a driver": (LOOSE, override("multifunction") + table(CARD), ""),
     "freed by an id": (IDLE, override(NODE) + table(NIC), ""),
     "freed by a word": (IDLE, override("downstream") + table(NIC), ""),
+    "virtual function apart from its physical one": (
+        with_texts(added(VF), default_route=""),
+        *(override("downstream") + table(VF.address), "virtual-function"),
+    ),
     "word without a device": (BASE, override("downstream"), "override-unneeded"),
     "word for nothing": (BASE, override("downstream") + PAIR, "override-unneeded"),
     "one word of two": (IDLE, override(NODE, "multifunction") + table(NIC), "override-unneeded"),
