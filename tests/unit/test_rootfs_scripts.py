@@ -580,9 +580,29 @@ def test_mountvirtfs_mounts_only_what_is_not_mounted(two_shells: FakeHost) -> No
     assert (two_shells.root / "run/hostwright").is_dir()
 
 
+TABLE = """\
+# the host's own
+PARTUUID=1-1 / ext4 defaults 0 1
+PARTUUID=2-2 /srv\\040data ext4 noatime,nofail 0 2 # a drive of its own
+/dev/sdc1 /home ext4 defaults 0 2
+"""
+ROOT_ENTRY, SRV_ENTRY, HOME_ENTRY = (line.partition(" #")[0] for line in TABLE.splitlines()[1:])
+
+
+def arrange_fsck(host: FakeHost, **statuses: int) -> None:
+    """TABLE as /etc/fstab; fsck notes which entries it was given, and fails those that have a word of `statuses`."""
+    host.write("etc/fstab", TABLE)
+    cases = "".join(f"*{word}*) exit {status};; " for word, status in statuses.items())
+    body = f'cat "$FSTAB_FILE" >>{host.root}/checked; case $(cat "$FSTAB_FILE") in {cases}*) exit 0;; esac'
+    host.command("fsck", body)
+    for command in ("reboot", "mount", "swapon"):
+        host.command(command)
+
+
+CLEAN = "[ OK ] checkfs: the file systems are clean"
 FSCK = {
-    0: (0, "[ OK ] checkfs: the file systems are clean"),
-    1: (0, "[WARN] checkfs: errors were found and corrected"),
+    0: (0, CLEAN),
+    1: (0, "[WARN] checkfs: errors were found on / and corrected"),
     3: (0, "[WARN] checkfs: the root file system was repaired: the machine starts again"),
     4: (1, "[FAIL] checkfs: errors are left (fsck status 4): the root file system stays read-only"),
     12: (1, "[FAIL] checkfs: errors are left (fsck status 12): the root file system stays read-only"),
@@ -590,16 +610,51 @@ FSCK = {
 
 
 @pytest.mark.parametrize("status", FSCK)
-def test_checkfs_judges_the_status_of_fsck(host: FakeHost, status: int) -> None:
-    host.command("fsck", f"exit {status}")
-    for command in ("reboot", "mount", "swapon"):
-        host.command(command)
+def test_checkfs_judges_the_status_of_fsck_for_the_root(host: FakeHost, status: int) -> None:
+    arrange_fsck(host, **{"1-1": status})
     expected, said = FSCK[status]
     done = host.init("checkfs", "start")
     assert (done.returncode, done.stdout.splitlines()) == (expected, [said])
     assert ("reboot -d -f" in host.calls()) == (status == 3)
     assert host.init("mountfs", "start").returncode == expected
     assert ("mount -o remount,rw /" in host.calls()) == (expected == 0)
+
+
+def test_checkfs_gives_every_entry_to_fsck_alone(two_shells: FakeHost) -> None:
+    arrange_fsck(two_shells)
+    assert two_shells.init("checkfs", "start").stdout == CLEAN + "\n"
+    assert two_shells.calls() == ["fsck -A -T -a"] * 3
+    assert (two_shells.root / "checked").read_text().splitlines() == [ROOT_ENTRY, SRV_ENTRY, HOME_ENTRY]
+
+
+@pytest.mark.parametrize("status", [4, 8])
+def test_a_damaged_or_missing_disk_for_data_leaves_the_host_writable(host: FakeHost, status: int) -> None:
+    arrange_fsck(host, **{"2-2": status})
+    host.command("mount", f'[ "$1" != -a ] || cat "$3" >{host.root}/mounted')
+    done = host.init("checkfs", "start")
+    place = "/srv\\040data"
+    told = f"[FAIL] checkfs: {place} is damaged or missing (fsck status {status}): it is not mounted\n"
+    assert (done.returncode, done.stdout) == (1, told)
+    assert host.init("mountfs", "start").returncode == 0
+    assert "mount -o remount,rw /" in host.calls()
+    assert (host.root / "mounted").read_text() == HOME_ENTRY + "\n"
+
+
+def test_a_corrected_disk_for_data_is_told_and_mounted(host: FakeHost) -> None:
+    arrange_fsck(host, sdc1=1)
+    done = host.init("checkfs", "start")
+    assert (done.returncode, done.stdout) == (0, "[WARN] checkfs: errors were found on /home and corrected\n")
+    assert host.init("mountfs", "start").returncode == 0
+    assert f"mount -a -T {host.root}/etc/fstab -O no_netdev" in host.calls()
+
+
+@pytest.mark.parametrize("broken", ["mount", "swapon"])
+def test_mountfs_goes_on_after_an_entry_that_fails(host: FakeHost, broken: str) -> None:
+    for command in ("mount", "swapon"):
+        host.command(command)
+    host.command(broken, '[ "$1" != -a ]')
+    assert host.init("mountfs", "start").returncode == 1
+    assert [call.split()[0] for call in host.calls()] == ["mount", "mount", "swapon"]
 
 
 @pytest.mark.parametrize("word", ["fastboot", "fsck.mode=skip"])
