@@ -48,6 +48,8 @@ _CLASSES = ("block", "net", "graphics", "drm", "iommu")
 _DMI = ("sys_vendor", "product_name", "board_vendor", "board_name", "bios_version", "bios_date")
 _PROC = ("sys/kernel/osrelease", "cmdline", "mounts", "swaps", "iomem", "meminfo", "cpuinfo")
 _TABLES = ("DMAR", "IVRS")
+# Columns of /proc/net/route and /proc/net/ipv6_route.
+_MASK, _INTERFACE = 7, 9
 # Bits of a line of `resource` (include/linux/ioport.h).
 _IO, _MEMORY, _PREFETCH, _WIDE = 0x100, 0x200, 0x2000, 0x100000
 _BARS = 6
@@ -146,7 +148,8 @@ def _read_rest(sys: Path, root: Path) -> Iterator[tuple[str, bytes]]:
         yield f"sys/class/dmi/id/{name}", _bytes(sys / "class/dmi/id" / name)
     for name in _PROC:
         yield f"proc/{name}", _bytes(root / "proc" / name)
-    yield "proc/default_route", _default_route(_bytes(root / "proc/net/route"))
+    tables = (_bytes(root / "proc/net" / name) for name in ("route", "ipv6_route"))
+    yield "proc/default_route", b"".join(_find_default_routes(*tables))
     yield "mounted", "".join(_read_mounted(sys, root)).encode()
     yield "lower", "".join(_read_lower(sys / "class")).encode()
 
@@ -178,9 +181,14 @@ def _bytes(file: Path) -> bytes:
         return b""
 
 
-def _default_route(table: bytes) -> bytes:
-    rows = (line.split() for line in table.splitlines())
-    return b"".join(row[0] + b"\n" for row in rows if row[1:2] == [b"00000000"])
+def _find_default_routes(routes: bytes, ipv6_routes: bytes) -> Iterator[bytes]:
+    """Lines INTERFACE: default routes have mask 0 in IPv4 (net/ipv4/fib_trie.c), length 0 in IPv6 (ip6_fib.c)."""
+    for row in (line.split() for line in routes.splitlines()):
+        if len(row) > _MASK and set(row[1] + row[_MASK]) == {ord("0")}:
+            yield row[0] + b"\n"
+    for row in (line.split() for line in ipv6_routes.splitlines()):
+        if len(row) > _INTERFACE and set(row[0] + row[1]) == {ord("0")}:
+            yield row[_INTERFACE] + b"\n"
 
 
 # Files to a capture.

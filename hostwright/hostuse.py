@@ -16,9 +16,9 @@ _FRAMEBUFFERS = ("efifb", "BOOTFB", "vesafb", "simplefb", "simple-framebuffer", 
 _SERIAL = re.compile(r"\bconsole=(?:ttyS|ttyUSB|ttyAMA|hvc)\w*")
 _RANGE = re.compile(r"\s*([0-9a-f]+)-([0-9a-f]+) : (.*)")
 _NAMESPACE = re.compile(r"nvme(\d+)n(\d+)(?:p\d+)?")
-DISPLAY = 0x03
-# Base classes of controllers that disks can hang on: storage and serial buses (USB).
-_MAY_HOLD_DISKS = (0x01, 0x0C)
+NETWORK, DISPLAY = 0x02, 0x03
+# Base classes of controllers that disks or network interfaces can hang on: serial buses are USB.
+_MAY_HOLD_DISKS, _MAY_BE_ON_THE_NET = (0x01, 0x0C), (NETWORK, 0x0C)
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,28 @@ def find_uses(capture: Capture, console_words: str = "") -> Mapping[str, tuple[U
 
 def find_gaps(capture: Capture) -> Mapping[str, str]:
     """By address, why it is not known whether the host needs a function."""
-    reasons: dict[int, str] = {}
+    found: dict[str, str] = {}
+    for base_classes, kind, reason in _find_unknown(capture):
+        paths = "\n".join(capture.classes.get(kind, {}).values())
+        for one in capture.functions:
+            # What none of the disks or interfaces hangs on does not hold the one that is not told.
+            if one.class_code >> 16 in base_classes and (not paths or f"/{one.address}/" in paths):
+                found.setdefault(one.address, reason)
+    return found
+
+
+def _find_unknown(capture: Capture) -> Iterator[tuple[tuple[int, ...], str, str]]:
+    """Base classes of functions, the class in sysfs of what would hang on them, and what is not known of that."""
     if not any(use.rule == "holds-root" for _, use in _find_mounts(capture)):
-        reasons |= dict.fromkeys(_MAY_HOLD_DISKS, "the disk of the root file system is not in the capture")
+        yield _MAY_HOLD_DISKS, "block", "the disk of the root file system is not in the capture"
     if not capture.classes.get("net"):
-        reasons[0x02] = "the network interfaces are not in the capture"
+        yield (NETWORK,), "net", "the network interfaces are not in the capture"
+    lost = [name for name in _find_default(capture) if not any(_find_owners(name, "net", capture))]
+    if lost:
+        what = f"the default route is on {' '.join(lost)}, and what card that leads to is not in the capture"
+        yield _MAY_BE_ON_THE_NET, "net", what
     if not capture.cmdline:
-        reasons[DISPLAY] = "the console is not in the capture"
-    disks = "\n".join(capture.classes.get("block", {}).values())
-    return {
-        one.address: reasons[one.class_code >> 16]
-        for one in capture.functions
-        if one.class_code >> 16 in reasons
-        # A controller that none of the disks hangs on does not hold the one that is not told.
-        and not (one.class_code >> 16 in _MAY_HOLD_DISKS and disks and one.address not in disks)
-    }
+        yield (DISPLAY,), "", "the console is not in the capture"
 
 
 def has_serial_console(words: str) -> bool:
@@ -118,9 +125,15 @@ def _find_hidden(name: str, entries: Mapping[str, str]) -> Iterator[str]:
 
 
 def _find_routes(capture: Capture) -> Iterator[tuple[str, Use]]:
-    for interface in dict.fromkeys(capture.texts.get("default_route", "").split()):
+    for interface in _find_default(capture):
         for address in _find_owners(interface, "net", capture):
             yield address, Use("holds-default-route", interface)
+
+
+def _find_default(capture: Capture) -> list[str]:
+    """The interfaces of the default routes; those that reject are on none (*), for IPv6 on lo (net/ipv6/route.c)."""
+    names = dict.fromkeys(capture.texts.get("default_route", "").split())
+    return [name for name in names if name not in ("*", "lo")]
 
 
 # The console.

@@ -72,6 +72,22 @@ def config_with_serial() -> bytes:
     return bytes(config)
 
 
+# A default route, one half of the addresses (of a VPN, before the other half), a network, a route that rejects.
+ROUTES = """\
+Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t0102030A\t0003\t0\t0\t0\t00000000\t0\t0\t0
+tun0\t00000000\t0102030A\t0003\t0\t0\t0\t00000080\t0\t0\t0
+eth1\t0002000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
+"""
+NOWHERE = 32 * "0"
+IPV6_ROUTES = f"""\
+fe800000000000000000000000000000 40 {NOWHERE} 00 {NOWHERE} 00000100 00000002 00000000 00000001     eth2
+{NOWHERE} 00 {NOWHERE} 00 fd000000000000000000000000000001 00000400 00000003 00000000 00000003     eth3
+{NOWHERE} 01 {NOWHERE} 00 {NOWHERE} 00000400 00000003 00000000 00000001     tun0
+{NOWHERE} 00 {NOWHERE} 00 {NOWHERE} ffffffff 00000001 00000000 00200200       lo
+"""
+
+
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
     """A machine with a port and an NVMe drive behind it."""
@@ -119,9 +135,8 @@ def host(tmp_path: Path) -> Path:
     write(root, "proc/iomem", "fe800000-fe803fff : 0000:01:00.0\n")
     write(root, "proc/meminfo", "MemTotal: 1 kB\n")
     write(root, "proc/cpuinfo", "processor : 0\nflags : vmx\n\nprocessor : 1\n")
-    write(
-        root, "proc/net/route", "Iface Destination Gateway\neth0 00000000 0102030A\neth1 0002000A 00000000\n"
-    )
+    write(root, "proc/net/route", ROUTES)
+    write(root, "proc/net/ipv6_route", IPV6_ROUTES)
     return root
 
 
@@ -145,7 +160,7 @@ def test_what_the_script_writes_is_what_the_folder_says(host: Path, tmp_path: Pa
     assert (written.functions[1].driver, written.functions[1].group) == ("nvme", "7")
     assert written.functions[1].resets == ("flr", "bus")
     assert written.groups["7"].regions[0] == ReservedRegion(0, 0xFF, "direct")
-    assert written.texts["default_route"] == "eth0"
+    assert written.texts["default_route"] == live.texts["default_route"] == "eth0\neth3\nlo"
     assert written.texts["cpuinfo"] == "processor : 0\nflags : vmx"
     assert written.texts["mounts"] == "/dev/nvme0n1p2 / ext4 ro 0 0"
     assert written.texts["mounted"] == "nvme0n1p2\t/\ndm-0\t/srv/with\\040blank"
@@ -154,9 +169,17 @@ def test_what_the_script_writes_is_what_the_folder_says(host: Path, tmp_path: Pa
     assert tar.stat().st_mode & 0o077 == 0
 
 
+def test_a_machine_without_ipv6(host: Path, tmp_path: Path) -> None:
+    (host / "proc/net/ipv6_route").unlink()
+    done = run_script(host, str(tmp_path / "c.tar"))
+    assert (done.returncode, b"ipv6_route" in done.stderr) == (0, False)
+    for place in (tmp_path / "c.tar", host):
+        assert capture.load(place).texts["default_route"] == "eth0"
+
+
 def test_names_of_people_and_machines_do_not_leave(host: Path) -> None:
     data = run_script(host, "-").stdout
-    for secret in (b"52-54-00", b"10.1.2", b"SECRET", b"0102030A", b"\xde\xad\xbe\xef"):
+    for secret in (b"52-54-00", b"10.1.2", b"SECRET", b"0102030A", b"fd00000", b"\xde\xad\xbe\xef"):
         assert secret not in data
     assert b"BOOTIF=MASKED" not in data or b"MASKED" in data
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:

@@ -171,6 +171,24 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
         replace(with_texts(BASE, mounted=""), classes={"block": {"sda": f"../../devices/pci0000:00/{SATA}/sda"}}),
         *(TWIN, Answer.YES, "-unknown-use"),
     ),
+    "route through an interface without a card": (
+        with_texts(BASE, default_route="ovsbr0"),
+        *(NIC, Answer.OVERRIDE, "unknown-use -holds-default-route"),
+    ),
+    "route without a card, a function without an interface": (
+        replace(
+            placed("net", wg0="../../devices/virtual/net/wg0"), texts={**BASE.texts, "default_route": "wg0"}
+        ),
+        *(NIC, Answer.OVERRIDE, "-unknown-use"),
+    ),
+    "routes through a tunnel and a card": (
+        with_texts(BASE, default_route="wg0\neth0"),
+        *(NIC, Answer.NO, "holds-default-route -unknown-use"),
+    ),
+    "routes that reject": (
+        with_texts(BASE, default_route="*\nlo"),
+        *(NIC, Answer.OVERRIDE, "-unknown-use -holds-default-route"),
+    ),
     "no interfaces told": (
         placed("net"),
         *(NIC, Answer.OVERRIDE, "unknown-use -holds-default-route"),
