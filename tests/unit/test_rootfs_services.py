@@ -135,11 +135,12 @@ def test_guests_behind_the_host_leave_under_its_address(host: FakeHost) -> None:
     assert (host.root / "proc/sys/net/ipv4/ip_forward").read_text() == "1\n"
 
 
-def test_the_network_stops_as_a_whole(host: FakeHost) -> None:
-    arrange(host, nic="enp1s0")
+@pytest.mark.parametrize("nic, stopped", [("enp1s0", "dhcpcd -q -x br0"), ("", "dhcpcd -q -x")])
+def test_the_network_stops_as_a_whole(host: FakeHost, nic: str, stopped: str) -> None:
+    arrange(host, nic=nic)
     (host.root / "sys/class/net/br0").mkdir()
     assert host.init("network", "stop").returncode == 0
-    assert host.calls() == ["dhcpcd -q -x", "ip link del br0"]
+    assert host.calls() == [stopped, "ip link del br0"]
 
 
 # ---- ssh
