@@ -5,6 +5,10 @@ rc0.d/S70mountfs -> ../init.d/mountfs
 rc0.d/S80network -> ../init.d/network
 rc0.d/S90localnet -> ../init.d/localnet
 rc0.d/S99halt -> ../init.d/halt
+rc1.d/K20guests -> ../init.d/guests
+rc1.d/S10syslog -> ../init.d/syslog
+rc1.d/S20network -> ../init.d/network
+rc1.d/S30sshd -> ../init.d/sshd
 rc3.d/S10syslog -> ../init.d/syslog
 rc3.d/S20network -> ../init.d/network
 rc3.d/S30sshd -> ../init.d/sshd

@@ -81,6 +81,16 @@ def test_inittab_names_scripts_that_exist() -> None:
     assert all((ROOTFS / command[1:]).is_file() for command in ours)
 
 
+@pytest.mark.parametrize("line", ["tty1", "ttyS0"])
+def test_every_runlevel_that_stays_has_a_login(line: str) -> None:
+    [levels] = [
+        text.split(":")[1]
+        for text in (GOLDEN / "inittab").read_text().splitlines()
+        if f"hostwright-getty {line} " in text
+    ]
+    assert levels == "12345"
+
+
 # ---- rc
 
 
@@ -120,6 +130,22 @@ def test_rc_names_a_script_that_fails_and_goes_on(levels: FakeHost) -> None:
     levels.write("etc/rc.d/rcS.d/S05one", "#!/bin/sh\nexit 3\n")
     said = levels.init("rc", "S").stdout
     assert said == "[FAIL] S05one start ended with status 3; going on\nS30two start\n"
+
+
+MAINTENANCE = {
+    "at boot": ("1", "N", ["guests stop", "syslog start", "network start", "sshd start"]),
+    "from there on": ("3", "1", ["guests start", "hostwright start"]),
+    "by hand": ("1", "3", ["guests stop"]),
+}
+
+
+@pytest.mark.parametrize("level, previous, done", MAINTENANCE.values(), ids=MAINTENANCE)
+def test_runlevel_1_is_the_host_without_its_guests(
+    each_shell: FakeHost, level: str, previous: str, done: list[str]
+) -> None:
+    for script in ("guests", "syslog", "network", "sshd", "hostwright"):
+        each_shell.write(f"etc/rc.d/init.d/{script}", f'#!/bin/sh\necho "{script} $1"\n')
+    assert each_shell.init("rc", level, PREVLEVEL=previous).stdout.splitlines() == done
 
 
 @pytest.mark.parametrize("level", ["", "x", "33", "../S"])
