@@ -16,7 +16,7 @@ from hostwright.errors import UserError
 from hostwright.findings import Severity
 from hostwright.inventory import Bar, Capture, PciFunction, ReservedRegion, fill_parents
 from hostwright.iommu import Setting
-from hostwright.pci import Kind
+from hostwright.pci import ROOT, Kind
 from tests.fakes.computer import (
     BAD_PORT,
     BOARD,
@@ -53,6 +53,13 @@ BASE = build()
 OFF = with_texts(BASE, dmesg="")
 DIRECT = (ReservedRegion(0xD9000000, 0xD9FFFFFF, "direct"),)
 USB = function("0000:00:14.0", Kind.ENDPOINT, "8086:8d31", 0x0C0330, driver="xhci_hcd")
+
+# By the kernel's own word of class 0880 (apex_pci_fixup_class()).
+TPU = function(
+    *("0000:04:00.1", Kind.ENDPOINT, "1ac1:089a", 0x0880FF, "0000:00:02.0"),
+    driver="apex",
+    bars=(bar(0, 16 << 10),),
+)
 
 
 def judge(found: Capture, device: str) -> Verdict:
@@ -123,6 +130,23 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
     "bridge": (BASE, GOOD_PORT, Answer.NO, "not-passable -driver-holds"),
     "ISA bridge": (BASE, ISA, Answer.NO, "not-passable"),
     "SMBus": (BASE, SMBUS, Answer.NO, "not-passable"),
+    "Coral TPU": (added(TPU), TPU.address, Answer.YES, "driver-holds -not-passable"),
+    "Coral TPU on a root bus": (
+        *(added(replace(TPU, address="0000:00:06.0", parent=ROOT)), "0000:00:06.0", Answer.NO, "not-passable"),
+    ),
+    "system peripheral on bus 0, its bridge not told": (
+        added(replace(TPU, address="0000:00:06.0", parent=None)),
+        *("0000:00:06.0", Answer.NO, "not-passable"),
+    ),
+    "FPGA": (added(replace(TPU, class_code=0x058000)), TPU.address, Answer.YES, "-not-passable"),
+    "card beside a TPU": (
+        change(added(replace(TPU, address="0000:01:00.2", parent=GOOD_PORT)), SOUND, driver=""),
+        *(CARD, Answer.COMPANIONS, "group-shared -group-override"),
+    ),
+    "CXL memory": (added(replace(TPU, class_code=0x050210)), TPU.address, Answer.NO, "not-passable"),
+    "host bridge behind a port": (
+        *(added(replace(TPU, class_code=0x060000)), TPU.address, Answer.NO, "not-passable"),
+    ),
     "with the chipset's own": (BASE, SATA, Answer.NO, "group-host-needs group-no-override"),
     "with a chipset that has no drivers": (
         change(change(BASE, ISA, driver=""), SMBUS, driver=""),
@@ -456,6 +480,17 @@ def test_words_and_companions() -> None:
     assert freed.companions == ()
     assert "0000:03:00.0 (/ on nvme0n1p2)" in " ".join(one.text for one in freed.findings)
     assert judge(BASE, CARD).companions == (SOUND,)
+
+
+def test_cards_without_a_class_of_their_own_are_told_by_their_memory() -> None:
+    beside = replace(TPU, address="0000:01:00.2", parent=GOOD_PORT, driver="")
+    sd, blank = replace(TPU, class_code=0x080501), replace(beside, bars=())
+    assert judge(added(beside), CARD).companions == (SOUND, beside.address)
+    assert judge(added(blank), CARD).companions == (SOUND,)
+    shown = {one.device.address for one in doctor.examine(added(beside, TPU), SETTING).verdicts}
+    assert {beside.address, TPU.address} <= shown
+    hidden = {one.device.address for one in doctor.examine(added(blank, sd), SETTING).verdicts}
+    assert not {blank.address, sd.address} & hidden
 
 
 def test_virtual_functions_are_gone_with_their_physical_one() -> None:
