@@ -31,6 +31,8 @@ _CHIPSET = (0x06, 0x13)
 _CHIPSET_CLASSES = (0x0502, 0x0C05, 0x0780, 0x1180)
 # Memory and system peripherals: the chipset's on a root bus, behind a port also cards (FPGAs, the Coral TPU).
 _CHIPSET_OR_CARD = (0x05, 0x08)
+# Serial buses without a kind of their own: on a root bus the firmware's flash, behind a port a card's (UCSI).
+_OTHER_BUS = 0x0C80
 _SD_HOST = 0x0805
 # Of these, what the host can spare: Intel's thermal subsystem, which shares the slot of the USB controller.
 _SPARED_CLASSES = (0x1180,)
@@ -232,7 +234,8 @@ def is_chipset(function: PciFunction) -> bool:
 
 
 def _is_chipset_by_place(function: PciFunction) -> bool:
-    return function.class_code >> 16 in _CHIPSET_OR_CARD and _is_on_root_bus(function)
+    code = function.class_code >> 8
+    return (code >> 8 in _CHIPSET_OR_CARD or code == _OTHER_BUS) and _is_on_root_bus(function)
 
 
 def _is_on_root_bus(function: PciFunction) -> bool:

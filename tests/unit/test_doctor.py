@@ -148,6 +148,22 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
         *(added(replace(TPU, class_code=0x060000)), TPU.address, Answer.NO, "not-passable"),
     ),
     "with the chipset's own": (BASE, SATA, Answer.NO, "group-host-needs group-no-override"),
+    "with the firmware's flash": (
+        change(change(BASE, ISA, driver=""), SMBUS, driver="", class_code=0x0C8000),
+        *(SATA, Answer.YES, "-group-shared"),
+    ),
+    "with the firmware's flash and its driver": (
+        change(change(BASE, ISA, driver=""), SMBUS, class_code=0x0C8000, driver="intel-spi"),
+        *(SATA, Answer.NO, "group-host-needs group-no-override"),
+    ),
+    "the firmware's flash": (
+        change(BASE, SMBUS, class_code=0x0C8000, driver=""),
+        *(SMBUS, Answer.NO, "not-passable"),
+    ),
+    "UCSI of a card": (
+        change(BASE, SOUND, class_code=0x0C8000, driver="ucsi_ccg"),
+        *(CARD, Answer.COMPANIONS, "group-shared -group-override"),
+    ),
     "with a chipset that has no drivers": (
         change(change(BASE, ISA, driver=""), SMBUS, driver=""),
         *(SATA, Answer.YES, "-group-host-needs -group-shared"),
