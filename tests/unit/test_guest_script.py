@@ -98,6 +98,7 @@ def arrange(host: FakeHost, made: Machine) -> None:
     host.write("usr/libexec/hostwright/findings", render_text(template.read_text(), template.name, rules))
     for name in ("usr/libexec/hostwright/guest-check", GUEST):
         shutil.copy2(ROOTFS / name, host.write(name, ""))
+    host.write("etc/sysconfig/network", network(made))
     host.write("usr/bin/qemu-system-x86_64", QEMU).chmod(0o755)
     for name in ("usr/share/OVMF/OVMF_CODE.fd", "usr/share/OVMF/OVMF_VARS.fd", f"{DATA}/disk.qcow2"):
         host.write(name, name)
@@ -105,6 +106,11 @@ def arrange(host: FakeHost, made: Machine) -> None:
         host.write(f"var/lib/hostwright/guests/{guest}/disk.qcow2", "")
     arrange_kernel(host)
     arrange_devices(host)
+
+
+def network(made: Machine) -> str:
+    template = ROOTFS / "etc/sysconfig/network.j2"
+    return render_text(template.read_text(), template.name, {"machine": made})
 
 
 def arrange_kernel(host: FakeHost) -> None:
@@ -247,6 +253,12 @@ def add_nodes(host: FakeHost) -> None:
     host.write(f"{DEVICE}/numa_node", "1\n")
 
 
+def leave_wire(host: FakeHost) -> None:
+    made = machine(host.root.parent)
+    own = replace(made.network, nic=None, address="10.9.0.1/24")
+    host.write("etc/sysconfig/network", network(replace(made, network=own)))
+
+
 def limit_memory(host: FakeHost) -> None:
     host.write("proc/self/status", "CapEff:\t000001ffffffbfff\n")
 
@@ -273,6 +285,7 @@ FAULTS: dict[str, tuple[Callable[[FakeHost], object], str, dict[str, str]]] = {
         {"what": "a kernel did not run under KVM within 60 s"},
     ),
     "no bridge": (lambda host: shutil.rmtree(host.root / "sys/class/net/br0"), "no-bridge", {"what": "br0"}),
+    "a bridge of the guests alone": (leave_wire, "bridge-without-dhcp", {"what": "br0"}),
     "huge pages": (
         change("sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "512\n"), "hugepages", {"what": "1024 MiB"}
     ),

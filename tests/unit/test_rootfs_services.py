@@ -125,7 +125,12 @@ def test_without_a_named_card_every_card_asks(host: FakeHost) -> None:
 
 def test_guests_behind_the_host_leave_under_its_address(host: FakeHost) -> None:
     arrange(host, address="10.9.0.1/24")
-    assert host.init("network", "start").returncode == 0
+    done = host.init("network", "start")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1:] == [
+        "[ OK ] network: br0 has 10.9.0.1/24",
+        "[ OK ] network: a guest on br0 needs a static address, with 10.9.0.1 as its gateway: there is no DHCP server",
+    ]
     assert host.calls()[1:] == [
         "ip link add name br0 type bridge forward_delay 0",
         f"ip link set br0 address {RANDOM_MAC} up",
