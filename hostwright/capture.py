@@ -151,23 +151,30 @@ def _read_rest(sys: Path, root: Path) -> Iterator[tuple[str, bytes]]:
     tables = (_bytes(root / "proc/net" / name) for name in ("route", "ipv6_route"))
     yield "proc/default_route", b"".join(_find_default_routes(*tables))
     yield "mounted", "".join(_read_mounted(sys, root)).encode()
-    yield "lower", "".join(_read_lower(sys / "class")).encode()
+    yield "lower", "".join(_read_lower(sys)).encode()
 
 
 def _read_mounted(sys: Path, root: Path) -> Iterator[str]:
-    """Lines BLOCK<tab>MOUNT POINT, by device number: /proc/mounts may say /dev/root, or a mapper's name."""
+    """Lines BLOCK<tab>MOUNT POINT, by device number: /proc/mounts may say /dev/root, or a mapper's name.
+
+    A btrfs has no number of a device: its source is one, or a link to it.
+    """
     for line in _bytes(root / "proc/self/mountinfo").decode(errors="replace").splitlines():
-        words = line.split()
-        link = sys / "dev/block" / words[2] if len(words) > 4 else sys
+        words, rest = line.split(), line.partition(" - ")[2].split()
+        if len(words) < 5 or len(rest) < 2:
+            continue
+        link = sys / "dev/block" / words[2]
         if link.is_symlink():
             yield f"{link.readlink().name}\t{words[4]}\n"
+        elif rest[1].startswith("/dev/"):
+            yield f"{(root / rest[1][1:]).resolve().name}\t{words[4]}\n"
 
 
-def _read_lower(classes: Path) -> Iterator[str]:
-    """Lines UPPER<tab>LOWER: what a mapped disk, an array, a bridge or a bond is made of."""
-    for lower in (*classes.glob("block/*/slaves/*"), *classes.glob("net/*/lower_*")):
-        upper = lower.relative_to(classes).parts[1]
-        yield f"{upper}\t{lower.name.removeprefix('lower_')}\n"
+def _read_lower(sys: Path) -> Iterator[str]:
+    """Lines UPPER<tab>LOWER: what a mapped disk, an array, a bridge, a bond or a btrfs (its UUID) is made of."""
+    for pattern in ("class/block/*/slaves/*", "class/net/*/lower_*", "fs/btrfs/*/devices/*"):
+        for lower in sorted(sys.glob(pattern)):
+            yield f"{lower.relative_to(sys).parts[2]}\t{lower.name.removeprefix('lower_')}\n"
 
 
 def _bytes(file: Path) -> bytes:

@@ -15,6 +15,7 @@ from hostwright.inventory import Capture, PciFunction
 _FRAMEBUFFERS = ("efifb", "BOOTFB", "vesafb", "simplefb", "simple-framebuffer", "simpledrm")
 _SERIAL = re.compile(r"\bconsole=(?:ttyS|ttyUSB|ttyAMA|hvc)\w*")
 _RANGE = re.compile(r"\s*([0-9a-f]+)-([0-9a-f]+) : (.*)")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NAMESPACE = re.compile(r"nvme(\d+)n(\d+)(?:p\d+)?")
 NETWORK, DISPLAY = 0x02, 0x03
 # Base classes of controllers that disks or network interfaces can hang on: serial buses are USB.
@@ -35,6 +36,9 @@ def find_uses(capture: Capture, console_words: str = "") -> Mapping[str, tuple[U
     for source in (_find_mounts(capture), _find_routes(capture), _find_consoles(capture, console_words)):
         for address, use in source:
             found.setdefault(address, {})[use] = None
+    # A mount says more.
+    for address, use in _find_assembled(capture):
+        found.setdefault(address, {use: None})
     return {address: tuple(uses) for address, uses in found.items()}
 
 
@@ -54,6 +58,8 @@ def _find_unknown(capture: Capture) -> Iterator[tuple[tuple[int, ...], str, str]
     """Base classes of functions, the class in sysfs of what would hang on them, and what is not known of that."""
     if not any(use.rule == "holds-root" for _, use in _find_mounts(capture)):
         yield _MAY_HOLD_DISKS, "block", "the disk of the root file system is not in the capture"
+    for kind, point in _find_pools(capture):
+        yield _MAY_HOLD_DISKS, "block", f"{point} is on {kind}, and not all of its disks are in the capture"
     if not capture.classes.get("net"):
         yield (NETWORK,), "net", "the network interfaces are not in the capture"
     lost = [name for name in _find_default(capture) if not any(_find_owners(name, "net", capture))]
@@ -86,20 +92,50 @@ def _mounted(capture: Capture) -> Iterator[tuple[str, str]]:
         yield name, point
     for line in capture.texts.get("mounts", "").splitlines():
         words = line.split()
-        if len(words) > 1 and words[0].startswith("/dev/"):
-            yield words[0].removeprefix("/dev/"), words[1]
+        # A bcachefs names all its disks, parted by colons.
+        for source in words[0].split(":") if len(words) > 1 else ():
+            if source.startswith("/dev/"):
+                yield source.removeprefix("/dev/"), words[1]
     for line in capture.texts.get("swaps", "").splitlines():
         word = line.partition(" ")[0].partition("\t")[0]
         if word.startswith("/dev/"):
             yield word.removeprefix("/dev/"), "swap"
 
 
-def _find_owners(name: str, kind: str, capture: Capture) -> Iterator[str]:
-    """The functions that a disk or an interface hangs on, followed down through what it is made of."""
+def _find_pools(capture: Capture) -> Iterator[tuple[str, str]]:
+    """File systems whose disks neither /proc nor sysfs names, or not all of them; and where they are mounted."""
+    for line in capture.texts.get("mounts", "").splitlines():
+        words = line.split()
+        if len(words) > 2 and words[2] in ("zfs", "bcachefs"):
+            yield words[2], words[1]
+
+
+def _find_assembled(capture: Capture) -> Iterator[tuple[str, Use]]:
+    """The parts of mapped disks, arrays and file systems on several disks, mounted or not."""
+    for upper, parts in _read_lower(capture).items():
+        for part in parts:
+            for address in _find_owners(part, "block", capture):
+                yield address, Use("holds-part", f"{part} is a part of {upper}")
+
+
+def _read_lower(capture: Capture) -> dict[str, list[str]]:
+    """By name, what is made of what."""
     lower: dict[str, list[str]] = {}
     for line in capture.texts.get("lower", "").splitlines():
         upper, _, below = line.partition("\t")
         lower.setdefault(upper, []).append(below)
+    return lower
+
+
+def _find_owners(name: str, kind: str, capture: Capture) -> Iterator[str]:
+    """The functions that a disk or an interface hangs on, followed down through what it is made of.
+
+    A btrfs is mounted by the name of one of its disks, and made of all of them.
+    """
+    lower = _read_lower(capture)
+    for parts in [parts for upper, parts in lower.items() if _UUID.fullmatch(upper)]:
+        for part in parts:
+            lower[part] = [*lower.get(part, ()), *parts]
     entries = capture.classes.get(kind, {})
     left, seen = [name], {name}
     while left:

@@ -80,6 +80,7 @@ tun0\t00000000\t0102030A\t0003\t0\t0\t0\t00000080\t0\t0\t0
 eth1\t0002000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0
 """
 NOWHERE = 32 * "0"
+BTRFS = "9a4f2c1e-0b7d-4e8a-a1c3-5d6e7f801234"
 IPV6_ROUTES = f"""\
 fe800000000000000000000000000000 40 {NOWHERE} 00 {NOWHERE} 00000100 00000002 00000000 00000001     eth2
 {NOWHERE} 00 {NOWHERE} 00 fd000000000000000000000000000001 00000400 00000003 00000000 00000003     eth3
@@ -117,20 +118,31 @@ def host(tmp_path: Path) -> Path:
     link(root, "sys/dev/block/253:0", "../../devices/virtual/block/dm-0")
     link(root, "sys/class/block/dm-0", "../../devices/virtual/block/dm-0")
     link(root, "sys/devices/virtual/block/dm-0/slaves/nvme0n1p3", "../../../x/nvme0n1p3")
+    for name in ("dm-1", "sda1"):
+        link(root, f"sys/fs/btrfs/{BTRFS}/devices/{name}", f"../../../../devices/x/{name}")
+    write(root, "dev/dm-1", "")
+    write(root, "dev/shm", "")
+    link(root, "dev/mapper/home", "../dm-1")
     link(root, "sys/class/net/br0", "../../devices/virtual/net/br0")
     link(root, "sys/devices/virtual/net/br0/lower_eth0", "../eth0")
     write(
         root,
         "proc/self/mountinfo",
         "21 1 259:2 / / rw - ext4 /dev/root rw\n22 21 0:5 / /proc rw - proc proc rw\n"
-        "23 21 253:0 / /srv/with\\040blank rw - ext4 /dev/mapper/srv rw\n",
+        "23 21 253:0 / /srv/with\\040blank rw - ext4 /dev/mapper/srv rw\n"
+        "24 21 0:35 /@ /home rw shared:3 master:1 - btrfs /dev/mapper/home rw\n"
+        "25 21 0:36 / /dev/shm rw - tmpfs shm rw\n26 21 0:37 / /data rw - btrfs /dev/sda1 rw\n",
     )
     write(root, "sys/firmware/acpi/tables/DMAR", b"DMAR\0\1")
     write(root, "sys/class/dmi/id/product_name", "ProLiant\n")
     write(root, "sys/class/dmi/id/product_serial", "SECRET1\n")
     write(root, "proc/sys/kernel/osrelease", "6.12.1-test\n")
     write(root, "proc/cmdline", "ro BOOTIF=01-52-54-00-12-34-56 ip=10.1.2.3::10.1.2.1 serial=SECRET2 quiet\n")
-    write(root, "proc/mounts", "proc /proc proc rw 0 0\n/dev/nvme0n1p2 / ext4 ro 0 0\n")
+    write(
+        root,
+        "proc/mounts",
+        "proc /proc proc rw 0 0\n/dev/nvme0n1p2 / ext4 ro 0 0\nrpool/data /data zfs rw 0 0\n",
+    )
     write(root, "proc/swaps", "Filename Type\n")
     write(root, "proc/iomem", "fe800000-fe803fff : 0000:01:00.0\n")
     write(root, "proc/meminfo", "MemTotal: 1 kB\n")
@@ -162,9 +174,9 @@ def test_what_the_script_writes_is_what_the_folder_says(host: Path, tmp_path: Pa
     assert written.groups["7"].regions[0] == ReservedRegion(0, 0xFF, "direct")
     assert written.texts["default_route"] == live.texts["default_route"] == "eth0\neth3\nlo"
     assert written.texts["cpuinfo"] == "processor : 0\nflags : vmx"
-    assert written.texts["mounts"] == "/dev/nvme0n1p2 / ext4 ro 0 0"
-    assert written.texts["mounted"] == "nvme0n1p2\t/\ndm-0\t/srv/with\\040blank"
-    assert written.texts["lower"] == "dm-0\tnvme0n1p3\nbr0\teth0"
+    assert written.texts["mounts"] == "/dev/nvme0n1p2 / ext4 ro 0 0\nrpool/data /data zfs rw 0 0"
+    assert written.texts["mounted"] == "nvme0n1p2\t/\ndm-0\t/srv/with\\040blank\ndm-1\t/home\nsda1\t/data"
+    assert written.texts["lower"] == f"dm-0\tnvme0n1p3\nbr0\teth0\n{BTRFS}\tdm-1\n{BTRFS}\tsda1"
     assert (live.texts["mounted"], live.texts["lower"]) == (written.texts["mounted"], written.texts["lower"])
     assert tar.stat().st_mode & 0o077 == 0
 

@@ -29,6 +29,7 @@ from tests.fakes.computer import (
     ISA,
     MIB,
     NIC,
+    PLACES,
     SATA,
     SMBUS,
     SOUND,
@@ -49,6 +50,7 @@ from tests.fakes.computer import (
 
 GOLDEN = paths.GOLDEN / "groups" / "t1-to-t10.tar.xz"
 SETTING = Setting("6.12")
+BTRFS = "9a4f2c1e-0b7d-4e8a-a1c3-5d6e7f801234"
 BASE = build()
 OFF = with_texts(BASE, dmesg="")
 DIRECT = (ReservedRegion(0xD9000000, 0xD9FFFFFF, "direct"),)
@@ -198,6 +200,47 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
     "route through a bridge": (
         with_texts(BASE, default_route="br0", lower="br0\teth0"),
         *(NIC, Answer.NO, "holds-default-route"),
+    ),
+    "root on the other disk of a btrfs": (
+        with_texts(BASE, mounts="/dev/sda1 / btrfs rw 0 0", mounted="", lower=f"{BTRFS}\tsda1\n{BTRFS}\tnvme1n1"),
+        *(TWIN, Answer.NO, "holds-root -holds-part -unknown-use"),
+    ),
+    "root on a btrfs of mapped disks": (
+        with_texts(
+            BASE, mounted="dm-0\t/", lower=f"{BTRFS}\tdm-0\n{BTRFS}\tdm-1\ndm-0\tsda1\ndm-1\tnvme1n1"
+        ),
+        *(TWIN, Answer.NO, "holds-root -holds-part"),
+    ),
+    "btrfs of other disks": (
+        with_texts(BASE, lower=f"{BTRFS}\tnvme0n1p2\n{BTRFS}\tsda1"),
+        *(TWIN, Answer.YES, "-holds-root -holds-part"),
+    ),
+    "part of what nobody has mounted": (
+        with_texts(BASE, lower="dm-3\tmd0\nmd0\tnvme1n1"),
+        *(TWIN, Answer.NO, "holds-part -holds-mount"),
+    ),
+    "disk that a pool may have": (
+        with_texts(BASE, mounts="rpool/data /data zfs rw 0 0"),
+        *(TWIN, Answer.YES, "unknown-use"),
+    ),
+    "disk of the host beside a pool": (
+        with_texts(BASE, mounts="rpool/data /data zfs rw 0 0"),
+        *(DRIVE, Answer.NO, "holds-root -unknown-use"),
+    ),
+    "controller without a disk beside a pool": (
+        replace(
+            with_texts(BASE, mounts="rpool/data /data zfs rw 0 0"),
+            classes={"block": {name: path for name, path in PLACES["block"].items() if name != "nvme1n1"}},
+        ),
+        *(TWIN, Answer.YES, "-unknown-use"),
+    ),
+    "disk of a bcachefs": (
+        with_texts(BASE, mounts="/dev/sda1:/dev/nvme1n1 /data bcachefs rw 0 0"),
+        *(TWIN, Answer.NO, "holds-mount"),
+    ),
+    "disk that a bcachefs may have": (
+        with_texts(BASE, mounts="/dev/sda1 /data bcachefs rw 0 0"),
+        *(TWIN, Answer.YES, "unknown-use"),
     ),
     "root on a namespace of several controllers": (multipath(), DRIVE, Answer.NO, "holds-root -unknown-use"),
     "root on a namespace, its other controller": (multipath(), SATA, Answer.NO, "holds-root"),
