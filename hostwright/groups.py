@@ -9,12 +9,13 @@ import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import takewhile
 
 from hostwright import acpi, iommu, quirks, registers
 from hostwright.errors import UserError
 from hostwright.inventory import Capture, PciFunction, sort_key
 from hostwright.iommu import Isolation, Prediction, Setting
-from hostwright.pci import ROOT, Function, Kind
+from hostwright.pci import ROOT, Acs, Function, Kind
 from hostwright.quirks import Platform
 
 Predict = Callable[[tuple[str, ...]], Prediction]
@@ -290,11 +291,28 @@ def _find_differences(machine: Machine, setting: Setting) -> Iterator[str]:
         if one.group is not None:
             now.setdefault(one.group, set()).add(one.address)
     words = current_words(capture.cmdline)
-    own = replace(current_setting(capture.cmdline, find_series(capture.release)), platform=setting.platform)
+    told = current_setting(capture.cmdline, find_series(capture.release))
+    own = replace(_as_far_as_read(told, machine.functions[0]), platform=setting.platform)
     predicted = iommu.predict(machine.functions, words, own).groups
     for number, group in sorted(now.items()):
         if frozenset(group) not in predicted:
             yield f"group {number} is {' '.join(sorted(group))}: not as predicted for the kernel that was running"
+
+
+def _as_far_as_read(setting: Setting, any_one: Function) -> Setting:
+    """__pci_config_acs(): the kernel warns of the first entry that it cannot read, and leaves it and those after it."""
+
+    def is_read(alone: Setting) -> bool:
+        try:
+            iommu.find_control(any_one, Acs(0), alone)
+        except UserError:
+            return False
+        return True
+
+    series = setting.series
+    config_acs = takewhile(lambda one: is_read(Setting(series, one)), setting.config_acs.split(";"))
+    redir = takewhile(lambda one: is_read(Setting(series, "", one)), setting.disable_acs_redir.split(";"))
+    return replace(setting, config_acs=";".join(config_acs), disable_acs_redir=";".join(redir))
 
 
 def current_words(cmdline: str) -> tuple[str, ...]:

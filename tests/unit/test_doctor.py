@@ -753,6 +753,22 @@ def test_unknown_device() -> None:
     assert "did you mean" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("disable_acs_redir=all", ""),
+        (f"disable_acs_redir={GOOD_PORT};all;0000:00:02.0", f"disable_acs_redir={GOOD_PORT}"),
+        ("config_acs=everything", ""),
+        (f"config_acs=0000000@{GOOD_PORT};11@here", f"config_acs=0000000@{GOOD_PORT}"),
+    ],
+)
+def test_what_the_captured_kernel_could_not_read_it_left_out(given: str, read: str) -> None:
+    running = replace(in_groups(BASE, (CARD, SOUND)), cmdline=f"ro pci={given}")
+    wanted = replace(running, cmdline=f"ro pci={read}")
+    assert diagnose(running).notes == diagnose(wanted).notes
+    assert (diagnose(running).notes == diagnose(replace(running, cmdline="ro")).notes) is (not read)
+
+
 def test_booted_machine() -> None:
     found = doctor.examine(capture.load(GOLDEN), SETTING)
     answers = {one.device.address: one.answer for one in found.verdicts}
