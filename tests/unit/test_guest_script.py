@@ -1,5 +1,6 @@
 """/usr/sbin/guest and the boot script guests, on made-up hosts with a made-up QEMU."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -504,6 +505,51 @@ def test_a_guest_is_started_once(host: FakeHost) -> None:
     done = host.run(GUEST, "start", "debian")
     assert (done.returncode, done.stdout) == (0, "")
     assert "runs already" in done.stderr
+    assert not (host.root / "argv").exists()
+
+
+def start(host: FakeHost) -> subprocess.Popen[str]:
+    environment = {"HOSTWRIGHT_ROOT": str(host.root), "PATH": os.environ["PATH"]}
+    argv = [*host.shell, str(host.root / GUEST), "start", "debian"]
+    return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_of_two_starts_at_once_one_starts_and_the_other_waits(host: FakeHost) -> None:
+    """The first is at its trial of KVM, whose kernel says nothing until this test does."""
+    (host.root / "kernel-said").unlink()
+    os.mkfifo(host.root / "kernel-said")
+    first = start(host)
+    with (host.root / "kernel-said").open("w") as kernel:  # waits for the reader
+        second = start(host)
+        assert second.stderr
+        said = second.stderr.readline()
+        kernel.write(PANIC)
+    assert said == ("guest: debian is being started by somebody else: waiting for that, for 180 s at most\n")
+    assert "debian runs (process" in first.communicate(timeout=30)[1]
+    running = (host.root / RUN / "pid").read_text().strip()
+    assert second.communicate(timeout=30) == ("", f"guest: debian runs already (process {running})\n")
+    assert (first.returncode, second.returncode) == (0, 0)
+
+
+def test_a_guest_that_runs_does_not_hold_the_lock(host: FakeHost) -> None:
+    assert host.run(GUEST, "start", "debian").returncode == 0
+    with (host.root / RUN / "start.lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_dry_run_waits_for_nobody(host: FakeHost) -> None:
+    with host.write(f"{RUN}/start.lock", "").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = host.run(GUEST, "start", "--dry-run", "debian")
+    assert (done.returncode, "somebody else" in done.stderr) == (0, False)
+
+
+def test_a_start_does_not_wait_for_ever(host: FakeHost) -> None:
+    host.command("flock", "exit 1")
+    done = host.run(GUEST, "start", "debian")
+    assert host.calls() == ["flock -n 7", "flock -w 180 7"]
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "guest: debian is not started: somebody else is still at it"
     assert not (host.root / "argv").exists()
 
 
