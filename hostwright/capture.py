@@ -283,6 +283,9 @@ def _read_function(path: str, files: Files, source: str) -> PciFunction:
     if None in own or class_code is None:
         raise UserError(f"{source}: {path}: neither id nor class is given", HINT)
     parent, owner = _find_parent(path)
+    physical = text("physfn")
+    if is_silent := registers.is_silent(config) and not physical:
+        config = b""
     return PciFunction(
         address=address,
         id=join_id(own),
@@ -299,8 +302,9 @@ def _read_function(path: str, files: Files, source: str) -> PciFunction:
         group=text("iommu_group") or None,
         parent=parent,
         owner=owner,
-        physical=text("physfn"),
+        physical=physical,
         is_boot_vga=text("boot_vga") == "1",
+        is_silent=is_silent,
     )
 
 

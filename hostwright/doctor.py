@@ -339,6 +339,8 @@ def find_kind(function: PciFunction) -> Iterator[Finding]:
 
 def find_own(case: Case, function: PciFunction) -> Iterator[Finding]:
     """What concerns the function itself, whatever group it is in."""
+    if function.is_silent:
+        yield find("not-responding", device=function.address)
     yield from _find_virtual(case, function)
     yield from find_held(case, function.address)
     yield from _find_rivals(case, function)

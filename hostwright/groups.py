@@ -166,6 +166,8 @@ def _find_obstacles(capture: Capture) -> Iterator[str]:
     for one in capture.functions:
         if one.parent is None:
             yield f"{one.address}: the bridge that it is behind is not known"
+        elif one.is_silent:
+            yield f"{one.address}: it does not respond"
         elif not one.config:
             yield f"{one.address}: its configuration space is not known"
         elif not one.is_whole and registers.has_capabilities(one.config):

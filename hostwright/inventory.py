@@ -49,7 +49,8 @@ class PciFunction(Addressed):
 
     `parent` is the address of the bridge it sits behind, ROOT on a root bus, None where the source does not say.
     `owner` is the device that its whole domain is behind (Intel VMD), `physical` the function that a virtual one is of.
-    `config` is as much of the configuration space as there is, `is_whole` whether the kernel sees no more of it.
+    `config` is as much of the configuration space as there is, `is_whole` whether the kernel sees no more of it; one
+    that `is_silent`, all ones, is left out.
     """
 
     id: str
@@ -68,6 +69,7 @@ class PciFunction(Addressed):
     owner: str = ""
     physical: str = ""
     is_boot_vga: bool = False
+    is_silent: bool = False
 
     @property
     def is_bridge(self) -> bool:

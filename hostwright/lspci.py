@@ -79,6 +79,8 @@ def _read_block(lines: Sequence[str], where: str) -> PciFunction:
         raise UserError(f"{where}: no vendor and device id in {lines[0][:60]!r}", "give lspci the option -nn")
     address, class_code, id, revision, interface = match.groups()
     body = lines[1:]
+    config = _read_hexdump(body, where)
+    is_silent = registers.is_silent(config) or (not config and _is_silent(revision, body))
     return PciFunction(
         address=address if address.count(":") == 2 else f"0000:{address}",
         id=id,
@@ -87,10 +89,16 @@ def _read_block(lines: Sequence[str], where: str) -> PciFunction:
         revision=int(revision, 16) if revision else None,
         driver=_find(r"\tKernel driver in use: (\S+)", body),
         bars=tuple(_read_regions(body)),
-        config=_read_hexdump(body, where) or _decode(body),
+        config=b"" if is_silent else config or _decode(body),
         numa_node=int(_find(r"\tNUMA node: (\d{1,4})\b", body) or "-1"),
         group=_find(r"\tIOMMU group: (\d+)", body) or None,
+        is_silent=is_silent,
     )
+
+
+def _is_silent(revision: str | None, lines: Sequence[str]) -> bool:
+    """By what lspci makes of all ones."""
+    return revision == "ff" and not _decode(lines)
 
 
 def _find(pattern: str, lines: Sequence[str]) -> str:

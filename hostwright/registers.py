@@ -38,6 +38,11 @@ def is_virtual(config: bytes) -> bool:
     return read(config, 0, 4) == 0xFFFFFFFF
 
 
+def is_silent(config: bytes) -> bool:
+    """Whether nothing answered: the root complex makes all ones of a read that fails (PCIe 5.0, 2.3.2)."""
+    return config[:SHORT_SIZE] == SHORT_SIZE * b"\xff"
+
+
 def secondary_bus(config: bytes) -> int | None:
     """The number of the bus behind a bridge."""
     return read(config, _SECONDARY, 1) if is_bridge(config) else None

@@ -282,6 +282,28 @@ def test_what_is_missing_is_said() -> None:
     )
 
 
+ONES = 256 * b"\xff"
+
+
+@pytest.mark.parametrize("size", [64, 256, 4096])
+def test_a_card_without_power_is_no_virtual_function(host: Path, tmp_path: Path, size: int) -> None:
+    (host / FOLDER / END / "config").write_bytes((16 * ONES)[:size])
+    run_script(host, str(tmp_path / "c.tar"))
+    found = capture.load(tmp_path / "c.tar")
+    one = found.by_address[END]
+    assert (one.is_silent, one.config, one.is_whole) == (True, b"", False)
+    assert (one.id, one.class_code) == ("1b36:0010", 0x010802)
+    assert groups.describe(found).obstacles == (f"{END}: it does not respond",)
+
+
+def test_a_virtual_function_has_no_ids_of_its_own(host: Path) -> None:
+    (host / FOLDER / END / "config").write_bytes(ONES[:4] + bytes(252))
+    assert not capture.load(host).by_address[END].is_silent
+    (host / FOLDER / END / "config").write_bytes(ONES)
+    link(host, f"{FOLDER}/{END}/physfn", "../0000:01:00.7")
+    assert not capture.load(host).by_address[END].is_silent
+
+
 # What is no capture.
 
 BASE = {f"{FOLDER}/vendor": b"0x1b36\n", f"{FOLDER}/device": b"0xc", f"{FOLDER}/class": b"0x60400"}
@@ -475,6 +497,20 @@ def test_addresses_with_the_bridges_before_them() -> None:
     assert text.count("00:01.0/") == 2
     found = lspci.read(text, "machine.txt")
     assert found.functions == lspci.read(DECODED, "machine.txt").functions
+
+
+@pytest.mark.parametrize("dump", [hexdump(ONES), hexdump(ONES[:64]), ""], ids=["256", "64", "none"])
+def test_listing_of_a_card_without_power(dump: str) -> None:
+    text = (
+        f"01:00.0 VGA [0300]: NVIDIA [10de:1c8d] (rev ff) (prog-if ff)\n\t!!! Unknown header type 7f\n{dump}"
+    )
+    found = lspci.read(DECODED[: DECODED.index("01:00.0")] + text, "machine.txt").by_address[END]
+    assert (found.is_silent, found.config, found.parent) == (True, b"", PORT)
+
+
+def test_listing_of_a_card_of_revision_ff() -> None:
+    found = lspci.read(DECODED.replace("rev a1", "rev ff"), "machine.txt")
+    assert not any(one.is_silent for one in found.functions)
 
 
 @pytest.mark.parametrize(

@@ -318,6 +318,14 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
         change(BASE, CARD, driver="vfio-pci"),
         *(CARD, Answer.COMPANIONS, "-driver-first -driver-holds"),
     ),
+    "without power": (
+        change(in_groups(BASE), TWIN, config=b"", is_silent=True),
+        *(TWIN, Answer.NO, "not-responding"),
+    ),
+    "beside one without power": (
+        change(in_groups(BASE), TWIN, config=b"", is_silent=True),
+        *(BOARD, Answer.YES, "groups-now -not-responding"),
+    ),
     "virtual functions on": (
         *(added(virtual("0000:02:02.0")), NIC, Answer.NO, "vfs-enabled -virtual-function"),
     ),
