@@ -12,7 +12,9 @@ from hostwright.capture import ADDRESS
 from hostwright.inventory import Capture, PciFunction
 
 # Names that drivers of the firmware's framebuffer give their range in /proc/iomem.
-_FRAMEBUFFERS = ("efifb", "BOOTFB", "vesafb", "simplefb", "simple-framebuffer", "simpledrm")
+_FRAMEBUFFERS = (
+    *("efifb", "BOOTFB", "vesafb", "simplefb", "simple-framebuffer", "simpledrm", "efidrm", "vesadrm"),
+)
 _SERIAL = re.compile(r"\bconsole=(?:ttyS|ttyUSB|ttyAMA|hvc)\w*")
 _RANGE = re.compile(r"\s*([0-9a-f]+)-([0-9a-f]+) : (.*)")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

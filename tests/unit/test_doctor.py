@@ -297,6 +297,14 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
         with_texts(BASE, iomem="  4000000000-40007effff : efifb"),
         *(CARD, Answer.COMPANIONS, "boot-framebuffer -holds-console"),
     ),
+    "boot framebuffer of efidrm": (
+        with_texts(BASE, iomem="  4000000000-40007effff : efidrm"),
+        *(CARD, Answer.COMPANIONS, "boot-framebuffer"),
+    ),
+    "boot framebuffer of vesadrm": (
+        with_texts(BASE, iomem="  4000000000-40007effff : vesadrm"),
+        *(CARD, Answer.COMPANIONS, "boot-framebuffer"),
+    ),
     "boot framebuffer as the console": (
         replace(with_texts(placed("graphics"), iomem="4000000000-40007effff : BOOTFB"), cmdline="ro"),
         *(CARD, Answer.NO, "boot-framebuffer holds-console"),
