@@ -12,7 +12,8 @@ import re
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hostwright import lspci, registers
@@ -214,7 +215,7 @@ def read_files(files: Files, source: str) -> Capture:
     functions = [_read_function(path, files, source) for path in _find_devices(files)]
     if not functions:
         raise UserError(f"{source}: no PCI device in it", HINT)
-    functions = fill_parents(sorted(functions, key=lambda one: sort_key(one.address)))
+    functions = fill_parents(sorted(_fill_resets(functions), key=lambda one: sort_key(one.address)))
     texts = {
         name: _text(files, f"proc/{name}") for name in ("mounts", "swaps", "iomem", "meminfo", "cpuinfo")
     }
@@ -306,6 +307,13 @@ def _read_function(path: str, files: Files, source: str) -> PciFunction:
         is_boot_vga=text("boot_vga") == "1",
         is_silent=is_silent,
     )
+
+
+def _fill_resets(functions: Sequence[PciFunction]) -> Iterator[PciFunction]:
+    """The kernel hides reset_method where there is none (drivers/pci/pci-sysfs.c), and before 5.15 from all."""
+    has_any = any(one.resets is not None for one in functions)
+    for one in functions:
+        yield replace(one, resets=()) if has_any and one.resets is None else one
 
 
 def _text(files: Files, path: str) -> str:

@@ -483,16 +483,22 @@ def check_window(case: Case, devices: Sequence[PciFunction], name: str) -> Itera
 
 
 def _find_reset(case: Case, function: PciFunction) -> Iterator[Finding]:
-    """Function level reset and the like are good; else the bus is reset, if there is a bridge that can."""
+    """Function level reset and the like are good, and so is a bus with nothing else on it.
+
+    The kernel names a reset of the bus for a function 0 before it has found the others (pci_device_add()); it then
+    refuses it (pci_parent_bus_reset()), and VFIO resets the whole bus, if there is a bridge that can.
+    """
     device = function.address
     if function.resets is None:
         if not function.physical and not _has_flr(function):
             yield find("unknown-reset", device=device)
     elif not set(function.resets) - {"bus"}:
-        others = [one.address for one in case.capture.functions if one.bus == function.bus]
-        if function.parent:
+        others = [
+            one.address for one in case.capture.functions if one.bus == function.bus and one is not function
+        ]
+        if function.parent and others:
             yield find("reset-bus-only", device=device, others=" ".join(others))
-        else:
+        elif not function.resets:
             yield find("no-reset", device=device)
 
 

@@ -304,6 +304,13 @@ def test_a_virtual_function_has_no_ids_of_its_own(host: Path) -> None:
     assert not capture.load(host).by_address[END].is_silent
 
 
+def test_no_reset_method_means_none_where_the_kernel_tells_any(host: Path, tmp_path: Path) -> None:
+    run_script(host, str(tmp_path / "c.tar"))
+    assert [one.resets for one in capture.load(tmp_path / "c.tar").functions] == [(), ("flr", "bus")]
+    (host / FOLDER / END / "reset_method").unlink()
+    assert [one.resets for one in capture.load(host).functions] == [None, None]
+
+
 # What is no capture.
 
 BASE = {f"{FOLDER}/vendor": b"0x1b36\n", f"{FOLDER}/device": b"0xc", f"{FOLDER}/class": b"0x60400"}

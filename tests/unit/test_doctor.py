@@ -518,7 +518,15 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
         change(BASE, CARD, resets=()),
         *(CARD, Answer.COMPANIONS, "reset-bus-only -no-reset"),
     ),
-    "reset of the bus, named": (change(BASE, TWIN, resets=("bus",)), TWIN, Answer.YES, "reset-bus-only"),
+    "reset of the bus, named": (
+        change(BASE, CARD, resets=("bus",)),
+        *(CARD, Answer.COMPANIONS, "reset-bus-only -no-reset"),
+    ),
+    "reset of the bus, alone on it": (
+        change(BASE, TWIN, resets=("bus",)),
+        *(TWIN, Answer.YES, "-reset-bus-only -no-reset -unknown-reset"),
+    ),
+    "no reset, alone on its bus": (change(BASE, TWIN, resets=()), TWIN, Answer.YES, "no-reset -reset-bus-only"),
     "reset by power states": (change(BASE, TWIN, resets=("pm", "bus")), TWIN, Answer.YES, "-reset-bus-only"),
     "reset not told": (change(BASE, TWIN, resets=None), TWIN, Answer.YES, "unknown-reset"),
     "second node": (change(BASE, TWIN, numa_node=1), TWIN, Answer.YES, "numa-node"),
@@ -572,6 +580,12 @@ def test_virtual_functions_are_gone_with_their_physical_one() -> None:
     other = function("0000:02:00.1", Kind.ENDPOINT, "14e4:165f", 0x020000, BAD_PORT, several=True)
     found = with_texts(added_without_drive(other, virtual("0000:02:02.0")), default_route="")
     assert judge(found, other.address).companions == (NIC,)
+
+
+def test_others_on_the_bus_are_others() -> None:
+    found = judge(change(BASE, CARD, resets=("bus",)), CARD).findings
+    (told,) = (one.text for one in found if one.rule == "reset-bus-only")
+    assert told == f"{CARD} is reset only with its whole bus, which also holds {SOUND}"
 
 
 def test_findings_come_gravest_first() -> None:
