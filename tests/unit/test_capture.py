@@ -199,6 +199,16 @@ def test_names_of_people_and_machines_do_not_leave(host: Path) -> None:
         assert content and content.read() == b"ro MASKED ip=MASKED serial=MASKED quiet\n"
 
 
+def test_what_says_which_ports_isolate_stays(host: Path) -> None:
+    """Their PCI addresses, three or more in a row, are no IP address."""
+    words = "pci=config_acs=10x@0000:00:01.0;10x@0000:00:02.0;10x@0000:00:03.0,noaer"
+    (host / "proc/cmdline").write_text(f"ro {words} ip=10.1.2.3 10.1.2.3\n")
+    data = run_script(host, "-").stdout
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        content = tar.extractfile("proc/cmdline")
+        assert content and content.read().decode() == f"ro {words} ip=MASKED MASKED\n"
+
+
 def test_serial_number_alone_is_taken_out_of_the_configuration_space(host: Path, tmp_path: Path) -> None:
     run_script(host, str(tmp_path / "c.tar"))
     config = config_with_serial()
