@@ -460,9 +460,23 @@ def _find_bars(case: Case, function: PciFunction) -> Iterator[Finding]:
         yield find("unknown-bars", device=device)
         return
     yield from check_window(case, [function], device)
-    for bar in function.bars:
-        if bar.is_memory and not bar.start and not function.physical:
-            yield find("bar-unassigned", device=device, what=bar.index)
+    if function.physical:
+        return
+    homeless = {bar.index: bar.size for bar in function.bars if bar.is_memory and not bar.start}
+    sizes = _find_refused(case, device) | homeless
+    # The kernel clears what it finds no room for (drivers/pci/setup-bus.c, reset_resource()).
+    cleared = set(registers.find_typed_bars(function.config)) - {bar.index for bar in function.bars}
+    for index in sorted(cleared | homeless.keys()):
+        size = f" ({mmio.name_size(sizes[index])})" if index in sizes else ""
+        yield find("bar-unassigned", device=device, what=f"{index}{size}")
+
+
+def _find_refused(case: Case, device: str) -> dict[int, int]:
+    """Sizes of BARs that the kernel found no room for, by its log (drivers/pci/setup-res.c, pci_assign_resource())."""
+    pattern = rf"{device}: BAR (\d)\b.*\[mem size 0x([0-9a-f]{{1,16}})\b"
+    lines = case.capture.texts.get("dmesg", "").splitlines()
+    found = (re.search(pattern, one) for one in lines if "no space" in one or "failed to assign" in one)
+    return {int(match[1]): int(match[2], 16) for match in found if match}
 
 
 def check_window(case: Case, devices: Sequence[PciFunction], name: str) -> Iterator[Finding]:

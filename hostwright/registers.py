@@ -11,6 +11,7 @@ from hostwright.pci import PCIE_TYPES, Acs, Kind
 PLAIN_SIZE, SHORT_SIZE, FULL_SIZE = 256, 64, 4096
 _STATUS, HEADER_TYPE, _POINTER, _SECONDARY = 0x06, 0x0E, 0x34, 0x19
 _HAS_CAPABILITIES = 0x10
+_FIRST_BAR, _BARS, _IO, _WIDE, _PREFETCH = 0x10, 6, 0x1, 0x4, 0x8
 MULTIFUNCTION = 0x80
 _BRIDGE, _CARDBUS = 1, 2
 _CARDBUS_POINTER = 0x14
@@ -41,6 +42,22 @@ def is_virtual(config: bytes) -> bool:
 def is_silent(config: bytes) -> bool:
     """Whether nothing answered: the root complex makes all ones of a read that fails (PCIe 5.0, 2.3.2)."""
     return config[:SHORT_SIZE] == SHORT_SIZE * b"\xff"
+
+
+def find_typed_bars(config: bytes) -> Iterator[int]:
+    """The memory BARs that are there for certain, with or without an address: 64-bit or prefetchable ones, whose type
+    bits are wired (PCI 3.0, 6.2.5.1). One without either reads like none.
+    """
+    if (read(config, HEADER_TYPE, 1) or 0) & 0x7F:
+        return
+    index = 0
+    while index < _BARS:
+        bar = read(config, _FIRST_BAR + 4 * index, 4) or 0
+        is_memory = not bar & _IO
+        if is_memory and bar & (_WIDE | _PREFETCH):
+            yield index
+        # The next register is the upper half of a 64-bit one.
+        index += 2 if is_memory and bar & _WIDE else 1
 
 
 def secondary_bus(config: bytes) -> int | None:

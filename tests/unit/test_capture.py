@@ -425,6 +425,14 @@ def test_any_configuration_space_can_be_read(config: bytes) -> None:
     registers.secondary_bus(config)
 
 
+def test_bars_are_those_of_an_endpoint() -> None:
+    config = bytearray(64)
+    config[0x10] = config[0x18] = config[0x24] = 0xC
+    assert list(registers.find_typed_bars(bytes(config))) == [0, 2, 5]
+    config[registers.HEADER_TYPE] = 1
+    assert list(registers.find_typed_bars(bytes(config))) == []
+
+
 @pytest.mark.parametrize("kind", PCIE_TYPES.values(), ids=lambda kind: kind.value)
 def test_what_is_made_is_what_is_read(kind: Kind) -> None:
     config = registers.make(kind, 7, (0x5F, 0x1D))

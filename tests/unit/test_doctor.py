@@ -102,6 +102,13 @@ def multipath() -> Capture:
     return placed("block", nvme0n1=head, nvme0n1p2=f"{head}/nvme0n1p2", **ways)
 
 
+def cleared(*registers: int) -> Capture:
+    """The card with these base address registers, of which the kernel gave the third alone a place."""
+    config = bytearray(BASE.by_address[CARD].config)
+    config[0x10 : 0x10 + 4 * len(registers)] = b"".join(one.to_bytes(4, "little") for one in registers)
+    return change(BASE, CARD, config=bytes(config), bars=(bar(2, MIB, 0xF0000000),))
+
+
 def virtual(address: str) -> PciFunction:
     return function(address, Kind.ENDPOINT, "14e4:16a9", 0x020000, BAD_PORT, physical=NIC)
 
@@ -509,6 +516,19 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
         change(BASE, CARD, bars=(bar(1, 16 * GIB, start=0),)),
         *(CARD, Answer.COMPANIONS, "bar-unassigned"),
     ),
+    "BAR that the kernel cleared": (
+        cleared(0xC, 0, 0xF0000004, 0),
+        *(CARD, Answer.COMPANIONS, "bar-unassigned"),
+    ),
+    "BAR of 32 bits that the kernel cleared": (cleared(0, 0x8), CARD, Answer.COMPANIONS, "bar-unassigned"),
+    "no BAR, one for ports, one that is told, upper halves": (
+        cleared(0, 0x5, 0xF0000004, 0xC),
+        *(CARD, Answer.COMPANIONS, "-bar-unassigned"),
+    ),
+    "BARs of a virtual function": (
+        change(cleared(0xC), CARD, physical=NIC),
+        *(CARD, Answer.YES, "-bar-unassigned"),
+    ),
     "no BAR is told": (
         replace(BASE, functions=tuple(replace(one, bars=()) for one in FUNCTIONS)),
         *(TWIN, Answer.YES, "unknown-bars"),
@@ -580,6 +600,20 @@ def test_virtual_functions_are_gone_with_their_physical_one() -> None:
     other = function("0000:02:00.1", Kind.ENDPOINT, "14e4:165f", 0x020000, BAD_PORT, several=True)
     found = with_texts(added_without_drive(other, virtual("0000:02:02.0")), default_route="")
     assert judge(found, other.address).companions == (NIC,)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"pci {CARD}: BAR 0 [mem size 0x400000000 64bit pref]: can't assign; no space",
+        f"[    0.7] pci {CARD}: BAR 0: failed to assign [mem size 0x400000000 64bit pref]",
+    ],
+)
+def test_size_of_a_cleared_bar_is_in_the_kernel_log(line: str) -> None:
+    other = f"pci {TWIN}: BAR 0 [mem size 0x1000 64bit]: failed to assign"
+    found = with_texts(cleared(0xC), dmesg=f"{line}\n{other}\npci {CARD}: BAR 0 [mem size 0x20]: assigned")
+    (told,) = (one.text for one in judge(found, CARD).findings if one.rule == "bar-unassigned")
+    assert told == f"BAR 0 (16 GiB) of {CARD} has no address: firmware left no room for it"
 
 
 def test_others_on_the_bus_are_others() -> None:
