@@ -61,8 +61,15 @@ def generate_key(comment: str = "hostwright") -> Key:
     return Key(private.decode("ascii"), f"{public.decode('ascii')} {comment}")
 
 
-def connect(host: str, port: int, user: str, private_key: str, limit_s: float = CONNECT_LIMIT_S) -> "Session":
-    """Log in with a key, waiting until sshd answers; `host` is a loopback address.
+def connect(
+    host: str,
+    port: int,
+    user: str,
+    private_key: str,
+    limit_s: float = CONNECT_LIMIT_S,
+    try_limit_s: float = TRY_LIMIT_S,
+) -> "Session":
+    """Log in with a key, waiting until sshd answers, `try_limit_s` for each try; `host` is a loopback address.
 
     Raises SshError when the time is over, and at once where the key is refused.
     """
@@ -77,7 +84,7 @@ def connect(host: str, port: int, user: str, private_key: str, limit_s: float = 
             raise SshError(f"{user} may not log in with this key at {host}:{port}: {error}") from None
         return Session(transport)
 
-    return _reach(host, port, limit_s, log_in)
+    return _reach(host, port, limit_s, log_in, try_limit_s)
 
 
 def find_methods(host: str, port: int, user: str, limit_s: float = TRY_LIMIT_S) -> frozenset[str]:
@@ -174,7 +181,13 @@ def _execute(channel: "Channel", command: str) -> tuple[int, str]:
     return status, output.decode(errors="replace")
 
 
-def _reach(host: str, port: int, limit_s: float, act: "Callable[[Transport], _T]") -> _T:
+def _reach(
+    host: str,
+    port: int,
+    limit_s: float,
+    act: "Callable[[Transport], _T]",
+    try_limit_s: float = TRY_LIMIT_S,
+) -> _T:
     """Do `act` on a connection to sshd, tried again until it answers; raises SshError when the time is over."""
     from paramiko import SSHException
 
@@ -184,7 +197,7 @@ def _reach(host: str, port: int, limit_s: float, act: "Callable[[Transport], _T]
     reason = "no time was given"
     while (left := deadline - time.monotonic()) > 0:
         try:
-            return act(_handshake(host, port, min(left, TRY_LIMIT_S)))
+            return act(_handshake(host, port, min(left, try_limit_s)))
         except (SSHException, OSError, EOFError) as error:
             reason = str(error) or "the connection was closed"
             time.sleep(min(_RETRY_S, left))
@@ -196,7 +209,7 @@ def _handshake(host: str, port: int, limit_s: float) -> "Transport":
 
     transport = Transport(socket.create_connection((host, port), timeout=limit_s))
     transport.banner_timeout = transport.handshake_timeout = limit_s
-    transport.auth_timeout = TRY_LIMIT_S
+    transport.auth_timeout = max(limit_s, TRY_LIMIT_S)
     try:
         transport.start_client(timeout=limit_s)
         if not transport.initial_kex_done:

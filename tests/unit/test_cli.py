@@ -58,7 +58,9 @@ def is_untouched(tree: Path) -> bool:
 def test_every_command_that_the_documents_name_is_there(tree: Path) -> None:
     listed = doit(tree, "list", "--all", "--quiet").stdout.split()
     pages = [*paths.TREE.glob("*.md"), *(paths.TREE / "docs").glob("*.md")]
-    named = {word for page in pages for word in re.findall(r"`\./doit ([a-z][\w-]*)(?![\w=-])", page.read_text())}
+    named = {
+        word for page in pages for word in re.findall(r"`\./doit ([a-z][\w-]*)(?![\w=-])", page.read_text())
+    }
     assert named >= {"host", "prove-guest", "guest-fast", "kernel-config"}
     assert named - {"list", "info", "help"} <= set(listed)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hostwright import deeper, deepjudge, guestproof, inner, lab, machine, paths, pictures, vm
+from hostwright import deeper, deepjudge, guestproof, inner, lab, machine, paths, pictures, ssh, vm
 from hostwright.deepjudge import GUEST_BOOT, HOST, UNMAPPED, Answer, Facts, GuestFacts
 from hostwright.inner import Report
 from hostwright.judge import Outcome
@@ -227,6 +227,14 @@ def test_the_guests_screen_is_pictured_by_its_qemu(guest: Guest, tmp_path: Path)
     assert [one["execute"] for one in asked] == ["qmp_capabilities", "screendump"]
     (tmp_path / "shot.ppm").write_bytes(b64decode(said))
     assert pictures.read(tmp_path / "shot.ppm") == frame
+
+
+def test_the_guest_gets_its_key_and_a_clock_of_its_own(guest: Guest) -> None:
+    key = ssh.Key("", "ssh-ed25519 AAAA check")
+    words = guestproof.plan_extra(guest, key)
+    encoded = words[1].partition("tmpfiles.extra=")[2]
+    assert b"ssh-ed25519 AAAA check" in b64decode(encoded)
+    assert words[2:] == ("-icount", "shift=2")
 
 
 def test_the_drivers_are_listed_by_a_plain_shell(tmp_path: Path) -> None:
