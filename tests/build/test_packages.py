@@ -15,6 +15,9 @@ from hostwright import buildroot, elf, fetch, files, outputs, package, paths, ro
 from hostwright.recipe import EPOCH, Make, Recipe, Source
 from hostwright.run import ProgramError
 
+# The probes that are built here have one place in the store.
+pytestmark = pytest.mark.xdist_group("packages")
+
 # On no host: headers alone, what is built for the firmware, and the kernel.
 ELSEWHERE = ("linux-headers", "edk2", "linux", "grub")
 NAMES = [name for name in package.recipe_names() if name not in ELSEWHERE]
