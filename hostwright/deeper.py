@@ -135,6 +135,11 @@ def sample(number: int) -> bytes:
     return block * (inner.SAMPLE_BYTES // len(block))
 
 
+def digest_samples() -> list[str]:
+    """The sha256 of each drive's sample, in the order of the lab's drives."""
+    return [sha256(sample(number)).hexdigest() for number, _ in enumerate(lab.DRIVES, start=1)]
+
+
 def _digest(path: Path) -> str:
     """The sha256 of as much of a drive as its sample fills."""
     with path.open("rb") as drive:

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
-from hostwright import boots, deeper, deepjudge, emulator, files, lab, report, sandbox
+from hostwright import boots, deeper, deepjudge, emulator, files, report, sandbox
 from hostwright.boots import Inputs
 from hostwright.judge import Origin, Row, Verdict, judge, plan_boots
 from hostwright.machine import Guest, Machine
@@ -87,8 +86,7 @@ def _find_guest(machine: Machine) -> Guest | None:
 
 def _judge_deeper(answers: list[deeper.Answered], machine: Machine) -> list[Row]:
     guest = _find_guest(machine)
-    samples = [sha256(deeper.sample(number)).hexdigest() for number, _ in enumerate(lab.DRIVES, start=1)]
-    return deepjudge.judge(answers, machine, guest, samples) if guest else []
+    return deepjudge.judge(answers, machine, guest, deeper.digest_samples()) if guest else []
 
 
 def _qemu_version(tools: Path) -> str:

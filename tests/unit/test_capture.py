@@ -93,6 +93,13 @@ fe800000000000000000000000000000 40 {NOWHERE} 00 {NOWHERE} 00000100 00000002 000
 def host(tmp_path: Path) -> Path:
     """A machine with a port and an NVMe drive behind it."""
     root = tmp_path / "host"
+    fill_devices(root)
+    fill_disks_and_net(root)
+    fill_rest(root)
+    return root
+
+
+def fill_devices(root: Path) -> None:
     for folder, ids, config in (
         (FOLDER, ("0x1b36", "0x000c", "0x060400"), config_with_serial()),
         (f"{FOLDER}/{END}", ("0x1b36", "0x0010", "0x010802"), bytes(256)),
@@ -113,6 +120,9 @@ def host(tmp_path: Path) -> Path:
     link(root, f"{FOLDER}/{END}/iommu_group", "../../../../kernel/iommu_groups/7")
     write(root, "sys/kernel/iommu_groups/7/type", "DMA\n")
     write(root, "sys/kernel/iommu_groups/7/reserved_regions", "0x0 0xff direct\n0xfee00000 0xfeefffff msi\n")
+
+
+def fill_disks_and_net(root: Path) -> None:
     link(root, "sys/class/block/nvme0n1", f"../../devices/pci0000:00/{PORT}/{END}/nvme/nvme0/nvme0n1")
     link(root, "sys/dev/block/259:2", f"../../devices/pci0000:00/{PORT}/{END}/nvme/nvme0/nvme0n1/nvme0n1p2")
     link(root, "sys/dev/block/253:0", "../../devices/virtual/block/dm-0")
@@ -133,6 +143,11 @@ def host(tmp_path: Path) -> Path:
         "24 21 0:35 /@ /home rw shared:3 master:1 - btrfs /dev/mapper/home rw\n"
         "25 21 0:36 / /dev/shm rw - tmpfs shm rw\n26 21 0:37 / /data rw - btrfs /dev/sda1 rw\n",
     )
+    write(root, "proc/net/route", ROUTES)
+    write(root, "proc/net/ipv6_route", IPV6_ROUTES)
+
+
+def fill_rest(root: Path) -> None:
     write(root, "sys/firmware/acpi/tables/DMAR", b"DMAR\0\1")
     write(root, "sys/class/dmi/id/product_name", "ProLiant\n")
     write(root, "sys/class/dmi/id/product_serial", "SECRET1\n")
@@ -147,9 +162,6 @@ def host(tmp_path: Path) -> Path:
     write(root, "proc/iomem", "fe800000-fe803fff : 0000:01:00.0\n")
     write(root, "proc/meminfo", "MemTotal: 1 kB\n")
     write(root, "proc/cpuinfo", "processor : 0\nflags : vmx\n\nprocessor : 1\n")
-    write(root, "proc/net/route", ROUTES)
-    write(root, "proc/net/ipv6_route", IPV6_ROUTES)
-    return root
 
 
 def run_script(host: Path, target: str, shell: str = "dash") -> subprocess.CompletedProcess[bytes]:

@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import threading
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -227,6 +228,14 @@ def test_the_guests_screen_is_pictured_by_its_qemu(guest: Guest, tmp_path: Path)
     assert [one["execute"] for one in asked] == ["qmp_capabilities", "screendump"]
     (tmp_path / "shot.ppm").write_bytes(b64decode(said))
     assert pictures.read(tmp_path / "shot.ppm") == frame
+
+
+@pytest.mark.parametrize("half", [b"P6\n2 1\n255\n\x01", b"P6\n2", b""])
+def test_half_a_picture_is_none(guest: Guest, tmp_path: Path, half: bytes) -> None:
+    host = Mock(spec=ssh.Session, **{"run.return_value": (0, b64encode(half).decode())})
+    asker = guestproof.Asker(host, guest, ssh.Key("", ""), 0, tmp_path, lambda _: None)
+    assert asker._picture("screen-login.png") is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_guest_gets_its_key_and_a_clock_of_its_own(guest: Guest) -> None:
