@@ -139,6 +139,11 @@ def task_test_fast() -> Task:
     return checks.test_fast()
 
 
+def task_test_built() -> Task:
+    """boot and inspect what was built, beside the proof"""
+    return checks.test_built()
+
+
 def task_test() -> Task:
     """all tests, on what was really built and booted"""
     return checks.test()

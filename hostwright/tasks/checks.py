@@ -10,12 +10,14 @@ from hostwright.tasks.define import Task, step
 PYTHON_FILES = ("dodo.py", "hostwright", "recipes", "tests")
 FAST = ("tests/unit", "tests/recipes")
 BUILT = ("tests/boot", "tests/build")
+LAST = ("tests/install", "tests/proof")
 
 # Most of the fast tests wait for a child or a clock: more of them at a time than there are processors.
 AT_A_TIME = ("-n", "4", "--dist", "worksteal")
-# These share the machine with QEMU, one processor each, and limit how long a boot may take: two beside each other, as
-# in the proof. Boots come first, in their order, so that what takes long does not begin last.
-BESIDE_QEMU = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
+# The tests of one file share the machine that it boots. Files begin in their order, so that what takes long does not
+# begin last. Two run beside each other, as in the proof; an installer often waits, which leaves room for a third.
+BESIDE_PROOF = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+BY_THEMSELVES = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def lint() -> Task:
@@ -32,13 +34,21 @@ def test_fast() -> Task:
     return task | {"basename": "test-fast"}
 
 
+def test_built() -> Task:
+    task = step(
+        "boot and inspect what was built, beside the proof",
+        _test_built,
+        after=["test-fast", "host", "medium"],
+        always=True,
+    )
+    return task | {"basename": "test-built"}
+
+
 def test() -> Task:
-    # The fast ones at once: what they find need not wait for the build.
-    built = ["test-fast", "host", "prove", "medium"]
     return step(
         "all tests, on what was really built and booted",
-        _test_built,
-        after=built,
+        _test_last,
+        after=["test-fast", "prove", "test-built"],
         always=True,
     )
 
@@ -84,7 +94,11 @@ def _test_fast() -> None:
 
 
 def _test_built() -> None:
-    _pytest(*BESIDE_QEMU, *BUILT)
+    _pytest(*BESIDE_PROOF, *BUILT)
+
+
+def _test_last() -> None:
+    _pytest(*BY_THEMSELVES, *LAST)
 
 
 def _pytest(*words: str) -> None:

@@ -10,9 +10,6 @@ from hostwright.deepjudge import HOST, MOST_ROOT_MIB
 from hostwright.machine import Machine
 from hostwright.qemu import Accelerator
 
-# One worker boots the machine that all of these look at.
-pytestmark = pytest.mark.xdist_group("broken-deeper")
-
 SPOILT, BLOCK = lab.NVME_DRIVES[0], 4096
 SPOIL_DRIVES = "#!/bin/sh\nfor drive in /dev/nvme?n1; do echo spoilt >$drive; done\n"
 

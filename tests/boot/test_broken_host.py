@@ -7,9 +7,6 @@ from hostwright.judge import LAB_WORDS, Boot, Origin, Outcome
 from hostwright.machine import Machine
 from hostwright.qemu import Accelerator, Firmware
 
-# One worker boots the machine that all of these look at.
-pytestmark = pytest.mark.xdist_group("broken-host")
-
 
 @pytest.fixture(scope="module")
 def host() -> Machine:

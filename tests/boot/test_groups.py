@@ -8,9 +8,6 @@ from hostwright import buildroot, capture, groupboot, grouping, groups, paths, t
 from hostwright.groupboot import Emulated
 from hostwright.grouping import COLUMNS, Found, Words
 
-# One worker boots the machine that all of these look at.
-pytestmark = pytest.mark.xdist_group("groups")
-
 SEED, RANDOM = 1, 20
 WORDS = {words.name: words for words in COLUMNS}
 # What T10's words must make the kernel say (patches/linux/6.12/0001-pci-acs-override.patch).

@@ -15,9 +15,6 @@ from hostwright.judge import LAB_WORDS, Boot
 from hostwright.machine import Machine
 from hostwright.qemu import Accelerator, Firmware
 
-# One worker boots the machine that all of these look at.
-pytestmark = pytest.mark.xdist_group("install-host")
-
 DISK_MIB = 2048
 INSTALL_LIMIT_S = 400.0
 SECOND = "second.img"

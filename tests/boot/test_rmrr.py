@@ -14,9 +14,6 @@ from hostwright.inventory import Capture, ReservedRegion
 from hostwright.iommu import Setting
 from tests.fakes.machines import append_rmrr
 
-# One worker boots the machine that all of these look at.
-pytestmark = pytest.mark.xdist_group("rmrr")
-
 TABLE = "kernel/firmware/acpi/DMAR.aml"
 # Inside what every PC's memory map keeps for its firmware, where ProLiants have one too.
 START, END = 0xF4000, 0xF4FFF

@@ -23,9 +23,6 @@ from hostwright.qemu import Accelerator, Firmware
 from tests.boot.test_rmrr import END, START, TABLE
 from tests.fakes.machines import append_rmrr
 
-# One worker boots the machine that all of these look at.
-pytestmark = pytest.mark.xdist_group("rmrr-host")
-
 DRIVE, WAY = "0000:01:00.0", "00:02.0/00.0"
 GUEST = "debian"
 DISK = f"{deeper.GUESTS}/{GUEST}/disk.qcow2"

@@ -15,9 +15,6 @@ from hostwright import buildroot, elf, fetch, files, outputs, package, paths, ro
 from hostwright.recipe import EPOCH, Make, Recipe, Source
 from hostwright.run import ProgramError
 
-# The probes that are built here have one place in the store.
-pytestmark = pytest.mark.xdist_group("packages")
-
 # On no host: headers alone, what is built for the firmware, and the kernel.
 ELSEWHERE = ("linux-headers", "edk2", "linux", "grub")
 NAMES = [name for name in package.recipe_names() if name not in ELSEWHERE]
@@ -226,8 +223,9 @@ def archive(source: str, flags: str) -> bytes:
     return buffer.getvalue()
 
 
+# In the store a name of its own for each run of the tests: what another one builds there stays.
 PROBE = Recipe(
-    name="probe",
+    name=f"probe-{os.getpid()}",
     version="1",
     license="0BSD",
     home="https://example.org/",
@@ -242,10 +240,10 @@ def build_probe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bui
     """Builds a recipe that is in no folder, from one C file; what that leaves in the cache goes away again."""
     load, local, stamp = package.load_recipe, fetch.local, paths.package_stamp
     monkeypatch.setattr(
-        paths, "package_stamp", lambda name: tmp_path / name if name == "probe" else stamp(name)
+        paths, "package_stamp", lambda name: tmp_path / name if name == PROBE.name else stamp(name)
     )
     # In the cache, since a build takes its sources as hard links.
-    folder = paths.work() / f"probe-sources-{os.getpid()}"
+    folder = paths.work() / f"{PROBE.name}-sources"
     folder.mkdir(parents=True)
     tarball = folder / "probe.tar.xz"
 
@@ -253,17 +251,19 @@ def build_probe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bui
         tarball.write_bytes(archive(source, flags))
         digest = files.digest(tarball)
         recipe = replace(PROBE, source=replace(PROBE.source, sha256=digest), needs=needs)
-        monkeypatch.setattr(package, "load_recipe", lambda name: recipe if name == "probe" else load(name))
+        monkeypatch.setattr(package, "load_recipe", lambda name: recipe if name == PROBE.name else load(name))
         monkeypatch.setattr(fetch, "local", lambda sha256: tarball if sha256 == digest else local(sha256))
-        return package.build_package("probe", tmp_path / "log")
+        return package.build_package(PROBE.name, tmp_path / "log")
 
     yield act
-    for left in [*paths.store().glob("probe-*"), *paths.work().glob("probe-*")]:
+    for left in [*paths.store().glob(f"{PROBE.name}-*"), *paths.work().glob(f"{PROBE.name}-*")]:
         files.remove(left)
 
 
 @pytest.mark.parametrize(
-    ("source", "complaint"), [(HEADER, "zlib.h: No such file"), (SYMBOL, "cannot find -lz")]
+    ("source", "complaint"),
+    [(HEADER, "zlib.h: No such file"), (SYMBOL, "cannot find -lz")],
+    ids=["header", "library"],
 )
 def test_an_undeclared_need_fails(build_probe: Builder, source: str, complaint: str, tmp_path: Path) -> None:
     built("zlib")
@@ -272,7 +272,7 @@ def test_an_undeclared_need_fails(build_probe: Builder, source: str, complaint: 
     assert complaint in (tmp_path / "log").read_text()
 
 
-@pytest.mark.parametrize("source", [HEADER, SYMBOL])
+@pytest.mark.parametrize("source", [HEADER, SYMBOL], ids=["header", "library"])
 def test_a_declared_need_is_found(build_probe: Builder, source: str) -> None:
     built("zlib")
     made = build_probe(source, ("glibc", "zlib"))

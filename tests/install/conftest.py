@@ -1,0 +1,36 @@
+"""Starts installs, and ends them with the test."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from hostwright import guest as making
+from hostwright import installer, mirrors, paths, store, vm
+from hostwright.depot import Depot
+from hostwright.install import Follower, Plan
+from hostwright.machine import Guest
+from hostwright.qemu import Accelerator
+from hostwright.session import started
+from hostwright.ssh import generate_key
+from tests.install.runs import LAB, Run, Start
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start an unattended install; it is ended with the test."""
+    inputs = making.find_inputs(store.read_stamp("grub").tree)
+    known = installer.templates(installer.load_lock())
+    with ExitStack() as stack:
+
+        def begin(guest: Guest) -> Run:
+            depot = stack.enter_context(Depot(paths.cache() / "archive", mirrors.find_mirrors()))
+            source = making.Source(depot.mirrors[0], depot.port)
+            making.prepare(LAB, guest, inputs, source, generate_key(), tmp_path)
+            plan = Plan(guest, tmp_path, inputs.tools, Accelerator.TCG, vm.Vnc(unix=True), known)
+            argv = vm.plan_install(guest, plan.accelerator, plan.vnc)
+            session = stack.enter_context(started(argv, tmp_path, plan.tools, plan.accelerator, plan.vnc))
+            return Run(Follower(plan, session, depot, lambda _: None), session, depot)
+
+        yield begin

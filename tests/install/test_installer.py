@@ -1,0 +1,72 @@
+"""The medium shows the installer on both consoles, and installs by itself as far as the network lasts.
+
+Real installs on the real medium, broken off as soon as they have shown what they are about.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from hostwright import guest as making
+from hostwright import installer, mirrors, paths, pictures, store, vm
+from hostwright.depot import Depot
+from hostwright.errors import UserError
+from hostwright.qemu import Accelerator
+from hostwright.session import Session, started
+from hostwright.watch import STAGES
+from tests.install.runs import LAB, TOLD_LIMIT_S, Start
+
+MENU_LIMIT_S = 240.0
+
+
+def by_hand(entry: str, folder: Path, stack: ExitStack) -> Session:
+    """The medium that asks a person, in a machine of its own, started with one of its two entries."""
+    guest, inputs = LAB.guests[0], making.find_inputs(store.read_stamp("grub").tree)
+    with Depot(paths.cache() / "archive", mirrors.find_mirrors()) as depot:
+        making.prepare(LAB, guest, inputs, making.Source(depot.mirrors[0], depot.port), None, folder)
+    installer.write_iso(folder / vm.MEDIUM, inputs.grub, None, (), folder / "medium.log", default=entry)
+    vnc = vm.Vnc(unix=True)
+    argv = vm.plan_install(guest, Accelerator.TCG, vnc)
+    return stack.enter_context(started(argv, folder, inputs.tools, Accelerator.TCG, vnc))
+
+
+def wait(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + MENU_LIMIT_S
+    while not what():
+        assert time.monotonic() < deadline, "the installer's first dialog did not come"
+        time.sleep(2)
+
+
+def is_dialog(frame: pictures.Frame) -> bool:
+    """Whether the screen shows a newt dialog of the installer: grey (aaaaaa) on blue (0000aa)."""
+    pixels = [frame.rgb[at : at + 3] for at in range(0, len(frame.rgb), 3)]
+    return pixels.count(b"\xaa" * 3) > len(pixels) / 2 and pixels.count(b"\x00\x00\xaa") > len(pixels) / 20
+
+
+def test_the_entry_for_the_screen_shows_the_first_dialog(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        session = by_hand("video", tmp_path, stack)
+        wait(lambda: is_dialog(session.screen.capture()))
+        assert "Select a language" not in session.console.path.read_text(errors="replace")
+
+
+def test_the_entry_for_the_serial_line_shows_the_first_dialog(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        session = by_hand("serial", tmp_path, stack)
+        wait(lambda: "Select a language" in session.console.path.read_text(errors="replace"))
+        assert "Booting in blind mode" not in session.console.path.read_text(errors="replace")
+
+
+def test_an_unattended_install_reaches_the_base_system_where_a_cut_network_is_told(start: Start) -> None:
+    run = start(LAB.guests[0])
+    run.reach("bootstrap-base")
+    titles = [shot.title for shot in run.follower.shots]
+    assert titles == [stage.title for stage in STAGES if stage.title in titles]
+    assert {STAGES[0].title, "network", "archive", "partitions"} <= set(titles)
+    assert run.depot.counts.files > 0
+    run.depot.cut()
+    fault, seconds = run.fault()
+    assert seconds < TOLD_LIMIT_S
+    assert isinstance(run.follower.failure(fault), UserError)
+    assert "bootstrap" in fault.what or "does nothing" in fault.what
