@@ -1,4 +1,4 @@
-"""What doit remembers of the build that made dist/."""
+"""What doit remembers of the build that made dist/, and of its proof."""
 
 import json
 
