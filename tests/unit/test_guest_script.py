@@ -4,10 +4,12 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import termios
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,7 +153,8 @@ def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FakeHost]:
     arrange(made, machine(tmp_path))
     yield made
     for pid in made.root.glob("run/hostwright/guests/*/process"):
-        subprocess.run(["kill", "-KILL", pid.read_text().strip()], check=False, capture_output=True)
+        with suppress(ProcessLookupError):
+            os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 def rows(text: str) -> dict[str, tuple[str, str]]:
