@@ -62,13 +62,13 @@ SCREEN = "screen.ppm"
 # Of QEMU's own picture for a display that no guest has set up yet (ui/console.c).
 PLACEHOLDER_SIZE = (640, 480)
 
-
 # The firmware takes a minute or two to its first screen.
 START_PICTURES, PICTURE_EVERY_S = 20, 15.0
 PICTURES = {
     "screen-start.png": "The guest's first screen",
     "screen-login.png": "The guest's screen once it lets its user in",
 }
+CONSOLE, LSPCI = "guest-console.log", "lspci.txt"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], No
             "prove it with the lab's own host.toml",
         )
     out.mkdir(parents=True, exist_ok=True)
-    for name in PICTURES:
+    for name in (*PICTURES, CONSOLE, LSPCI):
         files.remove(out / name)
     started = time.monotonic()
     inputs = boots.find_inputs(machine, image)
@@ -214,28 +214,31 @@ class Asker:
     def ask(self) -> GuestFacts:
         """All that the judge wants to know."""
         self._on_host(f"mkdir -p {vm.HOST_FOLDER} && mount /dev/sdb {vm.HOST_FOLDER}")
-        facts = GuestFacts(check=self._on_host(f"guest check {self.guest.name}"))
-        facts = replace(facts, start=self._on_host(f"guest start {self.guest.name}"))
+        checked = self._on_host(f"guest check {self.guest.name}")
+        started = self._on_host(f"guest start {self.guest.name}")
         self.reach("guest start")
+        facts = GuestFacts(check=checked, start=started)
+        return self._visit(facts) if started.status == 0 else facts
+
+    def _visit(self, facts: GuestFacts) -> GuestFacts:
+        """Log in to the guest that was started, and shut it down; its console's log is kept however that goes."""
         try:
             facts = self._ask_guest(facts)
             stop = self._on_host(f"guest stop --limit {STOP_LIMIT_S} {self.guest.name}", STOP_LIMIT_S + 60)
             self.reach("guest stop")
         finally:
             said = self._on_host(f"cat {vm.HOST_FOLDER}/{self.guest.name}/{vm.CONSOLE_LOG}").output
-            files.write(self.out / "guest-console.log", said)
+            files.write(self.out / CONSOLE, said)
         return replace(facts, stop=stop)
 
     def _ask_guest(self, facts: GuestFacts) -> GuestFacts:
-        if not facts.start or facts.start.status != 0:
-            return facts
         self._picture_start()
         user = self.guest.install.user
         with ssh.connect("127.0.0.1", self.port, user, self.key.private, GUEST_LIMIT_S, TRY_LIMIT_S) as shell:
             self.reach("ssh to the guest")
             self._picture("screen-login.png")
             lspci = shell.run("lspci -nnv", COMMAND_LIMIT_S)[1]
-            files.write(self.out / "lspci.txt", lspci)
+            files.write(self.out / LSPCI, lspci)
             read = f"sudo head -c {inner.SAMPLE_BYTES} /dev/nvme0n1 | sha256sum"
             drivers = deeper.parse_drivers(shell.run(deeper.LIST_DRIVERS, COMMAND_LIMIT_S)[1])
             digest = shell.run(read, COMMAND_LIMIT_S)[1].split()[0]

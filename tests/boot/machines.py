@@ -1,4 +1,4 @@
-"""A machine with nothing in it: QEMU of the build root, its firmware on the screen, stopped at no disk."""
+"""Machines to look at: one with nothing in it, stopped at no disk, and hosts whose image was spoilt."""
 
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ FOLDER = "/output"
 
 @contextmanager
 def started(folder: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """QEMU with its monitor at `folder`/qmp; ended by force."""
+    """QEMU of the build root, its firmware on the screen, with its monitor at `folder`/qmp; ended by force."""
     tools = buildroot.root(buildroot.load_lock()) / "tools"
     argv = (
         "qemu-system-x86_64",
@@ -32,3 +32,8 @@ def started(folder: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
             yield child
         finally:
             run.close_pipe(child)
+
+
+def write_over(place: str, mode: str = "0100644") -> list[str]:
+    """Commands of debugfs(8) that put a file of the working folder in the place of another."""
+    return [f"rm {place}", f"write {Path(place).name} {place}", f"set_inode_field {place} mode {mode}"]

@@ -9,18 +9,14 @@ from hostwright.deeper import Answered
 from hostwright.deepjudge import HOST, MOST_ROOT_MIB
 from hostwright.machine import Machine
 from hostwright.qemu import Accelerator
+from tests.boot.machines import write_over
 
 SPOILT, BLOCK = lab.NVME_DRIVES[0], 4096
 SPOIL_DRIVES = "#!/bin/sh\nfor drive in /dev/nvme?n1; do echo spoilt >$drive; done\n"
 
 
-def write_over(place: str, mode: str = "0100644") -> list[str]:
-    """Commands of debugfs that put a file of the working folder in the place of another."""
-    return [f"rm {place}", f"write {Path(place).name} {place}", f"set_inode_field {place} mode {mode}"]
-
-
 def break_all(folder: Path) -> list[str]:
-    """Commands of debugfs(8), and the files that they write."""
+    """Commands of debugfs, and the files that they write."""
     settings = (paths.ROOTFS / "etc/ssh/sshd_config").read_text()
     settings = settings.replace("AuthenticationMethods publickey\n", "Port 22\nPort 2222\n")
     settings = settings.replace("PasswordAuthentication no", "PasswordAuthentication yes")
