@@ -140,7 +140,7 @@ def task_test_fast() -> Task:
 
 
 def task_test_built() -> Task:
-    """boot and inspect what was built, beside the proof"""
+    """boot, inspect and install with what was built, beside the proof"""
     return checks.test_built()
 
 

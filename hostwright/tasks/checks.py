@@ -9,15 +9,15 @@ from hostwright.tasks.define import Task, step
 
 PYTHON_FILES = ("dodo.py", "hostwright", "recipes", "tests")
 FAST = ("tests/unit", "tests/recipes")
-BUILT = ("tests/boot", "tests/build")
-LAST = ("tests/install", "tests/proof")
+BUILT = ("tests/boot", "tests/build", "tests/install")
+PROVED = ("tests/proof",)
 
 # Most of the fast tests wait for a child or a clock: more of them at a time than there are processors.
 AT_A_TIME = ("-n", "4", "--dist", "worksteal")
-# The tests of one file share the machine that it boots. Files begin in their order, so that what takes long does not
-# begin last. Two run beside each other, as in the proof; an installer often waits, which leaves room for a third.
-BESIDE_PROOF = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-BY_THEMSELVES = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+# The tests of one file share the machine that it boots. Files begin in their order: those with a limit on how long
+# something may take come when the proof, beside which they run, is near its end. An installer often waits, which leaves
+# room for a third at a time.
+BESIDE_PROOF = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def lint() -> Task:
@@ -36,7 +36,7 @@ def test_fast() -> Task:
 
 def test_built() -> Task:
     task = step(
-        "boot and inspect what was built, beside the proof",
+        "boot, inspect and install with what was built, beside the proof",
         _test_built,
         after=["test-fast", "host", "medium"],
         always=True,
@@ -47,7 +47,7 @@ def test_built() -> Task:
 def test() -> Task:
     return step(
         "all tests, on what was really built and booted",
-        _test_last,
+        _test_proved,
         after=["test-fast", "prove", "test-built"],
         always=True,
     )
@@ -97,8 +97,8 @@ def _test_built() -> None:
     _pytest(*BESIDE_PROOF, *BUILT)
 
 
-def _test_last() -> None:
-    _pytest(*BY_THEMSELVES, *LAST)
+def _test_proved() -> None:
+    _pytest(*PROVED)
 
 
 def _pytest(*words: str) -> None:
