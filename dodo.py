@@ -140,8 +140,13 @@ def task_test_fast() -> Task:
 
 
 def task_test_built() -> Task:
-    """boot, inspect and install with what was built, beside the proof"""
+    """boot and inspect what was built, beside the proof"""
     return checks.test_built()
+
+
+def task_test_installs() -> Task:
+    """install Debian with what was built, and spoil it"""
+    return checks.test_installs()
 
 
 def task_test() -> Task:

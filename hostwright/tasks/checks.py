@@ -1,6 +1,7 @@
 """Style, types and tests; the same for people and for CI."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from hostwright import paths, run
@@ -9,15 +10,16 @@ from hostwright.tasks.define import Task, step
 
 PYTHON_FILES = ("dodo.py", "hostwright", "recipes", "tests")
 FAST = ("tests/unit", "tests/recipes")
-BUILT = ("tests/boot", "tests/build", "tests/install")
+BUILT = ("tests/boot", "tests/build")
+INSTALLS = ("tests/install",)
 PROVED = ("tests/proof",)
 
 # Most of the fast tests wait for a child or a clock: more of them at a time than there are processors.
 AT_A_TIME = ("-n", "4", "--dist", "worksteal")
-# The tests of one file share the machine that it boots. Files begin in their order: those with a limit on how long
-# something may take come when the proof, beside which they run, is near its end. An installer often waits, which leaves
-# room for a third at a time.
-BESIDE_PROOF = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+# The tests of one file share the machine that it boots. Files begin in their order, so that what takes long does not
+# begin last. Two run beside each other, as in the proof; an installer often waits, which leaves room for a third.
+TWO_MACHINES = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+THREE_MACHINES = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def lint() -> Task:
@@ -27,7 +29,7 @@ def lint() -> Task:
 def test_fast() -> Task:
     task = step(
         "lint, unit and recipe tests: everything that needs no build",
-        _test_fast,
+        partial(_pytest, *AT_A_TIME, *FAST),
         after=["lint"],
         always=True,
     )
@@ -36,19 +38,30 @@ def test_fast() -> Task:
 
 def test_built() -> Task:
     task = step(
-        "boot, inspect and install with what was built, beside the proof",
-        _test_built,
+        "boot and inspect what was built, beside the proof",
+        partial(_pytest, *TWO_MACHINES, *BUILT),
         after=["test-fast", "host", "medium"],
         always=True,
     )
     return task | {"basename": "test-built"}
 
 
+def test_installs() -> Task:
+    # After the others: it has limits on how soon a fault is told.
+    task = step(
+        "install Debian with what was built, and spoil it",
+        partial(_pytest, *THREE_MACHINES, *INSTALLS),
+        after=["test-built"],
+        always=True,
+    )
+    return task | {"basename": "test-installs"}
+
+
 def test() -> Task:
     return step(
         "all tests, on what was really built and booted",
-        _test_proved,
-        after=["test-fast", "prove", "test-built"],
+        partial(_pytest, *PROVED),
+        after=["test-fast", "test-built", "prove", "test-installs"],
         always=True,
     )
 
@@ -87,18 +100,6 @@ def is_shell(file: Path) -> bool:
     """Whether a file's first line starts a POSIX shell."""
     with file.open("rb") as source:
         return source.readline().split()[:1] == [b"#!/bin/sh"]
-
-
-def _test_fast() -> None:
-    _pytest(*AT_A_TIME, *FAST)
-
-
-def _test_built() -> None:
-    _pytest(*BESIDE_PROOF, *BUILT)
-
-
-def _test_proved() -> None:
-    _pytest(*PROVED)
 
 
 def _pytest(*words: str) -> None:
