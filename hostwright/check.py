@@ -12,7 +12,7 @@ import re
 import shutil
 import socket
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -43,34 +43,34 @@ class Boot:
 
 
 # Stand-ins for what is passed to a guest: a drive, and a card of two functions, each on a port of its own.
-WITH_DEVICES = Boot(
-    "with-devices",
-    (
-        f"nvme,bus={vm.passed_port(0)},addr=00.0,drive=drive,serial=CHECK",
-        f"bochs-display,bus={vm.passed_port(1)},addr=00.0,multifunction=on",
-        f"qemu-xhci,bus={vm.passed_port(1)},addr=00.1",
+BOOTS = (
+    Boot("alone"),
+    Boot(
+        "with-devices",
+        (
+            f"nvme,bus={vm.passed_port(0)},addr=00.0,drive=drive,serial=CHECK",
+            f"bochs-display,bus={vm.passed_port(1)},addr=00.0,multifunction=on",
+            f"qemu-xhci,bus={vm.passed_port(1)},addr=00.1",
+        ),
+        ("1b36:0010", "1234:1111", "1b36:000d"),
     ),
-    ("1b36:0010", "1234:1111", "1b36:000d"),
 )
-BOOTS = (Boot("alone"), WITH_DEVICES)
 
 
-def check(
-    plan: Plan, network: Mapping[str, str], progress: Callable[[str], None], boots: Sequence[Boot] = BOOTS
-) -> dict[str, object]:
-    """Boot the guest, all ways at once; what was found, or a UserError that names what is not as it was installed."""
-    progress(f"booting the installed guest: {', '.join(boot.name for boot in boots)}")
-    with ThreadPoolExecutor(len(boots)) as workers:
-        found = list(workers.map(partial(_boot, plan), boots))
+def check(plan: Plan, network: Mapping[str, str], progress: Callable[[str], None]) -> dict[str, object]:
+    """Boot the guest, both ways at once; what was found, or a UserError that names what is not as it was installed."""
+    progress("booting the installed guest, alone and with further devices")
+    with ThreadPoolExecutor(len(BOOTS)) as workers:
+        found = list(workers.map(partial(_boot, plan), BOOTS))
     faults = [
-        fault for boot, facts in zip(boots, found, strict=True) for fault in judge(boot, facts, network)
+        fault for boot, facts in zip(BOOTS, found, strict=True) for fault in judge(boot, facts, network)
     ]
     if faults:
         raise UserError(
             "the installed guest is not as it should be:\n" + "\n".join(f"    {fault}" for fault in faults),
             f"logs: {plan.folder}",
         )
-    return {boot.name: facts for boot, facts in zip(boots, found, strict=True)}
+    return {boot.name: facts for boot, facts in zip(BOOTS, found, strict=True)}
 
 
 def judge(boot: Boot, facts: Mapping[str, object], network: Mapping[str, str]) -> list[str]:

@@ -33,7 +33,7 @@ def test_a_guest_without_the_installer_is_checked_like_any_other(
     fastguest.make(LAB, GUEST, inputs, making.Options(vnc=UNIX), VOICE)
     made = tmp_path / f"{GUEST.name}-fast"
     manifest = json.loads((made / "manifest.json").read_text())
-    assert set(manifest["check"]) == {"with-devices"}
+    assert set(manifest["check"]) == {"alone", "with-devices"}
     assert not [boot for boot, facts in manifest["check"].items() if facts["failed_units"]]
     assert GUEST.mac in manifest["network"].values()
     assert {"bash", "openssh-server", "grub-efi-amd64"} <= {name for name, _, _ in manifest["packages"]}

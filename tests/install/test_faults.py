@@ -39,6 +39,7 @@ def test_a_disk_that_is_too_small_is_told(start: Start) -> None:
 
 def test_a_killed_qemu_is_told(start: Start) -> None:
     run = start(LAB.guests[0])
+    run.reach("ethdetect")
     run.session.child.kill()
     fault, seconds = run.fault()
     assert "QEMU ended with status -9" in fault.what
