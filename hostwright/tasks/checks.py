@@ -1,6 +1,7 @@
 """Style, types and tests; the same for people and for CI."""
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,43 +28,29 @@ def lint() -> Task:
 
 
 def test_fast() -> Task:
-    task = step(
-        "lint, unit and recipe tests: everything that needs no build",
-        partial(_pytest, *AT_A_TIME, *FAST),
-        after=["lint"],
-        always=True,
-    )
-    return task | {"basename": "test-fast"}
+    doc = "lint, unit and recipe tests: everything that needs no build"
+    return _tests("test-fast", doc, (*AT_A_TIME, *FAST), ["lint"])
 
 
 def test_built() -> Task:
-    task = step(
-        "boot and inspect what was built, beside the proof",
-        partial(_pytest, *TWO_MACHINES, *BUILT),
-        after=["test-fast", "host", "medium"],
-        always=True,
-    )
-    return task | {"basename": "test-built"}
+    doc = "boot and inspect what was built, beside the proof"
+    return _tests("test-built", doc, (*TWO_MACHINES, *BUILT), ["test-fast", "host", "medium"])
 
 
 def test_installs() -> Task:
     # On its own: a fault is told in time, and among many machines the guest inside the proof's host gets very slow.
-    task = step(
-        "install Debian with what was built, and spoil it",
-        partial(_pytest, *THREE_MACHINES, *INSTALLS),
-        after=["test-built", "prove"],
-        always=True,
-    )
-    return task | {"basename": "test-installs"}
+    doc = "install Debian with what was built, and spoil it"
+    return _tests("test-installs", doc, (*THREE_MACHINES, *INSTALLS), ["test-built", "prove"])
 
 
 def test() -> Task:
-    return step(
-        "all tests, on what was really built and booted",
-        partial(_pytest, *PROVED),
-        after=["test-fast", "test-built", "prove", "test-installs"],
-        always=True,
-    )
+    doc = "all tests, on what was really built and booted"
+    return _tests("test", doc, PROVED, ["test-fast", "test-built", "prove", "test-installs"])
+
+
+def _tests(basename: str, doc: str, words: Sequence[str], after: Sequence[str]) -> Task:
+    """A task that runs pytest with `words`."""
+    return step(doc, partial(_pytest, *words), after=after, always=True) | {"basename": basename}
 
 
 def _lint() -> None:

@@ -19,10 +19,15 @@ Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def host() -> Machine:
+    return machine.load(paths.TREE / "host.toml")
+
+
+@pytest.fixture(scope="module")
+def image(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The host's image, which forgot what it was to pass."""
     folder = tmp_path_factory.mktemp("image")
-    whole = boots.find_inputs(lab(), paths.HOST_IMAGE)
+    whole = boots.find_inputs(host, paths.HOST_IMAGE)
     deeper.copy_image(folder, whole, ssh.generate_key())
     (folder / "devices").write_text("")
     deeper.alter(folder, whole, write_over("/etc/hostwright/devices"))
@@ -30,8 +35,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def guests(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    guest = deepjudge.find_guest(lab())
+def guests(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    guest = deepjudge.find_guest(host)
     assert guest
     place = tmp_path_factory.mktemp("guests") / guest.name
     place.mkdir()
@@ -43,16 +48,14 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def refusal(image: Path, guests: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[UserError, Json]:
+def refusal(
+    host: Machine, image: Path, guests: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[UserError, Json]:
     out = tmp_path_factory.mktemp("proof")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as caught:
         patch.setattr(paths, "GUESTS", guests)
-        guestproof.prove(lab(), image, out, lambda _: None)
+        guestproof.prove(host, image, out, lambda _: None)
     return caught.value, json.loads((out / "report.json").read_text())
-
-
-def lab() -> Machine:
-    return machine.load(paths.TREE / "host.toml")
 
 
 def test_every_row_is_red(refusal: tuple[UserError, Json]) -> None:
