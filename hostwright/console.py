@@ -11,6 +11,7 @@ import os
 import re
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
@@ -126,8 +127,7 @@ class Console:
 
     def press(self, key: str, echo: str) -> None:
         """Press one key and wait for what it makes the machine print, to the end of it."""
-        self.send(key)
-        self.wait_for(echo, ECHO_TIMEOUT_S)
+        self._press(key, echo)
         self.settle()
 
     def type_echoed(self, line: str) -> None:
@@ -136,8 +136,12 @@ class Console:
         Under UEFI both the firmware and the boot loader read and echo this line: keys sent in one go would come
         to the boot loader out of order.
         """
-        for key in line:
-            self.press(key, re.escape(key))
+        for before, key in pairwise(("", *line)):
+            if key == before:
+                # The second echo of the first would pass for that of the second.
+                self.settle()
+            self._press(key, re.escape(key))
+        self.settle()
 
     def settle(self, quiet_s: float = QUIET_S) -> None:
         """Wait until nothing has come for `quiet_s`; what came until then is not looked at again."""
@@ -145,6 +149,10 @@ class Console:
             while self._changed.wait(quiet_s) and not self._ended:
                 pass
             self._at = len(self._text)
+
+    def _press(self, key: str, echo: str) -> None:
+        self.send(key)
+        self.wait_for(echo, ECHO_TIMEOUT_S)
 
     def _refuse(self, pattern: str, stop: str) -> None:
         """Raise when there is no use in waiting any longer."""
