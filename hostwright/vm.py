@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hostwright.machine import Guest, Machine
-from hostwright.qemu import Accelerator
+from hostwright.qemu import EMULATED_PROCESSOR, Accelerator
 
 FOLDER = "/output"
 SOCKETS = "/run"
@@ -277,7 +277,7 @@ def _plan_processor(accelerator: Accelerator, vcpus: int) -> tuple[str, ...]:
     if accelerator is Accelerator.KVM:
         return ("-accel", "kvm", "-cpu", "host,host-phys-bits=on", "-smp", str(vcpus))
     # One thread: see qemu.py on what the translator does with more.
-    return ("-accel", "tcg,thread=single", "-cpu", "max,la57=off,vmx=off,svm=off", "-smp", "1")
+    return ("-accel", "tcg,thread=single", "-cpu", EMULATED_PROCESSOR, "-smp", "1")
 
 
 def _port(slot: int) -> str:
