@@ -72,7 +72,10 @@ def environment(job: Job) -> dict[str, str]:
 
 
 def plan_bwrap(job: Job, tools: Path) -> list[str]:
-    """The argv that runs `job` under bubblewrap; `tools` is the build root that bwrap itself comes from."""
+    """The argv that runs `job` under bubblewrap; `tools` is the build root that bwrap itself comes from.
+
+    Without /proc, as in a chroot: configure scripts look into it.
+    """
     return [
         str(tools / LOADER), "--library-path", str(tools / LIBRARIES), str(tools / "usr/bin/bwrap"),
         "--unshare-all", *(("--share-net",) if job.network else ()),
@@ -80,7 +83,7 @@ def plan_bwrap(job: Job, tools: Path) -> list[str]:
         "--hostname", "hostwright",
         "--die-with-parent", "--new-session", "--clearenv",
         "--ro-bind", str(job.root), "/",
-        "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run",
+        "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run",
         *_binds(job.binds),
         *(word for name in job.devices for word in ("--dev-bind", name, name)),
         *(word for pair in environment(job).items() for word in ("--setenv", *pair)),

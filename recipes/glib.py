@@ -13,10 +13,10 @@ RECIPE = Recipe(
     ),
     needs=("glibc", "pcre2"),
     build=Meson(
-        # QEMU and libslirp use the base alone: no objects, no GIO, and so none of what these two need.
+        # QEMU and libslirp use the base alone: no objects, no GIO, and nothing for these two. Only the host has /proc.
         before=(
-            "sed -i \"/^subdir('\\(gobject\\|gio\\|girepository\\|fuzzing\\)')/d\" meson.build",
-            "sed -i 's/^\\(libffi_dep\\|libz_dep\\) = .*/\\1 = not_found/' meson.build",
+            "sed -ri \"/^subdir\\('(gobject|gio|girepository|fuzzing)'\\)/d\" meson.build",
+            "sed -ri 's/^(libffi_dep|libz_dep) = .*/\\1 = not_found/; s/cmdline = rres.*/cmdline = true/' meson.build",
         ),
         options=(
             *("-Dtests=false", "-Dnls=disabled", "-Dintrospection=disabled", "-Dglib_debug=disabled"),

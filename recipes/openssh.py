@@ -13,8 +13,8 @@ RECIPE = Recipe(
     ),
     needs=("glibc", "libxcrypt", "openssl", "zlib"),
     build=Configure(
-        # Its configure runs programs that it has linked with libcrypto.
-        variables=("LD_LIBRARY_PATH=/sysroot/usr/lib",),
+        # Its configure runs programs that it has linked with libcrypto, and looks for /proc, which only the host has.
+        variables=("LD_LIBRARY_PATH=/sysroot/usr/lib", "CPPFLAGS=-DHAVE_PROC_PID"),
         options=(
             *("--sysconfdir=/etc/ssh", "--with-privsep-path=/var/lib/sshd", "--with-pid-dir=/run"),
             *("--with-default-path=/usr/sbin:/usr/bin", "--disable-pkcs11", "--disable-security-key"),

@@ -13,6 +13,10 @@ RECIPE = Recipe(
     ),
     # It does not start without a UTF-8 locale.
     needs=("glibc", "glibc-locales", "libevent", "ncurses"),
-    build=Configure(options=("--disable-utf8proc", "--disable-systemd")),
+    build=Configure(
+        # Its configure looks for /proc, which only the host has.
+        variables=("CPPFLAGS=-DHAVE_PROC_PID",),
+        options=("--disable-utf8proc", "--disable-systemd"),
+    ),
     smoke=("/usr/bin/tmux", "-V"),
 )

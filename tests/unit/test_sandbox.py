@@ -42,6 +42,10 @@ def test_no_network_and_no_namespace_is_shared() -> None:
     assert "--die-with-parent" in argv
 
 
+def test_there_is_no_proc_as_there_is_none_in_a_chroot() -> None:
+    assert "--proc" not in sandbox.plan_bwrap(JOB, TOOLS)
+
+
 def test_a_watched_machine_gets_the_network_and_nothing_else() -> None:
     closed = sandbox.plan_bwrap(JOB, TOOLS)
     shared = sandbox.plan_bwrap(replace(JOB, network=True), TOOLS)
