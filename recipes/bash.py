@@ -13,6 +13,8 @@ RECIPE = Recipe(
     ),
     needs=("glibc", "ncurses", "readline"),
     build=Configure(
+        # Its configure looks for them in the build root, which has no /proc; the host has them.
+        variables=("bash_cv_dev_fd=standard", "bash_cv_dev_stdin=present"),
         options=("--without-bash-malloc", "--with-installed-readline", "--with-curses", "--disable-nls"),
         targets=("bash",),
         # `make install` would build the loadable builtins too.

@@ -2,6 +2,7 @@
 
 from hostwright.recipe import Configure, Recipe, Source
 
+# Its configure tries poll() on a terminal, and a build may have none: it is given the answer.
 RECIPE = Recipe(
     name="ncurses",
     version="6.5+20250216",
@@ -15,7 +16,7 @@ RECIPE = Recipe(
     build=Configure(
         options=(
             *("--with-shared", "--without-normal", "--without-debug", "--without-ada", "--without-cxx"),
-            *("--without-manpages", "--enable-pc-files", "--with-pkg-config-libdir=/usr/lib/pkgconfig"),
+            *("cf_cv_working_poll=yes", "--enable-pc-files", "--with-pkg-config-libdir=/usr/lib/pkgconfig"),
         ),
         targets=("libs", "progs"),
         install=("install.libs", "install.includes", "install.progs"),
