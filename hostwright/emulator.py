@@ -43,6 +43,7 @@ def plan_job(argv: tuple[str, ...], folder: Path, tools: Path, accelerator: Acce
         env=(("TMPDIR", qemu.FOLDER),),
         cwd=qemu.FOLDER,
         devices=(str(KVM),) if accelerator is Accelerator.KVM else (),
+        proc=True,
     )
 
 

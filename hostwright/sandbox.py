@@ -64,6 +64,8 @@ class Job:
     devices: tuple[str, ...] = field(default=())
     # For an emulated machine that is watched and fed over loopback; a build never has it.
     network: bool = False
+    # For a program that is run, not built: configure scripts look into /proc, and a chroot has none.
+    proc: bool = False
 
 
 def environment(job: Job) -> dict[str, str]:
@@ -72,10 +74,7 @@ def environment(job: Job) -> dict[str, str]:
 
 
 def plan_bwrap(job: Job, tools: Path) -> list[str]:
-    """The argv that runs `job` under bubblewrap; `tools` is the build root that bwrap itself comes from.
-
-    Without /proc, as in a chroot: configure scripts look into it.
-    """
+    """The argv that runs `job` under bubblewrap; `tools` is the build root that bwrap itself comes from."""
     return [
         str(tools / LOADER), "--library-path", str(tools / LIBRARIES), str(tools / "usr/bin/bwrap"),
         "--unshare-all", *(("--share-net",) if job.network else ()),
@@ -83,7 +82,7 @@ def plan_bwrap(job: Job, tools: Path) -> list[str]:
         "--hostname", "hostwright",
         "--die-with-parent", "--new-session", "--clearenv",
         "--ro-bind", str(job.root), "/",
-        "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run",
+        *(("--proc", "/proc") if job.proc else ()), "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run",
         *_binds(job.binds),
         *(word for name in job.devices for word in ("--dev-bind", name, name)),
         *(word for pair in environment(job).items() for word in ("--setenv", *pair)),
@@ -124,7 +123,7 @@ def mode(tools: Path) -> str:
 def _find_mode(tools: Path) -> str:
     if forced := os.environ.get("HOSTWRIGHT_SANDBOX"):
         return _forced(forced)
-    status, _, _ = run.capture(plan_bwrap(Job(tools, ("true",), cwd="/"), tools))
+    status, _, _ = run.capture(plan_bwrap(Job(tools, ("true",), cwd="/", proc=True), tools))
     if status == 0:
         return "bwrap"
     if os.geteuid() != 0:

@@ -67,7 +67,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     with tarfile.open(paths.DIST / "rootfs.tar") as archive:
         archive.extractall(root, filter="tar")
     binds = tuple(arrange(folder))
-    job = Job(root, ("sh", "-c", STEPS), binds, cwd="/")
+    job = Job(root, ("sh", "-c", STEPS), binds, cwd="/", proc=True)
     text = sandbox.output(job, tools).decode(errors="replace").replace("\r", "")
     return {found[1]: found[2] for found in re.finditer(r"^== (\w+)\n(.*?)(?=^== |\Z)", text, re.M | re.S)}
 

@@ -141,7 +141,7 @@ def run_in(root: Path, names: list[str], argv: tuple[str, ...]) -> bytes:
     tools = buildroot.root(buildroot.load_lock()) / "tools"
     if sandbox.mode(tools) == "chroot":
         pytest.skip("in a chroot the job starts through env and sh of its own tree")
-    return sandbox.output(sandbox.Job(root, argv, cwd="/"), tools)
+    return sandbox.output(sandbox.Job(root, argv, cwd="/", proc=True), tools)
 
 
 def test_a_shell_lives_without_the_locale_that_it_is_asked_for(root: Path) -> None:

@@ -42,8 +42,9 @@ def test_no_network_and_no_namespace_is_shared() -> None:
     assert "--die-with-parent" in argv
 
 
-def test_there_is_no_proc_as_there_is_none_in_a_chroot() -> None:
+def test_a_build_has_no_proc_as_it_has_none_in_a_chroot() -> None:
     assert "--proc" not in sandbox.plan_bwrap(JOB, TOOLS)
+    assert pairs(sandbox.plan_bwrap(replace(JOB, proc=True), TOOLS), "--proc") == [("/proc",)]
 
 
 def test_a_watched_machine_gets_the_network_and_nothing_else() -> None:
