@@ -13,7 +13,7 @@ RECIPE = Recipe(
     ),
     needs=("glibc", "pcre2"),
     build=Meson(
-        # QEMU and libslirp use the base alone: no objects, no GIO, and nothing for these two. Only the host has /proc.
+        # QEMU and libslirp use the base alone: no objects, no GIO. It tries /proc, which a build has not.
         before=(
             "sed -ri \"/^subdir\\('(gobject|gio|girepository|fuzzing)'\\)/d\" meson.build",
             "sed -ri 's/^(libffi_dep|libz_dep) = .*/\\1 = not_found/; s/cmdline = rres.*/cmdline = true/' meson.build",
