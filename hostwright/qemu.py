@@ -22,7 +22,7 @@ KERNEL = "bzImage"
 # Five-level page tables cost time in emulation; nested virtualization is not what is proved here.
 PROCESSOR = "max,la57=off,vmx=off,svm=off"
 # The translator goes through a string instruction item by item, and a processor with these two is given bytes rather
-# than words (arch/x86/lib/clear_page_64.S): eight times the rounds for each page that is cleared or copied.
+# than words (arch/x86/lib/clear_page_64.S, copy_user_64.S): eight times the rounds for each page that is cleared.
 EMULATED_PROCESSOR = f"{PROCESSOR},erms=off,fsrm=off"
 
 # What QEMU's DHCP server gives to whoever asks first, and next.

@@ -19,8 +19,9 @@ PROVED = ("tests/proof",)
 AT_A_TIME = ("-n", "4", "--dist", "worksteal")
 # The tests of one file share the machine that it boots. Files begin in their order, so that what takes long does not
 # begin last. Two run beside each other, as in the proof; an installer often waits, which leaves room for a third.
-TWO_MACHINES = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-THREE_MACHINES = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+BY_FILE = ("--dist", "loadfile", "--no-loadscope-reorder")
+TWO_MACHINES = ("-n", "2", *BY_FILE)
+THREE_MACHINES = ("-n", "3", *BY_FILE)
 
 
 def lint() -> Task:
