@@ -163,7 +163,7 @@ def prepare(
     machine: Machine, guest: Guest, pins: Sequence[Pin], keys: tuple[str, ...], tools: Path, work: Path
 ) -> None:
     """The partitioned disk, the system as an archive, kernel and initramfs of the second stage."""
-    ids = image.ids_for(f"{machine.name} {guest.name} {guest.mac}")
+    ids = image.ids_for(f"{machine.name}/{guest.name}")
     sources = preseed.sources_list(mirrors.find_mirrors()[0], mirrors.find_security(), guest.install)
     own = own_files(guest, guest.install.timezone or machine.timezone, sources, ids)
     with (work / vm.SYSTEM).open("wb") as sink:

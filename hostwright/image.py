@@ -7,21 +7,20 @@
     last MiB      the second GPT
 
 Both cores find the root file system by its UUID and read grub.cfg there; every module is built into them.
-Everything random in such a disk, from its GUID to the hash seed of its folders, derives from the machine, and no root
-rights are needed: the tools write into the file, at an offset.
+Everything random in such a disk, from its GUID to the hash seed of its folders, derives from the machine's name, and no
+root rights are needed: the tools write into the file, at an offset.
 """
 
 import os
 import struct
 import uuid
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from shlex import quote
 
-from hostwright import buildroot, files, sandbox
+from hostwright import buildroot, canonical, files, sandbox
 from hostwright.errors import UserError
-from hostwright.machine import Machine, fingerprint
+from hostwright.machine import Machine
 
 SECTOR = 512
 SECTORS_PER_MIB = 1 << 20 >> 9
@@ -64,10 +63,16 @@ EXT4_FEATURES = (
 
 _NAMESPACE = uuid.UUID("2b3ad3a1-5a4e-5d0c-9e0c-6f2f1b7a9f10")
 
+# A disk has one root so far; the name of its slot is part of its ids.
+FIRST_SLOT = "a"
+
 
 @dataclass(frozen=True)
 class Ids:
-    """All ids of a disk, as its tools and the kernel spell them; `esp_uuid` is the volume id, `XXXX-XXXX`."""
+    """All ids of a disk, as its tools and the kernel spell them; `esp_uuid` is the volume id, `XXXX-XXXX`.
+
+    Those of the root belong to one slot of the disk, the others to the whole of it.
+    """
 
     disk_guid: str
     bios_partuuid: str
@@ -78,21 +83,24 @@ class Ids:
     hash_seed: str
 
 
-def ids_for(content: str) -> Ids:
-    """The ids of the disk that `content` describes: equal content, equal ids."""
+def ids_for(name: str, slot: str = FIRST_SLOT) -> Ids:
+    """The ids of the disk of machine `name`, with the root in `slot`.
 
-    def derived(what: str) -> str:
-        return str(uuid.uuid5(_NAMESPACE, f"{what} {content}"))
+    Nothing else goes in, so that no other setting ever changes where a host finds its root.
+    """
 
-    volume = sha256(f"esp {content}".encode()).hexdigest()[:8].upper()
+    def derived(*what: str) -> str:
+        return str(uuid.uuid5(_NAMESPACE, canonical.text([name, *what])))
+
+    volume = canonical.digest(name, "esp")[:8].upper()
     return Ids(
         disk_guid=derived("disk"),
         bios_partuuid=derived("bios-boot partition"),
         esp_partuuid=derived("esp partition"),
-        root_partuuid=derived("root partition"),
-        root_uuid=derived("root"),
+        root_partuuid=derived("root partition", slot),
+        root_uuid=derived("root", slot),
         esp_uuid=f"{volume[:4]}-{volume[4:]}",
-        hash_seed=derived("hash seed"),
+        hash_seed=derived("hash seed", slot),
     )
 
 
@@ -258,7 +266,7 @@ def write_image(machine: Machine, root_tar: Path, grub: Path, target: Path, log:
     A root archive that does not fit is a UserError that says how much it needs.
     """
     check_room(machine.disk.root_mib, root_tar.stat().st_size)
-    ids = ids_for(fingerprint(machine))
+    ids = ids_for(machine.name)
     plan = layout(machine.disk.esp_mib, machine.disk.root_mib, ids)
     work = target.with_name(f".{target.name}.work")
     files.remove(work)

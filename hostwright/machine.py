@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
-from hostwright import values
+from hostwright import canonical, values
 from hostwright.answers import INSTALL, Install
 from hostwright.schema import (
     BadValueError,
@@ -149,7 +149,7 @@ def fingerprint(machine: Machine) -> str:
     digest = hashlib.sha256(microcode.read_bytes()).hexdigest() if microcode else ""
     guests = tuple(replace(guest, install=_ANY_INSTALL) for guest in machine.guests)
     kernel = replace(machine.kernel, microcode=None)
-    return repr(replace(machine, guests=guests, kernel=kernel, capture=None)) + digest
+    return canonical.text(replace(machine, guests=guests, kernel=kernel, capture=None)) + digest
 
 
 def kernel_words(machine: Machine, passthrough: bool) -> tuple[str, ...]:

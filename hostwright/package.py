@@ -5,10 +5,9 @@ import importlib
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, replace
 from pathlib import Path
 
-from hostwright import build, buildroot, fetch, files, outputs, paths, pool, sandbox, stage, store
+from hostwright import build, buildroot, canonical, fetch, files, outputs, paths, pool, sandbox, stage, store
 from hostwright.errors import UserError
 from hostwright.recipe import Recipe, Source
 
@@ -66,8 +65,12 @@ def patches(recipe: Recipe) -> list[Path]:
 
 
 def identity(recipe: Recipe) -> str:
-    """The part of a recipe that changes its output: all but license, home page and smoke test."""
-    return repr(asdict(replace(recipe, license="", home="", smoke=())))
+    """What of a recipe changes its output besides the build script, as canonical text.
+
+    License, home page, smoke test, and the places where the sources can be had are none of it.
+    """
+    archives = [(one.sha256, one.into) for one in sources(recipe)]
+    return canonical.text([recipe.name, recipe.version, archives, recipe.needs, recipe.view, recipe.setuid])
 
 
 def key(recipe: Recipe, script: str, root_key: str, needs: Iterable[store.Built]) -> str:

@@ -17,7 +17,7 @@ _PLAIN_GRUB_WORD = re.compile(r"[A-Za-z0-9_.,:/=@%+-]+")
 def host_values(machine: Machine, ids: object, kernel_release: str) -> dict[str, object]:
     """What the templates of rootfs/ may name.
 
-    `ids` has the attributes root_uuid (ext4), root_partuuid and esp_uuid (GPT); `kernel_release` is what
+    `ids` has the attributes root_uuid (ext4), root_partuuid and esp_partuuid (GPT); `kernel_release` is what
     `uname -r` will say.
     """
     return {

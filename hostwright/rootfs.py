@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hostwright import files, findings, paths, render, store, vm
+from hostwright import canonical, files, findings, paths, render, store, vm
 from hostwright.errors import UserError
 from hostwright.machine import Guest, Machine
 from hostwright.recipe import EPOCH
@@ -76,7 +76,7 @@ def rules() -> str:
         if file.is_symlink()
     )
     texts = files.digest(findings.FILE), files.digest(Path(vm.__file__))
-    return repr((FOLDERS, LINKS, MODES, UNWANTED, UNWANTED_ENDS, NOT_ON_HOST, links, texts))
+    return canonical.text((FOLDERS, LINKS, MODES, UNWANTED, UNWANTED_ENDS, NOT_ON_HOST, links, texts))
 
 
 def is_wanted(path: str) -> bool:

@@ -1,13 +1,14 @@
 """The steps that make guests: what each reads, what it writes, and which part of the engine acts."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from doit import get_var
 
-from hostwright import fetch, files, paths, store
+from hostwright import canonical, fetch, files, paths, store
 from hostwright.errors import UserError
 from hostwright.machine import Guest
 from hostwright.tasks import report, steps
@@ -68,7 +69,7 @@ def _guest(guest: Guest) -> Task:
         act,
         reads=[MEDIUM, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd", *_guest_files()],
         writes=[folder / "disk.qcow2", folder / "manifest.json"],
-        value=repr(guest) + steps.machine().timezone + "".join(_script_digests(guest)),
+        value=_guest_text(guest),
         name=guest.name,
         counted=False,
     )
@@ -102,7 +103,7 @@ def _fast(guest: Guest) -> Task:
         ],
         writes=[folder / "disk.qcow2", folder / "manifest.json"],
         after=["sources:installer"],
-        value=repr(guest) + steps.machine().timezone + "".join(_script_digests(guest)),
+        value=_guest_text(guest),
         name=guest.name,
         counted=False,
     )
@@ -167,5 +168,8 @@ def _fast_files() -> list[Path]:
     return [*rooms, *(paths.GUEST / name for name in ("second-stage.sh", "late.sh", "watch.sh"))]
 
 
-def _script_digests(guest: Guest) -> list[str]:
-    return [files.digest(script) for script in guest.install.late_commands]
+def _guest_text(guest: Guest) -> str:
+    """What host.toml says of a guest, its late commands by what is in them."""
+    scripts = [files.digest(script) for script in guest.install.late_commands]
+    here = replace(guest, install=replace(guest.install, late_commands=()))
+    return canonical.text([here, steps.machine().timezone, scripts])

@@ -13,6 +13,7 @@ from doit import get_var
 
 from hostwright import (
     build,
+    canonical,
     fetch,
     files,
     kconfig,
@@ -246,7 +247,7 @@ def _configuring(doc: str, act: Callable[[], None]) -> Task:
         ],
         writes=[CONFIG_FILE, paths.KERNEL / "options.txt", paths.KERNEL / "options.json"],
         after=["sources:linux", "buildroot"],
-        value=package.identity(recipe) + repr(machine().kernel.options),
+        value=package.identity(recipe) + canonical.text(machine().kernel.options),
     )
 
 
@@ -286,7 +287,7 @@ def rootfs() -> Task:
         built = [store.read_stamp(name) for name in [*_on_host(), "linux"]]
         release = linux.release(store.read_stamp("linux"))
         with files.replaced(ROOTFS_TAR) as new:
-            assembly.assemble(machine(), built, image.ids_for(model.fingerprint(machine())), release, new)
+            assembly.assemble(machine(), built, image.ids_for(machine().name), release, new)
 
     return step(
         "lay packages, kernel and rootfs/ together as one archive",
@@ -326,7 +327,7 @@ def host() -> Task:
         ],
         writes=[paths.HOST_IMAGE, paths.MANIFEST],
         after=["passthrough"],
-        value=repr(machine().disk),
+        value=canonical.text(machine().disk),
     )
 
 
@@ -342,7 +343,7 @@ def prove() -> Task:
         reads=[paths.HOST_IMAGE, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd", *PROOF_ROOMS],
         writes=[paths.PROOF / "report.json", paths.PROOF / "report.html"],
         # A smoke test is no part of what is built, and of what is proved.
-        value=repr([package.load_recipe(name).smoke for name in host_packages()]),
+        value=canonical.text([package.load_recipe(name).smoke for name in host_packages()]),
         counted=False,
     )
 

@@ -32,7 +32,7 @@ def disk(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     special = ("linux", "edk2")
     names = package.closure([name for name in package.recipe_names() if name not in special])
     built = [store.read_stamp(name) for name in [*names, *special] if name not in rootfs.NOT_ON_HOST]
-    ids = image.ids_for(machine.fingerprint(host))
+    ids = image.ids_for(host.name)
     rootfs.assemble(host, built, ids, kernel.release(store.read_stamp("linux")), folder / "rootfs.tar")
     image.write_image(
         host, folder / "rootfs.tar", store.read_stamp("grub").tree, folder / "host.img", folder / "image.log"

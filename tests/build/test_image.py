@@ -12,7 +12,7 @@ import pytest
 from hostwright import buildroot, files, image, machine, paths, sandbox, store
 
 LAB = machine.load(paths.TREE / "host.toml")
-IDS = image.ids_for(machine.fingerprint(LAB))
+IDS = image.ids_for(LAB.name)
 PLAN = image.layout(LAB.disk.esp_mib, LAB.disk.root_mib, IDS)
 ROOT = f"/input/host.img?offset={PLAN.root.offset}"
 ESP = f"dd if=/input/host.img of=/tmp/esp bs=1M skip={PLAN.esp.offset >> 20} count={LAB.disk.esp_mib} status=none"

@@ -23,6 +23,7 @@ VOCABULARY = {
         "run",
         "pool",
         "progress",
+        "canonical",
     ),
 }
 DOORS = {

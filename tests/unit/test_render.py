@@ -3,24 +3,18 @@
 import re
 import shlex
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hostwright.errors import UserError
+from hostwright.image import ids_for
 from hostwright.machine import load
 from hostwright.paths import GOLDEN, ROOTFS, TREE
 from hostwright.render import grub_word, host_values, render_text, serial_lines
 
-IDS = SimpleNamespace(
-    root_uuid="11111111-1111-4111-8111-111111111111",
-    root_partuuid="22222222-2222-4222-8222-222222222222",
-    esp_uuid="33333333-3333-4333-8333-333333333333",
-    esp_volume="4444-4444",
-    disk_guid="55555555-5555-4555-8555-555555555555",
-)
+IDS = ids_for("lab")
 TEMPLATES = sorted(path.relative_to(ROOTFS).as_posix() for path in ROOTFS.rglob("*.j2"))
 HOSTS = [TREE / "host.toml", *sorted((TREE / "hosts").glob("*.toml"))]
 NAME = 'name = "test"\n'
