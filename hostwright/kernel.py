@@ -142,9 +142,9 @@ def _execute(recipe: Recipe, what: str, script: str, log: Path) -> None:
         sandbox.Bind(work / name, f"/{name}", writable=name in ("build", "out")) for name in folders
     )
     root = buildroot.root(buildroot.load_lock())
-    jobs = sandbox.Bind(pool.folder(), "/jobs", writable=True)
+    tokens = sandbox.Bind(pool.folder(), "/jobs", writable=True)
     job = sandbox.Job(
-        root / "tools", ("sh", "-x", "/build/script"), (*binds, jobs), env=package.job_environment()
+        root / "tools", ("sh", "-x", "/build/script"), (*binds, tokens), env=package.job_environment()
     )
     sandbox.execute(what, job, root / "tools", log)
 

@@ -128,8 +128,8 @@ def _binds(folder: Path) -> tuple[sandbox.Bind, ...]:
 
 def job_environment() -> tuple[tuple[str, str], ...]:
     """make takes its further jobs from the FIFO; ninja, which cannot, gets a number."""
-    jobs = str(pool.jobs())
-    return (("MAKEFLAGS", f" -j{jobs} --jobserver-auth=fifo:/jobs/pool"), ("JOBS", jobs))
+    count = str(pool.jobs())
+    return (("MAKEFLAGS", f" -j{count} --jobserver-auth=fifo:/jobs/pool"), ("JOBS", count))
 
 
 def make_sysroot(folder: Path, needs: Iterable[store.Built]) -> None:
