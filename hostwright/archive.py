@@ -12,14 +12,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
+from hostwright.formats.control import Stanza, dependencies, parse_stanzas
 
 SUITE = "trixie"
 PACKAGES = "main/binary-amd64/Packages.xz"
 UDEBS = "main/debian-installer/binary-amd64/Packages.xz"
 SOURCES = "main/source/Sources.xz"
-
-Stanza = dict[str, str]
 
 
 @dataclass(frozen=True, order=True)
@@ -31,21 +30,6 @@ class Pin:
     path: str
     size: int
     sha256: str
-
-
-def parse_stanzas(text: str) -> Iterator[Stanza]:
-    """The paragraphs of a control file; continuation lines keep their newlines."""
-    for block in re.split(r"\n\n+", text.strip("\n")):
-        stanza: Stanza = {}
-        key = ""
-        for line in block.split("\n"):
-            if line[:1] in (" ", "\t"):
-                stanza[key] += "\n" + line.strip()
-            else:
-                key, _, value = line.partition(":")
-                stanza[key] = value.strip()
-        if stanza:
-            yield stanza
 
 
 def index_digest(release: str, path: str) -> str:
@@ -133,14 +117,6 @@ def _needs(stanza: Stanza, index: _Index, settled: set[str]) -> Iterator[str]:
         for alternatives in dependencies(stanza, field):
             if name := index.resolve(alternatives, settled):
                 yield name
-
-
-def dependencies(stanza: Stanza, field: str) -> list[list[str]]:
-    """The names in a field of relations: one list of alternatives for each, without versions."""
-    groups = [group for group in stanza.get(field, "").replace("\n", " ").split(",") if group.strip()]
-    return [
-        [re.split(r"[\s(:\[]", word.strip(), maxsplit=1)[0] for word in group.split("|")] for group in groups
-    ]
 
 
 def pin_of(stanza: Stanza) -> Pin:

@@ -5,17 +5,17 @@ Inputs + Boot --> QEMU --> console --> Outcome
 
 import json
 import shutil
-import struct
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hostwright import buildroot, bzimage, emulator, lab, paths, qemu, sandbox
+from hostwright import buildroot, emulator, lab, qemu, sandbox
+from hostwright.base import paths
+from hostwright.base.errors import UserError
 from hostwright.console import Console, ConsoleError, StoppedError
-from hostwright.errors import UserError
+from hostwright.formats import bzimage
 from hostwright.judge import Boot, Outcome
 from hostwright.machine import Machine
 from hostwright.qemu import Accelerator
@@ -35,14 +35,6 @@ BEGIN, END = "HOSTWRIGHT-SELFCHECK-BEGIN", "HOSTWRIGHT-SELFCHECK-END"
 PANIC = "Kernel panic - not syncing.*"
 # OVMF's last resort, and SeaBIOS's last word.
 NO_BOOT = "UEFI Interactive Shell|No bootable device"
-
-SECTOR = 512
-# Partition types: no partition, BIOS boot, EFI system.
-NOT_ROOT = (
-    uuid.UUID(int=0),
-    uuid.UUID("21686148-6449-6e6f-744e-656564454649"),
-    uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b"),
-)
 
 
 @dataclass(frozen=True)
@@ -89,31 +81,6 @@ def kernel_release(kernel: Path) -> str:
     if release is None:
         raise UserError(f"{kernel}: not a Linux kernel image", "build it again: ./doit kernel")
     return release
-
-
-@dataclass(frozen=True)
-class Root:
-    """The root partition of an image: its unique id, and where it begins in bytes."""
-
-    partuuid: str
-    offset: int
-
-
-def find_root(image: Path) -> Root:
-    """The only partition that is neither for BIOS boot nor for EFI (UEFI 2.10, 5.3); UserError unless there is one."""
-    with image.open("rb") as disk:
-        disk.seek(SECTOR)
-        header = disk.read(SECTOR)
-        first, count, size = struct.unpack_from("<QII", header, 72)
-        if header[:8] != b"EFI PART" or size < 128:
-            raise UserError(f"{image}: no GPT on it", "write it again: ./doit host")
-        disk.seek(first * SECTOR)
-        entries = [disk.read(size) for _ in range(count)]
-    roots = [entry for entry in entries if uuid.UUID(bytes_le=entry[:16]) not in NOT_ROOT]
-    if len(roots) != 1:
-        raise UserError(f"{image}: {len(roots)} partitions may be the root", "write it again: ./doit host")
-    offset = int.from_bytes(roots[0][32:40], "little") * SECTOR
-    return Root(str(uuid.UUID(bytes_le=roots[0][16:32])), offset)
 
 
 # One boot.

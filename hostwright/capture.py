@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hostwright import lspci, registers
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 from hostwright.inventory import (
     HINT,
     Bar,

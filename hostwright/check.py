@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hostwright import emulator, files, ssh, vm
-from hostwright.errors import UserError
+from hostwright import emulator, ssh, vm
+from hostwright.base import files
+from hostwright.base.errors import UserError
+from hostwright.base.run import tail
 from hostwright.install import Plan
-from hostwright.run import tail
 from hostwright.session import Session, started
 
 LOGIN_LIMIT_S = 420.0

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 
 TAIL_LINES = 30
 ECHO_TIMEOUT_S = 20.0

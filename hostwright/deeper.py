@@ -13,10 +13,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from hostwright import boots, emulator, files, inner, lab, package, qemu, rootfs, run, sandbox, ssh, store
+from hostwright import boots, emulator, inner, lab, package, qemu, rootfs, sandbox, ssh, store
+from hostwright.base import files, run
+from hostwright.base.errors import UserError
 from hostwright.check import free_port
 from hostwright.deepjudge import GROWTH_MIB, UNMAPPED, Answer, Facts
-from hostwright.errors import UserError
+from hostwright.formats import gpt
 from hostwright.judge import Boot, Outcome
 from hostwright.machine import Guest
 from hostwright.qemu import Accelerator
@@ -191,7 +193,7 @@ def _copy_sparse(source: Path, target: Path) -> None:
 def alter(folder: Path, inputs: boots.Inputs, commands: Sequence[str]) -> None:
     """Commands of debugfs(8), on the root file system of the copy."""
     (folder / COMMANDS).write_text("\n".join(commands) + "\n")
-    offset = boots.find_root(inputs.image).offset
+    offset = gpt.find_root(inputs.image).offset
     argv = ("debugfs", "-w", "-f", COMMANDS, f"{qemu.IMAGE}?offset={offset}")
     sandbox.output(Job(inputs.tools, argv, (Bind(folder, "/build", writable=True),)), inputs.tools)
     (folder / COMMANDS).unlink()

@@ -28,7 +28,7 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from hostwright import fetch
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 
 ARCHIVE, OURS = "/debian/", "/hostwright/"
 # Seconds to connect and to the first byte: an installer is not started for an archive that is slower.

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from hostwright import acpi, groups, hostuse, iommu, mmio, registers
-from hostwright.errors import UserError
+from hostwright.base import times
+from hostwright.base.errors import UserError
 from hostwright.findings import Finding, Severity, find
+from hostwright.formats import iommu_tables
 from hostwright.groups import Advice, Machine
 from hostwright.groupview import name_class
 from hostwright.hostuse import DISPLAY, Use
@@ -448,7 +450,11 @@ def _tells_regions(case: Case, function: PciFunction) -> bool:
     if any(one.rule == "iommu-missing" for one in case.findings):
         return True
     tables = case.capture.tables
-    return bool(tables) and all(acpi.is_whole(one) for one in tables.values()) and function.parent is not None
+    return (
+        bool(tables)
+        and all(iommu_tables.is_whole(one) for one in tables.values())
+        and function.parent is not None
+    )
 
 
 # BARs and reset.
@@ -467,7 +473,7 @@ def _find_bars(case: Case, function: PciFunction) -> Iterator[Finding]:
     # The kernel clears what it finds no room for (drivers/pci/setup-bus.c, reset_resource()).
     cleared = set(registers.find_typed_bars(function.config)) - {bar.index for bar in function.bars}
     for index in sorted(cleared | homeless.keys()):
-        size = f" ({mmio.name_size(sizes[index])})" if index in sizes else ""
+        size = f" ({times.name_size(sizes[index])})" if index in sizes else ""
         yield find("bar-unassigned", device=device, what=f"{index}{size}")
 
 
@@ -483,15 +489,15 @@ def check_window(case: Case, devices: Sequence[PciFunction], name: str) -> Itera
     """Whether the BARs of devices that go to one guest fit into its window."""
     need = mmio.measure([one.bars for one in devices])
     window = case.window or Window(mmio.CLASSIC_WINDOW, mmio.LARGEST_ASKED)
-    what = mmio.name_size(need)
+    what = times.name_size(need)
     if need > window.largest:
-        yield find("bar-window", device=name, what=what, window=mmio.name_size(window.largest))
+        yield find("bar-window", device=name, what=what, window=times.name_size(window.largest))
     elif need > window.default:
         yield find(
             "bar-window-small",
             device=name,
             what=what,
-            window=mmio.name_size(window.default),
+            window=times.name_size(window.default),
             need_mib=-(-need >> 20),
         )
 
@@ -581,7 +587,7 @@ def _find_interrupts(capture: Capture) -> Iterator[Finding]:
     """The kernel's own word first: drivers/iommu/intel/irq_remapping.c, drivers/iommu/amd/init.c."""
     log = capture.texts.get("dmesg", "")
     off = re.search(r"(?:^|\s)(nointremap|intremap=off)\b", capture.cmdline)
-    flag = acpi.remaps_interrupts(capture.tables.get("DMAR", b""))
+    flag = iommu_tables.remaps_interrupts(capture.tables.get("DMAR", b""))
     if any(text in log for text in _REMAPPED):
         return
     if off:
@@ -606,4 +612,4 @@ def _find_hugepages(meminfo: str) -> Iterator[Finding]:
     count = re.search(r"^HugePages_Total:\s+(\d{1,12})$", meminfo, re.MULTILINE)
     size = re.search(r"^Hugepagesize:\s+(\d{1,12}) kB$", meminfo, re.MULTILINE)
     if count and size and int(count[1]):
-        yield find("hugepages", what=mmio.name_size(int(count[1]) * int(size[1]) << 10))
+        yield find("hugepages", what=times.name_size(int(count[1]) * int(size[1]) << 10))

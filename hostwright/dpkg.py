@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from hostwright import deb
-from hostwright.archive import Stanza, dependencies, parse_stanzas
-from hostwright.errors import UserError
-from hostwright.recipe import EPOCH
+from hostwright.base.errors import UserError
+from hostwright.base.times import EPOCH
+from hostwright.formats import deb
+from hostwright.formats.control import Stanza, dependencies, parse_stanzas
 
 ADMIN = "var/lib/dpkg"
 # dpkg's multiarch layout of info/.

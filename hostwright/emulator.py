@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from hostwright import files, qemu, run, sandbox
+from hostwright import qemu, sandbox
+from hostwright.base import files, run
 from hostwright.console import Console, ConsoleError
 from hostwright.qemu import Accelerator
 

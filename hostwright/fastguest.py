@@ -20,24 +20,23 @@ from hostwright import (
     buildroot,
     check,
     comparison,
-    cpio,
     dpkg,
     fetch,
-    files,
     image,
     installer,
     locking,
     mirrors,
-    paths,
     preseed,
-    progress,
     sandbox,
     selection,
     vm,
 )
-from hostwright.archive import Pin, Stanza
-from hostwright.cpio import Entry
-from hostwright.errors import UserError
+from hostwright.archive import Pin
+from hostwright.base import files, paths, times
+from hostwright.base.errors import UserError
+from hostwright.formats import cpio, gpt
+from hostwright.formats.control import Stanza
+from hostwright.formats.cpio import Entry
 from hostwright.guest import Inputs, Options, find_accelerator, place, publish, record, workplace
 from hostwright.install import Outcome, Plan, Voice, follow
 from hostwright.machine import Guest, Machine
@@ -144,7 +143,7 @@ def fetch_pins(pins: Sequence[Pin], offline: bool, note: Callable[[str], None]) 
 
     def progressed(count: int) -> None:
         done[0] += count
-        note(f"fetching packages {progress.bar(done[0], total)}")
+        note(f"fetching packages {times.bar(done[0], total)}")
 
     wanted = [fetch.Pinned(pin.name, pin.path, pin.sha256, pin.size).at(archives) for pin in missing]
     fetch.fetch_all(wanted, progressed)
@@ -197,7 +196,7 @@ def partition_table(ids: image.Ids) -> str:
     """GPT, an EFI system partition and the rest, in the language of sfdisk(8)."""
     return (
         f"label: gpt\nlabel-id: {ids.disk_guid}\n\n"
-        f"start=1MiB, size={ESP_MIB}MiB, type={image.EFI_SYSTEM}, uuid={ids.esp_partuuid}\n"
+        f"start=1MiB, size={ESP_MIB}MiB, type={gpt.EFI_SYSTEM}, uuid={ids.esp_partuuid}\n"
         f"type={LINUX_FILE_SYSTEM}, uuid={ids.root_partuuid}\n"
     )
 

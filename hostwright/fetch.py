@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hostwright import paths
-from hostwright.errors import UserError
-from hostwright.files import digest, locked
+from hostwright.base import paths
+from hostwright.base.errors import UserError
+from hostwright.base.files import digest, locked
 
 if TYPE_CHECKING:
     import requests

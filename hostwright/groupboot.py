@@ -13,22 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import (
-    bzimage,
-    cpio,
-    deb,
-    emulator,
-    fetch,
-    groups,
-    initramfs,
-    mirrors,
-    paths,
-    qemu,
-    topologies,
-)
-from hostwright import files as disk
+from hostwright import emulator, fetch, groups, initramfs, mirrors, qemu, topologies
+from hostwright.base import files as disk
+from hostwright.base import paths
+from hostwright.base.errors import UserError
 from hostwright.console import ConsoleError
-from hostwright.errors import UserError
+from hostwright.formats import bzimage, cpio, deb
 from hostwright.grouping import (
     COLUMNS,
     END,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hostwright import iommu, qemu
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 from hostwright.iommu import Prediction, Setting
 from hostwright.pci import Function
 from hostwright.qemu import Accelerator

@@ -12,7 +12,8 @@ from enum import Enum
 from itertools import takewhile
 
 from hostwright import acpi, iommu, quirks, registers
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
+from hostwright.formats import iommu_tables
 from hostwright.inventory import Capture, PciFunction, sort_key
 from hostwright.iommu import Isolation, Prediction, Setting
 from hostwright.pci import ROOT, Acs, Function, Kind
@@ -184,7 +185,7 @@ def _find_notes(functions: Sequence[Function], platform: Platform) -> Iterator[s
 
 def _find_table_notes(capture: Capture, platform: Platform) -> Iterator[str]:
     table = capture.tables.get("IVRS", b"")
-    if platform.has_ivrs and not acpi.is_whole(table):
+    if platform.has_ivrs and not iommu_tables.is_whole(table):
         state = "cut off" if table else "not known"
         yield f"the table IVRS is {state}: DMA aliases that the firmware names there are not counted"
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from shlex import quote
 
 from hostwright import sources
-from hostwright.archive import Stanza
+from hostwright.formats.control import Stanza
+from hostwright.formats.tarball import Contents
 from hostwright.recipe import Build, Configure, Files, Kernel, Make, Meson, MesonPart, Recipe
-from hostwright.tarball import Contents
 
 NO_BUILD = Files(("echo 'the recipe does not say yet how this is built' >&2", "exit 1"))
 # What a home page begins with is all that is known of it.

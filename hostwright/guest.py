@@ -14,28 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hostwright import (
-    buildroot,
-    check,
-    cpio,
-    emulator,
-    files,
-    installer,
-    locking,
-    mirrors,
-    paths,
-    pictures,
-    preseed,
-    report,
-    sandbox,
-    vm,
-)
+from hostwright import buildroot, check, emulator, installer, locking, mirrors, pictures, preseed, sandbox, vm
 from hostwright.archive import SUITE
+from hostwright.base import files, page, paths
+from hostwright.base.errors import UserError
+from hostwright.base.times import clock
 from hostwright.depot import Depot, reachable
-from hostwright.errors import UserError
+from hostwright.formats import cpio
 from hostwright.install import Outcome, Plan, Voice, install
 from hostwright.machine import Guest, Machine
-from hostwright.progress import clock
 from hostwright.qemu import Accelerator
 from hostwright.render import render_text
 from hostwright.ssh import Key, generate_key
@@ -200,7 +187,7 @@ def record(
     passed = [_split(each) for each in guest.devices]
     _render("guest.xml", work, {"guest": guest, "vm": vm, "folder": folder, "passed": passed})
     took = clock(outcome.seconds)
-    _render("report.html", work, {"guest": guest, "manifest": manifest, "took": took, "style": report.STYLE})
+    _render("report.html", work, {"guest": guest, "manifest": manifest, "took": took, "style": page.STYLE})
     files.write(work / "launch.args", "\n".join(vm.plan_launch(guest, folder)) + "\n")
 
 

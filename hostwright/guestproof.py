@@ -16,22 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hostwright import (
-    boots,
-    check,
-    deeper,
-    emulator,
-    files,
-    inner,
-    lab,
-    paths,
-    pictures,
-    qemu,
-    report,
-    sandbox,
-    ssh,
-    vm,
-)
+from hostwright import boots, check, deeper, emulator, inner, lab, pictures, qemu, report, sandbox, ssh, vm
+from hostwright.base import files, paths
+from hostwright.base.errors import UserError
 from hostwright.deepjudge import (
     GUEST_BOOT,
     Answer,
@@ -41,7 +28,6 @@ from hostwright.deepjudge import (
     is_reachable,
     judge_guest,
 )
-from hostwright.errors import UserError
 from hostwright.judge import Outcome, Verdict
 from hostwright.machine import Guest, Machine
 from hostwright.qemu import Accelerator

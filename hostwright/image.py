@@ -18,17 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from hostwright import buildroot, canonical, files, sandbox
-from hostwright.errors import UserError
+from hostwright import buildroot, sandbox
+from hostwright.base import canonical, files
+from hostwright.base.errors import UserError
+from hostwright.formats.gpt import (
+    BIOS_BOOT,
+    EFI_SYSTEM,
+    LINUX_ROOT_X86_64,
+    SECTOR,
+    SECTORS_PER_MIB,
+    Partition,
+)
 from hostwright.machine import Machine
-
-SECTOR = 512
-SECTORS_PER_MIB = 1 << 20 >> 9
-
-# GPT partition types: UEFI 2.10 table 5.7, GRUB's manual ("BIOS installation"), Discoverable Partitions Specification.
-BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
-EFI_SYSTEM = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
-LINUX_ROOT_X86_64 = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
 
 # Offsets in boot.img: include/grub/i386/pc/boot.h of GRUB, GRUB_BOOT_MACHINE_*.
 KERNEL_SECTOR = 0x5C
@@ -102,22 +103,6 @@ def ids_for(name: str, slot: str = FIRST_SLOT) -> Ids:
         esp_uuid=f"{volume[:4]}-{volume[4:]}",
         hash_seed=derived("hash seed", slot),
     )
-
-
-@dataclass(frozen=True)
-class Partition:
-    """One entry of the GPT, in sectors of 512 bytes."""
-
-    name: str
-    type_guid: str
-    partuuid: str
-    start: int
-    sectors: int
-
-    @property
-    def offset(self) -> int:
-        """Where it starts, in bytes."""
-        return self.start * SECTOR
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hostwright import cpio, elf, store
-from hostwright.errors import UserError
+from hostwright import store
+from hostwright.base.errors import UserError
+from hostwright.formats import cpio, elf
 
 # Mount points of what the kernel makes.
 _FOLDERS = ("dev", "proc", "sys", "tmp")

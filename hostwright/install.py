@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from hostwright import pictures, vm
+from hostwright.base.errors import UserError
+from hostwright.base.times import clock, meter
 from hostwright.depot import Depot
-from hostwright.errors import UserError
 from hostwright.machine import Guest
 from hostwright.pictures import Frame, Shot
-from hostwright.progress import clock, meter
 from hostwright.qemu import Accelerator
 from hostwright.qmp import Event
 from hostwright.session import Session, started

@@ -21,11 +21,13 @@ from hashlib import sha256
 from pathlib import Path
 from shlex import quote
 
-from hostwright import buildroot, bzimage, cpio, deb, fetch, files, image, paths, render, sandbox, udeb
+from hostwright import buildroot, fetch, render, sandbox, udeb
 from hostwright.archive import Pin, parse_lock
-from hostwright.cpio import Entry
-from hostwright.errors import UserError
-from hostwright.recipe import EPOCH
+from hostwright.base import files, paths
+from hostwright.base.errors import UserError
+from hostwright.base.times import EPOCH
+from hostwright.formats import bzimage, cpio, deb, gpt
+from hostwright.formats.cpio import Entry
 from hostwright.udeb import Template, Tree
 
 # Changes when the medium changes while the lock does not.
@@ -282,7 +284,7 @@ def script(ids: Ids, has_answers: bool) -> str:
         ("export", "MTOOLSRC=/dev/null"),
         ("mkdir", "-p", "tree/boot/grub", "tree/install", "tree/EFI/BOOT"),
         plan_loader(loader),
-        ("truncate", "-s", str(ESP_SECTORS * image.SECTOR), "esp"),
+        ("truncate", "-s", str(ESP_SECTORS * gpt.SECTOR), "esp"),
         *plan_esp(loader, ids),
         ("mv", *install, "tree/install"),
         ("mv", "grub.cfg", "tree/boot/grub"),
@@ -325,7 +327,7 @@ def plan_iso(ids: Ids) -> tuple[str, ...]:
         "-r", "-V", VOLUME,
         # The first partition is the file system itself, with its own start: a stick can be mounted by partition.
         "-partition_offset", "16",
-        "-append_partition", "2", image.EFI_SYSTEM, "esp",
+        "-append_partition", "2", gpt.EFI_SYSTEM, "esp",
         "-appended_part_as_gpt",
         "-e", "--interval:appended_partition_2:all::", "-no-emul-boot",
         "--gpt_disk_guid", ids.disk_guid,

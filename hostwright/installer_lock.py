@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import archive, fetch, files, installer, locking, paths, udeb
-from hostwright.archive import Pin, Stanza
-from hostwright.errors import UserError
+from hostwright import archive, fetch, installer, locking, udeb
+from hostwright.archive import Pin
+from hostwright.base import files, paths
+from hostwright.base.errors import UserError
+from hostwright.formats.control import Stanza
 
 FILE = "guest/installer.lock"
 SEEDS = "guest/installer.seeds"

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from hostwright import pci, quirks
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 from hostwright.pci import Acs, Function, Kind
 from hostwright.quirks import Platform
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from shlex import quote
 
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 
 HOST_OPTIONS = "host.toml [kernel] options"
 

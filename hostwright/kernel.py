@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hostwright import build, buildroot, files, kconfig, package, paths, pool, sandbox, stage, store
-from hostwright.errors import UserError
+from hostwright import build, buildroot, kconfig, package, sandbox, stage, store
+from hostwright.base import files, jobs, paths
+from hostwright.base.errors import UserError
+from hostwright.base.times import EPOCH
 from hostwright.machine import Machine
-from hostwright.recipe import EPOCH, Kernel, Recipe
+from hostwright.recipe import Kernel, Recipe
 
 EXPLAIN = Path(__file__).parent / "kconfig_explain.c"
 
@@ -142,7 +144,7 @@ def _execute(recipe: Recipe, what: str, script: str, log: Path) -> None:
         sandbox.Bind(work / name, f"/{name}", writable=name in ("build", "out")) for name in folders
     )
     root = buildroot.root(buildroot.load_lock())
-    tokens = sandbox.Bind(pool.folder(), "/jobs", writable=True)
+    tokens = sandbox.Bind(jobs.folder(), "/jobs", writable=True)
     job = sandbox.Job(
         root / "tools", ("sh", "-x", "/build/script"), (*binds, tokens), env=package.job_environment()
     )

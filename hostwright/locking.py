@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import archive, fetch, files, paths, sandbox
-from hostwright.errors import UserError
+from hostwright import archive, fetch, sandbox
+from hostwright.base import files, paths
+from hostwright.base.errors import UserError
+from hostwright.formats import control
 from hostwright.recipe import Source
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -43,12 +45,12 @@ def signed_release(mirrors: Sequence[str], root: Path) -> str:
     return verify(_fetch("InRelease", mirrors), root).decode()
 
 
-def index(name: str, release: str, mirrors: Sequence[str]) -> list[archive.Stanza]:
+def index(name: str, release: str, mirrors: Sequence[str]) -> list[control.Stanza]:
     """The paragraphs of an index of the suite, checked against the signed Release text."""
     return archive.read_index(_fetch(name, mirrors), release, name)
 
 
-def kept_index(name: str, release: str, mirrors: Sequence[str]) -> list[archive.Stanza]:
+def kept_index(name: str, release: str, mirrors: Sequence[str]) -> list[control.Stanza]:
     """As `index`, but from the cache where it has been fetched before and is still the one of the Release text."""
     digest = archive.index_digest(release, name)
     folder = f"dists/{archive.SUITE}/{name.rpartition('/')[0]}"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from hostwright import registers
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 from hostwright.inventory import HINT, Bar, Capture, PciFunction, fill_parents, sort_key, with_missing
 from hostwright.pci import Kind
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
-from hostwright import canonical, values
+from hostwright import values
 from hostwright.answers import INSTALL, Install
+from hostwright.base import canonical
 from hostwright.schema import (
     BadValueError,
     Field,

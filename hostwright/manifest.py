@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from hostwright import files
-from hostwright.errors import UserError
+from hostwright.base import files
+from hostwright.base.errors import UserError
 
 # Logs and the proof tell of one run; stamps and state are doit's; the rest is the artifact.
 ARTIFACTS = ("host.img", "rootfs.tar", "kernel", "ovmf")

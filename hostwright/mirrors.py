@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 
 APT = Path("/etc/apt")
 _OPTIONS = re.compile(r"\[[^\]]*\]")

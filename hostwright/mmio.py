@@ -51,12 +51,3 @@ def measure(devices: Iterable[Sequence[Bar]]) -> int:
 
 def _wide(bars: Sequence[Bar]) -> list[int]:
     return [1 << (bar.size - 1).bit_length() for bar in bars if bar.is_memory and bar.is_64bit and bar.size]
-
-
-def name_size(size: int) -> str:
-    """In the largest unit that leaves a whole number or three digits."""
-    for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if size >= 1 << shift:
-            number = f"{size / (1 << shift):.2f}".rstrip("0").rstrip(".")
-            return f"{number} {unit}"
-    return f"{size} bytes"

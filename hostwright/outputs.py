@@ -11,8 +11,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from hostwright import elf
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
+from hostwright.formats import elf
 from hostwright.recipe import Recipe
 
 # The loader looks for libraries here.

@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from hostwright import build, buildroot, canonical, fetch, files, outputs, paths, pool, sandbox, stage, store
-from hostwright.errors import UserError
+from hostwright import build, buildroot, fetch, outputs, sandbox, stage, store
+from hostwright.base import canonical, files, jobs, paths
+from hostwright.base.errors import UserError
 from hostwright.recipe import Recipe, Source
 
 
@@ -123,12 +124,12 @@ def place_inputs(recipe: Recipe, folder: Path) -> None:
 def _binds(folder: Path) -> tuple[sandbox.Bind, ...]:
     read_only = tuple(sandbox.Bind(folder / name, f"/{name}") for name in ("sources", "patches", "sysroot"))
     writable = tuple(sandbox.Bind(folder / name, f"/{name}", writable=True) for name in ("build", "out"))
-    return (*read_only, *writable, sandbox.Bind(pool.folder(), "/jobs", writable=True))
+    return (*read_only, *writable, sandbox.Bind(jobs.folder(), "/jobs", writable=True))
 
 
 def job_environment() -> tuple[tuple[str, str], ...]:
     """make takes its further jobs from the FIFO; ninja, which cannot, gets a number."""
-    count = str(pool.jobs())
+    count = str(jobs.jobs())
     return (("MAKEFLAGS", f" -j{count} --jobserver-auth=fifo:/jobs/pool"), ("JOBS", count))
 
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import archive, deb, fetch, locking, sources, tarball
-from hostwright.archive import Pin, Stanza
+from hostwright import archive, fetch, locking, sources
+from hostwright.archive import Pin
+from hostwright.formats import deb, tarball
+from hostwright.formats.control import Stanza
 
 _FILES = ("copyright", "control", "patches/series")
 

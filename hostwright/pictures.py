@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hostwright.files import replaced
+from hostwright.base.files import replaced
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,11 +9,11 @@ import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
-from hostwright import paths
 from hostwright.answers import PRESETS, Install
 from hostwright.archive import SUITE
-from hostwright.cpio import Entry
-from hostwright.errors import UserError
+from hostwright.base import paths
+from hostwright.base.errors import UserError
+from hostwright.formats.cpio import Entry
 from hostwright.machine import Guest, Machine
 from hostwright.render import render_text
 from hostwright.schema import nearest

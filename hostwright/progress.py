@@ -11,35 +11,12 @@ import time
 import tomllib
 from pathlib import Path
 
-from hostwright import files, paths
+from hostwright.base import files, paths
+from hostwright.base.times import clock
 
 QUIET_S = 30.0
 FROM_STORE_S = 2.0
 LIVE_S = 0.5
-
-
-def clock(seconds: float) -> str:
-    """Seconds as a person says them: `8 s`, `4 min 05 s`, `1 h 02 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-
-
-def bar(done: int, total: int) -> str:
-    """Bytes fetched: a bar and a share where the total is known, MB alone where it is not."""
-    if not total:
-        return f"{done / 1e6:.1f} MB"
-    filled = min(20, 20 * done // total)
-    return f"[{'#' * filled}{'.' * (20 - filled)}] {done / 1e6:.1f} of {total / 1e6:.1f} MB"
-
-
-def meter(share: float) -> str:
-    """A share from 0 to 1 as a bar with its percentage."""
-    filled = min(20, int(20 * share))
-    return f"[{'#' * filled}{'.' * (20 - filled)}] {100 * share:.0f} %"
 
 
 def expected_times() -> dict[str, float]:

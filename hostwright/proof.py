@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from hostwright import boots, deeper, deepjudge, emulator, files, report, sandbox
+from hostwright import boots, deeper, deepjudge, emulator, report, sandbox
+from hostwright.base import files
 from hostwright.boots import Inputs
+from hostwright.formats import gpt
 from hostwright.judge import Origin, Row, Verdict, judge, plan_boots
 from hostwright.machine import Guest, Machine
 from hostwright.qemu import Accelerator
@@ -39,7 +41,7 @@ def examine(inputs: Inputs, out: Path, progress: Progress) -> Verdict:
     """Boot and judge; console logs go to `out`, nothing else is written there."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    origin = Origin(boots.kernel_release(inputs.kernel), boots.find_root(inputs.image).partuuid)
+    origin = Origin(boots.kernel_release(inputs.kernel), gpt.find_root(inputs.image).partuuid)
     progress("trying the accelerators")
     accelerator, reason = emulator.find_accelerator(inputs.kernel, inputs.tools, out)
     with (

@@ -9,7 +9,7 @@ Paths are those inside the sandbox: all files of a boot lie in one folder, FOLDE
 from enum import Enum
 
 from hostwright import lab
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 from hostwright.machine import Machine
 from hostwright.render import serial_lines
 

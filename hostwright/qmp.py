@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hostwright.errors import UserError
-from hostwright.files import short_name
+from hostwright.base.errors import UserError
+from hostwright.base.files import short_name
 
 if TYPE_CHECKING:
     from qemu.qmp import Message

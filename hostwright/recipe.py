@@ -8,9 +8,6 @@ goes into the key of the built package, so a changed value rebuilds and a change
 
 from dataclasses import dataclass, field
 
-# 2026-01-01T00:00:00Z: SOURCE_DATE_EPOCH of every build and the latest time stamp in any artifact.
-EPOCH = 1767225600
-
 
 @dataclass(frozen=True)
 class Source:

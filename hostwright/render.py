@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from hostwright import findings
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 from hostwright.machine import Machine, kernel_words
 
 # What GRUB's shell takes as it stands: everything else is quoted (GRUB manual, "Quoting").

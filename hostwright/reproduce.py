@@ -9,8 +9,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hostwright import manifest, paths, run
-from hostwright.errors import UserError
+from hostwright import manifest
+from hostwright.base import paths, run
+from hostwright.base.errors import UserError
 
 OTHERWISE = {
     "LC_ALL": "tr_TR.UTF-8",

@@ -11,23 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import (
-    buildroot,
-    fetch,
-    files,
-    guesses,
-    layout,
-    licenses,
-    locking,
-    package,
-    packaging,
-    paths,
-    sources,
-    tarball,
-    versions,
-)
-from hostwright.archive import SOURCES, Stanza
-from hostwright.errors import UserError
+from hostwright import buildroot, fetch, guesses, layout, locking, package, packaging, sources
+from hostwright.archive import SOURCES
+from hostwright.base import files, paths
+from hostwright.base.errors import UserError
+from hostwright.formats import copyright, tarball, versions
+from hostwright.formats.control import Stanza
 from hostwright.recipe import Recipe, Source
 
 Note = Callable[[str], None]
@@ -41,7 +30,7 @@ class Draft:
     stanza: Stanza
     way: guesses.Way
     needs: guesses.Needs
-    license: licenses.Found
+    license: copyright.Found
     debian: packaging.Texts
     twins: tuple[str, ...]
 
@@ -109,7 +98,7 @@ def draft(
     needs = guesses.needs(stanza, packages, recipes, {pin.name for pin in buildroot.load_lock()})
     is_meson = any("meson" in group for group in sources.build_needs(stanza))
     way = guesses.way(stanza["Package"], source.contents, is_meson)
-    found = licenses.read(debian.copyright)
+    found = copyright.read(debian.copyright)
     main, *extra = [Source(one.path, one.sha256, into=into) for into, one in source.tarballs.items()]
     value = Recipe(
         name=name,
@@ -167,7 +156,7 @@ def _to_do(made: Draft) -> list[str]:
     patches = _patches(made.debian.series)
     lines = [
         (f"{', '.join(made.twins)}: made from the same source", made.twins),
-        ("license: say what is installed, as SPDX does", not licenses.is_listed(made.recipe.license)),
+        ("license: say what is installed, as SPDX does", not copyright.is_listed(made.recipe.license)),
         (f"license: {others}", made.license.others),
         ("home: none is known", made.recipe.home == guesses.NO_HOME),
         ("build: say how it is built", not made.way.is_known),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 
 LARGEST_FILE_BYTES = 1 << 20
 

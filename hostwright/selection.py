@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from hostwright import archive, preseed
 from hostwright.answers import Install
-from hostwright.archive import Pin, Stanza
+from hostwright.archive import Pin
+from hostwright.formats.control import Stanza
 
 BASE_PRIORITIES = ("required", "important")
 KERNEL = ("linux-image-amd64", "initramfs-tools", "busybox", "zstd")

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hostwright import emulator, files, run, sandbox, vm
-from hostwright.errors import UserError
+from hostwright import emulator, sandbox, vm
+from hostwright.base import files, run
+from hostwright.base.errors import UserError
 from hostwright.qemu import Accelerator
 from hostwright.qmp import Monitor, MonitorError
 from hostwright.vnc import Screen

@@ -7,10 +7,10 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from hostwright import versions
-from hostwright.archive import Stanza
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 from hostwright.fetch import Pinned
+from hostwright.formats import versions
+from hostwright.formats.control import Stanza
 
 # A relation of Build-Depends: name, :qualifier, (version), [architectures], <profiles>.
 _RELATION = re.compile(

@@ -19,7 +19,7 @@ from ipaddress import ip_address
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 
 if TYPE_CHECKING:
     from paramiko import Channel, Transport

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hostwright.errors import UserError
-from hostwright.files import digest
-from hostwright.recipe import EPOCH
+from hostwright.base.errors import UserError
+from hostwright.base.files import digest
+from hostwright.base.times import EPOCH
 
 
 @dataclass(frozen=True, order=True)

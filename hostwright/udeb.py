@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from hostwright import deb
-from hostwright.archive import Stanza, dependencies, parse_stanzas
-from hostwright.cpio import FOLDER_MODE, Entry, parents
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
+from hostwright.formats import deb
+from hostwright.formats.control import Stanza, dependencies, parse_stanzas
+from hostwright.formats.cpio import FOLDER_MODE, Entry, parents
 
 Tree = dict[str, Entry]
 

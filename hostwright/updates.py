@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import archive, fetch, locking, sources, versions
-from hostwright.archive import Stanza
+from hostwright import archive, fetch, locking, sources
+from hostwright.formats import versions
+from hostwright.formats.control import Stanza
 from hostwright.recipe import Source
 
 

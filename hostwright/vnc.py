@@ -22,8 +22,8 @@ from twisted.internet import reactor
 from twisted.logger import globalLogBeginner
 from vncdotool.client import VNCDoToolClient, VNCDoToolFactory
 
-from hostwright.errors import UserError
-from hostwright.files import short_name
+from hostwright.base.errors import UserError
+from hostwright.base.files import short_name
 from hostwright.pictures import Frame
 
 CAPTURE_LIMIT_S = 10.0

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from hostwright import paths, run
-from hostwright.errors import UserError
+from hostwright.base import paths, run
+from hostwright.base.errors import UserError
 from hostwright.tasks.define import Task, step
 
 PYTHON_FILES = ("dodo.py", "hostwright", "recipes", "tests")

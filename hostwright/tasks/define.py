@@ -7,8 +7,8 @@ from typing import Any
 from doit.exceptions import TaskError, TaskFailed
 from doit.tools import config_changed
 
-from hostwright import pool, run
-from hostwright.errors import UserError
+from hostwright.base import jobs, run
+from hostwright.base.errors import UserError
 
 Task = dict[str, Any]
 Act = Callable[..., object]
@@ -49,7 +49,7 @@ def _guarded(act: Act, counted: bool, words: Sequence[str] = ()) -> TaskError | 
     """Run `act`; a failed program fails the task, a mistake in the input is an error, neither shows a traceback."""
     try:
         if counted:
-            with pool.token():
+            with jobs.token():
                 act(*words)
         else:
             act(*words)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from doit import get_var
 
-from hostwright import files, package, paths
-from hostwright.errors import UserError
+from hostwright import package
+from hostwright.base import files, paths
+from hostwright.base.errors import UserError
 from hostwright.tasks import report
 from hostwright.tasks.define import Task, step
 

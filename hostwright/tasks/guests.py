@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from doit import get_var
 
-from hostwright import canonical, fetch, files, paths, store
-from hostwright.errors import UserError
+from hostwright import fetch, store
+from hostwright.base import canonical, files, paths
+from hostwright.base.errors import UserError
 from hostwright.machine import Guest
 from hostwright.tasks import report, steps
 from hostwright.tasks.define import Task, step

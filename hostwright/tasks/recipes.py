@@ -8,7 +8,7 @@ from functools import partial
 from doit import get_var
 
 from hostwright import buildroot, mirrors, package
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 from hostwright.tasks import report
 from hostwright.tasks.define import Task, step
 

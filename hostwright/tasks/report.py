@@ -11,8 +11,10 @@ from typing import IO, Any
 from doit.exceptions import BaseFail
 from doit.globals import Globals
 
-from hostwright import paths, pool, progress, run
-from hostwright.progress import Board, clock
+from hostwright import progress
+from hostwright.base import jobs, paths, run
+from hostwright.base.times import clock
+from hostwright.progress import Board
 
 _board: list[Board] = []
 
@@ -39,7 +41,7 @@ class Reporter:
         board().waiting = {name for name in _closure(tasks, selected_tasks) if tasks[name].actions}
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupted)
-        threading.Thread(target=board().watch, args=(pool.jobs(),), daemon=True).start()
+        threading.Thread(target=board().watch, args=(jobs.jobs(),), daemon=True).start()
 
     def get_status(self, task: Any) -> None: ...  # noqa: ANN401
 
@@ -76,7 +78,7 @@ class Reporter:
 
     def complete_run(self) -> None:
         board().close()
-        pool.close()
+        jobs.close()
         if not self._failed and not self._ran:
             print("everything is up to date", file=sys.stderr)
 
@@ -111,7 +113,7 @@ def _interrupted(number: int, _frame: FrameType | None) -> None:
     """End all children and leave: finished tasks are saved already, and the next run goes on from there."""
     run.end_all()
     board().close()
-    pool.close()
+    jobs.close()
     print("\ninterrupted; the next ./doit goes on from here", file=sys.stderr)
     os._exit(128 + number)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from doit.dependency import FileChangedChecker, JsonDB
 
-from hostwright import files
+from hostwright.base import files
 
 FileState = tuple[int, int, int, int, str]
 

@@ -11,26 +11,14 @@ from pathlib import Path
 
 from doit import get_var
 
-from hostwright import (
-    build,
-    canonical,
-    fetch,
-    files,
-    kconfig,
-    manifest,
-    mirrors,
-    package,
-    paths,
-    pool,
-    progress,
-    store,
-)
+from hostwright import build, fetch, kconfig, manifest, mirrors, package, store
 from hostwright import buildroot as root
 from hostwright import kernel as linux
 from hostwright import machine as model
 from hostwright import ovmf as firmware
 from hostwright import rootfs as assembly
-from hostwright.errors import UserError
+from hostwright.base import canonical, files, jobs, paths, times
+from hostwright.base.errors import UserError
 from hostwright.machine import Machine
 from hostwright.recipe import Recipe
 from hostwright.tasks import report
@@ -43,7 +31,7 @@ CONFIG = {
     "check_file_uptodate": Checker,
     "dep_file": str(paths.STATE),
     "reporter": report.Reporter,
-    "num_process": pool.jobs(),
+    "num_process": jobs.jobs(),
     "par_type": "thread",
     "minversion": "0.37.0",
     "sort": "definition",
@@ -130,7 +118,7 @@ class _Counter:
 
     def add(self, count: int) -> None:
         self.bytes += count
-        report.board().note(self.task, progress.bar(self.bytes, self.total))
+        report.board().note(self.task, times.bar(self.bytes, self.total))
 
 
 @cache

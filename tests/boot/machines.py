@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hostwright import buildroot, run, sandbox
+from hostwright import buildroot, sandbox
+from hostwright.base import run
 from hostwright.sandbox import Bind, Job
 
 FOLDER = "/output"

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, deeper, deepjudge, lab, machine, paths, qemu, ssh
+from hostwright import boots, deeper, deepjudge, lab, machine, qemu, ssh
+from hostwright.base import paths
 from hostwright.deeper import Answered
 from hostwright.deepjudge import HOST, MOST_ROOT_MIB
 from hostwright.machine import Machine

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from hostwright import boots, buildroot, deeper, deepjudge, guestproof, machine, paths, qemu, sandbox, ssh, vm
-from hostwright.errors import UserError
+from hostwright import boots, buildroot, deeper, deepjudge, guestproof, machine, qemu, sandbox, ssh, vm
+from hostwright.base import paths
+from hostwright.base.errors import UserError
 from hostwright.machine import Machine
 from tests.boot.machines import write_over
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-from hostwright import boots, judge, machine, paths
+from hostwright import boots, judge, machine
+from hostwright.base import paths
+from hostwright.formats import gpt
 from hostwright.judge import LAB_WORDS, Boot, Origin, Outcome
 from hostwright.machine import Machine
 from hostwright.qemu import Accelerator, Firmware
@@ -23,7 +25,7 @@ def broken(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 
 def origin() -> Origin:
-    return Origin(boots.kernel_release(paths.KERNEL / "bzImage"), boots.find_root(paths.HOST_IMAGE).partuuid)
+    return Origin(boots.kernel_release(paths.KERNEL / "bzImage"), gpt.find_root(paths.HOST_IMAGE).partuuid)
 
 
 def test_the_broken_host_comes_up_and_is_found_out(host: Machine, broken: Outcome) -> None:

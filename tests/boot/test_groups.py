@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import buildroot, capture, groupboot, grouping, groups, paths, topologies
+from hostwright import buildroot, capture, groupboot, grouping, groups, topologies
+from hostwright.base import paths
 from hostwright.groupboot import Emulated
 from hostwright.grouping import COLUMNS, Found, Words
 

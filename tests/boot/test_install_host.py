@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, deeper, emulator, machine, paths, qemu, ssh
+from hostwright import boots, deeper, emulator, machine, qemu, ssh
+from hostwright.base import paths
 from hostwright.check import free_port
 from hostwright.console import Console
 from hostwright.deepjudge import HOST

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, emulator, image, kernel, machine, package, paths, qemu, rootfs, sandbox, store
+from hostwright import boots, emulator, image, kernel, machine, package, qemu, rootfs, sandbox, store
+from hostwright.base import paths
 from hostwright.console import Console
 from hostwright.judge import LAB_WORDS, Boot
 from hostwright.machine import Machine

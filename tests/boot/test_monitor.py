@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 from hostwright.qmp import Monitor, MonitorError
 from tests.boot.machines import started
 

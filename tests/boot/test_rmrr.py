@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import buildroot, capture, cpio, doctor, groupboot, topologies
+from hostwright import buildroot, capture, doctor, groupboot, topologies
 from hostwright.doctor import Diagnosis
+from hostwright.formats import cpio
 from hostwright.groupboot import Emulated
 from hostwright.grouping import Words
 from hostwright.inventory import Capture, ReservedRegion

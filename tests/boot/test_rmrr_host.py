@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, cpio, deeper, emulator, files, machine, paths, qemu, ssh
+from hostwright import boots, deeper, emulator, machine, qemu, ssh
+from hostwright.base import files, paths
 from hostwright.check import free_port
+from hostwright.formats import cpio, gpt
 from hostwright.grouping import INITRD
 from hostwright.judge import LAB_WORDS
 from hostwright.machine import Machine, kernel_words
@@ -76,7 +78,7 @@ def booted(host: Machine, folder: Path, initrd: bytes | None) -> Iterator[ssh.Se
     deeper.copy_image(folder, inputs, key)
     files.write(folder / qemu.KERNEL, inputs.kernel.read_bytes())
     files.write(folder / INITRD, initrd or b"")
-    root = boots.find_root(inputs.image).partuuid
+    root = gpt.find_root(inputs.image).partuuid
     words = (f"root=PARTUUID={root}", "ro", "rootwait", "console=ttyS0,115200", *kernel_words(host, True))
     argv = (
         *qemu.plan_boot(host, Firmware.BIOS, Accelerator.TCG, port),

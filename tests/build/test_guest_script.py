@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import buildroot, paths, sandbox, vm
+from hostwright import buildroot, sandbox, vm
+from hostwright.base import paths
 from hostwright.machine import load
 from hostwright.sandbox import Bind, Job
 

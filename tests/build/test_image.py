@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import buildroot, files, image, machine, paths, sandbox, store
+from hostwright import buildroot, image, machine, sandbox, store
+from hostwright.base import files, paths
+from hostwright.formats import gpt
 
 LAB = machine.load(paths.TREE / "host.toml")
 IDS = image.ids_for(LAB.name)
@@ -57,7 +59,7 @@ def test_partitions_and_ids_are_the_planned_ones(shell: Shell) -> None:
     parts = (PLAN.bios, PLAN.esp, PLAN.root)
     assert found == [(p.name, p.type_guid, p.partuuid, p.start, p.sectors) for p in parts]
     assert table["id"].lower() == IDS.disk_guid
-    assert paths.HOST_IMAGE.stat().st_size == PLAN.sectors * image.SECTOR
+    assert paths.HOST_IMAGE.stat().st_size == PLAN.sectors * gpt.SECTOR
 
 
 def test_the_root_file_system_is_clean(shell: Shell) -> None:
@@ -83,16 +85,16 @@ def test_the_esp_is_clean_and_has_the_loader_that_firmware_looks_for(shell: Shel
 
 
 def test_the_bios_is_led_to_the_core_in_its_partition() -> None:
-    sector = read(0, image.SECTOR)
+    sector = read(0, gpt.SECTOR)
     assert sector[-2:] == b"\x55\xaa"
     assert struct.unpack_from("<Q", sector, 0x5C) == (PLAN.bios.start,)
-    start, count, _ = struct.unpack_from("<QHH", read(PLAN.bios.offset, image.SECTOR), 500)
+    start, count, _ = struct.unpack_from("<QHH", read(PLAN.bios.offset, gpt.SECTOR), 500)
     assert start == PLAN.bios.start + 1
     assert 0 < count < PLAN.bios.sectors
     # kernel.img follows; after the last sector of the block list the partition is empty.
-    assert any(read(PLAN.bios.offset + count * image.SECTOR, image.SECTOR))
+    assert any(read(PLAN.bios.offset + count * gpt.SECTOR, gpt.SECTOR))
     rest = PLAN.bios.sectors - count - 1
-    assert not any(read(PLAN.bios.offset + (count + 1) * image.SECTOR, rest * image.SECTOR))
+    assert not any(read(PLAN.bios.offset + (count + 1) * gpt.SECTOR, rest * gpt.SECTOR))
 
 
 def test_grub_accepts_the_menu_on_the_disk(shell: Shell) -> None:

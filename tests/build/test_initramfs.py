@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from hostwright import cpio, elf, groupboot, initramfs, inner, paths
+from hostwright import groupboot, initramfs, inner
+from hostwright.base import paths
+from hostwright.formats import cpio, elf
 
 ARCHIVES: dict[str, tuple[Callable[[], bytes], set[str]]] = {
     "groups": (lambda: groupboot.make_initramfs(groupboot.Kernel(paths.TREE)), {"bash", "dmesg", "sum"}),

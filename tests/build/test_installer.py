@@ -11,21 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import (
-    archive,
-    buildroot,
-    cpio,
-    deb,
-    elf,
-    fetch,
-    files,
-    image,
-    installer,
-    paths,
-    sandbox,
-    store,
-    udeb,
-)
+from hostwright import archive, buildroot, fetch, installer, sandbox, store, udeb
+from hostwright.base import files, paths
+from hostwright.formats import control, cpio, deb, elf, gpt
 
 Shell = Callable[[str], str]
 
@@ -98,7 +86,7 @@ def test_every_need_of_every_part_is_met(tree: udeb.Tree) -> None:
     unmet = {
         (stanza["Package"], " | ".join(names))
         for stanza in udeb.installed(tree)
-        for names in archive.dependencies(stanza, "Depends")
+        for names in control.dependencies(stanza, "Depends")
         if not {*names} & {*there, *excluded}
     }
     assert unmet == set()
@@ -195,7 +183,7 @@ def test_firmware_finds_the_loader_on_a_disc_and_on_a_stick(shell: Shell) -> Non
     assert re.search(r"El Torito boot img :\s+1\s+UEFI", report)
     table = json.loads(shell("sfdisk --json /input/one.iso"))["partitiontable"]
     assert table["label"] == "gpt"
-    esp = [one for one in table["partitions"] if one["type"] == image.EFI_SYSTEM]
+    esp = [one for one in table["partitions"] if one["type"] == gpt.EFI_SYSTEM]
     assert [one["size"] for one in esp] == [installer.ESP_SECTORS]
     cut = f"dd if=/input/one.iso of=/tmp/esp bs=512 skip={esp[0]['start']} count={installer.ESP_SECTORS} status=none"
     assert (

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import buildroot, kconfig, kernel, machine, package, paths, sandbox
-from hostwright.errors import UserError
+from hostwright import buildroot, kconfig, kernel, machine, package, sandbox
+from hostwright.base import paths
+from hostwright.base.errors import UserError
 
 MODULES = paths.KERNEL / "modules"
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from virt.firmware.varstore.edk2 import Edk2VarStore  # type: ignore[import-untyped]
 
-from hostwright import buildroot, ovmf, paths, qemu, run, sandbox
+from hostwright import buildroot, ovmf, qemu, sandbox
+from hostwright.base import paths, run
 from hostwright.console import Console
 
 # gLzmaCustomDecompressGuid of MdeModulePkg.

@@ -11,9 +11,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from hostwright import buildroot, elf, fetch, files, outputs, package, paths, rootfs, sandbox, stage, store
-from hostwright.recipe import EPOCH, Make, Recipe, Source
-from hostwright.run import ProgramError
+from hostwright import buildroot, fetch, outputs, package, rootfs, sandbox, stage, store
+from hostwright.base import files, paths
+from hostwright.base.run import ProgramError
+from hostwright.base.times import EPOCH
+from hostwright.formats import elf
+from hostwright.recipe import Make, Recipe, Source
 
 # On no host: headers alone, what is built for the firmware, and the kernel.
 ELSEWHERE = ("linux-headers", "edk2", "linux", "grub")

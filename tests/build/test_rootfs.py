@@ -4,8 +4,9 @@ import tarfile
 
 import pytest
 
-from hostwright import paths, rootfs
-from hostwright.recipe import EPOCH
+from hostwright import rootfs
+from hostwright.base import paths
+from hostwright.base.times import EPOCH
 
 TAR = paths.DIST / "rootfs.tar"
 LIMIT_MIB = 250

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Self
 
-from hostwright.paths import ROOTFS
+from hostwright.base.paths import ROOTFS
 
 BUS = "sys/devices/pci0000:00"
 FOLDERS = (

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hostwright import paths
+from hostwright.base import paths
 from hostwright.pci import PCIE_TYPES, Kind
 
 FOLDER = paths.TREE / "tests/machines"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hostwright import guest as making
-from hostwright import installer, mirrors, paths, store, vm
+from hostwright import installer, mirrors, store, vm
+from hostwright.base import paths
 from hostwright.depot import Depot
 from hostwright.install import Follower, Plan
 from hostwright.machine import Guest

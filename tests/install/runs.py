@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hostwright import machine, paths
+from hostwright import machine
+from hostwright.base import paths
 from hostwright.depot import Depot
 from hostwright.install import Follower
 from hostwright.machine import Guest, Machine

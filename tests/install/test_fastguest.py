@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import comparison, fastguest, machine, paths, selection, store, vm
+from hostwright import comparison, fastguest, machine, selection, store, vm
 from hostwright import guest as making
-from hostwright.errors import UserError
+from hostwright.base import paths
+from hostwright.base.errors import UserError
 from hostwright.install import Plan, Voice, follow
 from hostwright.machine import Guest, Machine
 from hostwright.qemu import Accelerator

@@ -9,9 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from hostwright import guest as making
-from hostwright import installer, mirrors, paths, pictures, store, vm
+from hostwright import installer, mirrors, pictures, store, vm
+from hostwright.base import paths
+from hostwright.base.errors import UserError
 from hostwright.depot import Depot
-from hostwright.errors import UserError
 from hostwright.qemu import Accelerator
 from hostwright.session import Session, started
 from hostwright.watch import STAGES

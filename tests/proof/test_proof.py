@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from hostwright import files, judge, machine, paths
+from hostwright import judge, machine
+from hostwright.base import files, paths
 from hostwright.judge import Origin, Outcome
 from hostwright.machine import Machine
 

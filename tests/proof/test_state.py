@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hostwright import paths
+from hostwright.base import paths
 
 
 @pytest.mark.parametrize("task", ["kernel-config", "kernel", "package:bash", "rootfs", "host", "prove"])

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import build, package, paths, recipe
-from hostwright.errors import UserError
+from hostwright import build, package, recipe
+from hostwright.base import paths
+from hostwright.base.errors import UserError
 from hostwright.recipe import Kernel, Recipe, Source
 
 FILES = sorted(file for file in paths.RECIPES.glob("*.py") if file.stem != "__init__")

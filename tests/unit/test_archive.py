@@ -6,7 +6,8 @@ import lzma
 import pytest
 
 from hostwright import archive
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
+from hostwright.formats import control
 
 INDEX = """\
 Package: gcc
@@ -52,8 +53,8 @@ SHA256: {a}
 """.format(a="a" * 64, b="b" * 64)
 
 
-def stanzas() -> list[archive.Stanza]:
-    return list(archive.parse_stanzas(INDEX))
+def stanzas() -> list[control.Stanza]:
+    return list(control.parse_stanzas(INDEX))
 
 
 def test_the_lock_is_the_closure_of_the_seeds() -> None:
@@ -81,16 +82,16 @@ def test_a_seed_may_name_what_a_package_provides() -> None:
 
 def test_a_seed_does_for_what_it_provides() -> None:
     text = INDEX + f"\nPackage: gawk\nVersion: 1\nFilename: x\nSize: 1\nSHA256: {'a' * 64}\nProvides: awk\n"
-    known = list(archive.parse_stanzas(text))
+    known = list(control.parse_stanzas(text))
     assert "mawk" not in [pin.name for pin in archive.lock(known, ["gawk", "gcc"], frozenset())]
     assert "mawk" not in [pin.name for pin in archive.lock(known, ["gcc", "gawk"], frozenset())]
 
 
 def test_what_a_chosen_package_provides_is_not_fetched_under_its_own_name() -> None:
     text = INDEX.replace("Provides: awk (= 1)", "Provides: awk (= 1), early")
-    found = archive.lock(archive.parse_stanzas(text), ["mawk", "gcc"], frozenset())
+    found = archive.lock(control.parse_stanzas(text), ["mawk", "gcc"], frozenset())
     assert "early" not in [pin.name for pin in found]
-    assert "early" in [pin.name for pin in archive.lock(archive.parse_stanzas(text), ["gcc"], frozenset())]
+    assert "early" in [pin.name for pin in archive.lock(control.parse_stanzas(text), ["gcc"], frozenset())]
 
 
 def test_the_lock_reads_back_as_written() -> None:
@@ -127,4 +128,4 @@ def test_an_index_is_opened_only_if_its_digest_is_the_signed_one() -> None:
 
 def test_source_files_by_pool_path() -> None:
     text = "Package: zlib\nDirectory: pool/z\nChecksums-Sha256:\n " + "c" * 64 + " 5 zlib.orig.tar.gz\n"
-    assert archive.source_files(archive.parse_stanzas(text)) == {"pool/z/zlib.orig.tar.gz": "c" * 64}
+    assert archive.source_files(control.parse_stanzas(text)) == {"pool/z/zlib.orig.tar.gz": "c" * 64}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import canonical
+from hostwright.base import canonical
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hostwright import capture, groups, lspci, paths, registers
-from hostwright.errors import UserError
+from hostwright import capture, groups, lspci, registers
+from hostwright.base import paths
+from hostwright.base.errors import UserError
 from hostwright.inventory import Bar, Capture, ReservedRegion
 from hostwright.pci import PCIE_TYPES, Acs, Kind
 

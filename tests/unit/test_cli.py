@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import paths
+from hostwright.base import paths
 
 COPIED = (
     "dodo.py",

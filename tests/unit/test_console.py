@@ -11,7 +11,7 @@ from typing import IO
 
 import pytest
 
-from hostwright import run
+from hostwright.base import run
 from hostwright.console import (
     Console,
     EndedError,

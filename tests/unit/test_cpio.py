@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostwright import cpio
-from hostwright.cpio import Entry
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
+from hostwright.formats import cpio
+from hostwright.formats.cpio import Entry
 
 FILE = stat.S_IFREG | 0o644
 LINK = stat.S_IFLNK | 0o777

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import deb
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
+from hostwright.formats import deb
 
 
 def member(name: str, content: bytes) -> bytes:

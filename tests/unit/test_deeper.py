@@ -13,7 +13,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from hostwright import deeper, deepjudge, guestproof, inner, lab, machine, paths, pictures, ssh, vm
+from hostwright import deeper, deepjudge, guestproof, inner, lab, machine, pictures, ssh, vm
+from hostwright.base import paths
 from hostwright.deepjudge import GUEST_BOOT, HOST, UNMAPPED, Answer, Facts, GuestFacts
 from hostwright.inner import Report
 from hostwright.judge import Outcome

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostwright import acpi, capture, doctor, doctorview, findings, hostuse, lspci, machine, mmio, paths
+from hostwright import capture, doctor, doctorview, findings, hostuse, lspci, machine, mmio
+from hostwright.base import paths, times
+from hostwright.base.errors import UserError
 from hostwright.doctor import Answer, Verdict
-from hostwright.errors import UserError
 from hostwright.findings import Severity
+from hostwright.formats import iommu_tables
 from hostwright.inventory import Bar, Capture, PciFunction, ReservedRegion, fill_parents
 from hostwright.iommu import Setting
 from hostwright.pci import ROOT, Kind
@@ -681,15 +683,18 @@ def test_listing_without_anything_else() -> None:
 
 def test_rmrrs_are_read() -> None:
     table = dmar(rmrr(0x1000, 0x1FFF, scope(0, (2, 0), (0, 1)), scope(0x80, (1, 0), kind=2), segment=3))
-    (found,) = acpi.read_rmrrs(table)
+    (found,) = iommu_tables.read_rmrrs(table)
     assert (found.segment, found.start, found.end) == (3, 0x1000, 0x1FFF)
-    assert found.scopes == (acpi.Scope(0, ((2, 0), (0, 1))), acpi.Scope(0x80, ((1, 0),), True))
-    assert acpi.is_whole(table)
-    assert not acpi.is_whole(table[:-1])
+    assert found.scopes == (
+        iommu_tables.Scope(0, ((2, 0), (0, 1))),
+        iommu_tables.Scope(0x80, ((1, 0),), True),
+    )
+    assert iommu_tables.is_whole(table)
+    assert not iommu_tables.is_whole(table[:-1])
 
 
 def test_ivmds_are_read() -> None:
-    (found,) = acpi.read_ivmds(ivrs(ivmd(0x22, 0x100, 0x1FF, 0x5000, 0x2000)))
+    (found,) = iommu_tables.read_ivmds(ivrs(ivmd(0x22, 0x100, 0x1FF, 0x5000, 0x2000)))
     assert (found.first, found.last, found.start, found.end) == (0x100, 0x1FF, 0x5000, 0x6FFF)
 
 
@@ -699,9 +704,9 @@ def test_ivmds_are_read() -> None:
 @settings(deadline=None)
 def test_any_bytes_are_a_table(tail: bytes, head: bytes) -> None:
     for data in (tail, head[:48] + tail, head + tail):
-        list(acpi.read_rmrrs(data))
-        list(acpi.read_ivmds(data))
-        acpi.remaps_interrupts(data)
+        list(iommu_tables.read_rmrrs(data))
+        list(iommu_tables.read_ivmds(data))
+        iommu_tables.remaps_interrupts(data)
 
 
 # Windows.
@@ -731,7 +736,7 @@ def test_room_that_devices_take() -> None:
 
 
 def test_sizes_have_names() -> None:
-    assert [mmio.name_size(size) for size in (512, 4096, 3 * MIB // 2, 16 * GIB + 32 * MIB)] == [
+    assert [times.name_size(size) for size in (512, 4096, 3 * MIB // 2, 16 * GIB + 32 * MIB)] == [
         *("512 bytes", "4 KiB", "1.5 MiB", "16.03 GiB"),
     ]
 

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import comparison, dpkg, fastguest, fetch, image, locking, paths, selection
-from hostwright.archive import Pin, Stanza
-from hostwright.errors import UserError
+from hostwright import comparison, dpkg, fastguest, fetch, image, locking, selection
+from hostwright.archive import Pin
+from hostwright.base import paths
+from hostwright.base.errors import UserError
+from hostwright.formats import gpt
+from hostwright.formats.control import Stanza
 from hostwright.machine import Guest, load
 
 GUEST: Guest = load(paths.TREE / "host.toml").guests[0]
@@ -326,7 +329,7 @@ def test_packages_are_told_as_the_installer_tells_them() -> None:
 def test_the_disk_has_a_system_partition_and_the_rest() -> None:
     lines = fastguest.partition_table(IDS).splitlines()
     assert lines[0] == "label: gpt"
-    assert lines[-2].startswith("start=1MiB, size=128MiB") and image.EFI_SYSTEM in lines[-2]
+    assert lines[-2].startswith("start=1MiB, size=128MiB") and gpt.EFI_SYSTEM in lines[-2]
     assert "size=" not in lines[-1]
 
 

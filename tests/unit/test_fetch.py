@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 
 from hostwright import fetch
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

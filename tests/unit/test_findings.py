@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from hostwright import findings, paths
+from hostwright import findings
+from hostwright.base import paths
 from hostwright.findings import Rule, Severity
 
 RULES = findings.load()

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import groupboot, grouping, iommu, kconfig, paths, topologies
-from hostwright.errors import UserError
+from hostwright import groupboot, grouping, iommu, kconfig, topologies
+from hostwright.base import paths
+from hostwright.base.errors import UserError
 from hostwright.grouping import COLUMNS, Found, Tally, Words
 from hostwright.iommu import Setting
 from hostwright.pci import Kind

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostwright import capture, groups, groupview, iommu, paths, registers
-from hostwright.errors import UserError
+from hostwright import capture, groups, groupview, iommu, registers
+from hostwright.base import paths
+from hostwright.base.errors import UserError
 from hostwright.groups import Label, Machine, Report
 from hostwright.inventory import Capture, PciFunction
 from hostwright.iommu import Setting

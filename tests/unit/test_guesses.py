@@ -2,9 +2,10 @@
 
 import pytest
 
-from hostwright import archive, guesses, sources
+from hostwright import guesses, sources
+from hostwright.formats import control as archive
+from hostwright.formats.tarball import Contents
 from hostwright.recipe import Build, Configure, Kernel, Make, Meson, MesonPart, Recipe, Source
-from hostwright.tarball import Contents
 
 
 def contents(*files: str, **texts: str) -> Contents:

@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 import pytest
 
 from hostwright import guest as making
-from hostwright import paths, pictures, vm
-from hostwright.errors import UserError
+from hostwright import pictures, vm
+from hostwright.base import paths
+from hostwright.base.errors import UserError
 from hostwright.install import Outcome
 from hostwright.machine import Guest, load
 from hostwright.pictures import Frame, Shot

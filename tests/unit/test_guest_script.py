@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from hostwright import findings, vm
+from hostwright.base.paths import ROOTFS
 from hostwright.machine import Machine, load
-from hostwright.paths import ROOTFS
 from hostwright.render import render_text
 from tests.fakes.host import AHCI, BUS, NAMED, NVME, TWIN, FakeHost
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import image, paths
-from hostwright.errors import UserError
+from hostwright import image
+from hostwright.base import paths
+from hostwright.base.errors import UserError
 
 IDS = image.Ids(
     disk_guid="11111111-1111-5111-8111-111111111111",

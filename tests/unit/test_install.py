@@ -2,7 +2,7 @@
 
 import pytest
 
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 from hostwright.install import MOST_MISSES, find_disk_fault, is_frozen
 from hostwright.qmp import Event
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import archive, fetch, installer, installer_lock, locking, paths, udeb
-from hostwright.archive import Pin, Stanza
-from hostwright.cpio import Entry
-from hostwright.errors import UserError
+from hostwright import archive, fetch, installer, installer_lock, locking, udeb
+from hostwright.archive import Pin
+from hostwright.base import paths
+from hostwright.base.errors import UserError
+from hostwright.formats.control import Stanza
+from hostwright.formats.cpio import Entry
 
 FILE = stat.S_IFREG | 0o644
 RELEASE = "6.12.94+deb13-amd64"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostwright import iommu, quirks, topologies
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 from hostwright.iommu import Isolation, Override, Setting, predict, predict_in_order
 from hostwright.pci import FULL_ACS, ROOT, Acs, Function, Kind
 from hostwright.quirks import Platform

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostwright import kconfig
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
+from hostwright.base.paths import KCONFIG
 from hostwright.kconfig import Dropped, Explanation, Request
-from hostwright.paths import KCONFIG
 
 FRAGMENTS = sorted(KCONFIG.glob("*.config"))
 SYMBOLS = st.from_regex(r"CONFIG_[A-Z][A-Z0-9_]{0,12}", fullmatch=True)

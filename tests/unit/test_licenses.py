@@ -2,7 +2,7 @@
 
 import pytest
 
-from hostwright import licenses
+from hostwright.formats import copyright
 
 DEP5 = """\
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -61,24 +61,24 @@ License: LGPL-2.1+
     ],
 )
 def test_short_names_become_spdx(words: str, spdx: str) -> None:
-    assert licenses.to_spdx(words) == spdx
+    assert copyright.to_spdx(words) == spdx
 
 
 def test_a_machine_readable_file() -> None:
-    found = licenses.read(DEP5)
+    found = copyright.read(DEP5)
     assert found.said == "GPL-2+ with OpenSSL exception"
-    assert found.main == licenses.to_spdx(found.said)
+    assert found.main == copyright.to_spdx(found.said)
     assert found.others == ("LGPL-2.1+",)
     assert found.source == "ftp://example.org/thing"
 
 
 def test_the_license_of_the_header_is_that_of_the_whole() -> None:
     text = DEP5.replace("Files: *\n", "Files: src/*\n").replace("Upstream-Name: thing", "License: Zlib")
-    assert licenses.read(text).main == "Zlib"
+    assert copyright.read(text).main == "Zlib"
 
 
 def test_blanks_on_an_empty_line_end_a_paragraph_too() -> None:
-    assert licenses.read(DEP5.replace("\n\n", "\n \n")) == licenses.read(DEP5)
+    assert copyright.read(DEP5.replace("\n\n", "\n \n")) == copyright.read(DEP5)
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_blanks_on_an_empty_line_end_a_paragraph_too() -> None:
     ],
 )
 def test_prose_says_nothing(text: str) -> None:
-    assert licenses.read(text) == licenses.Found()
+    assert copyright.read(text) == copyright.Found()
 
 
 def test_prose_refers_to_licenses() -> None:
     text = "It is under the GPL, /usr/share/common-licenses/GPL-2.\nSee /usr/share/common-licenses/LGPL.\n"
-    assert licenses.read(text) == licenses.Found(others=("GPL-2", "LGPL"))
+    assert copyright.read(text) == copyright.Found(others=("GPL-2", "LGPL"))
 
 
 @pytest.mark.parametrize(
@@ -104,4 +104,4 @@ def test_prose_refers_to_licenses() -> None:
     [("MIT OR GPL-2.0-only", True), ("NOASSERTION", False), ("LicenseRef-x", False)],
 )
 def test_what_spdx_lists(expression: str, is_listed: bool) -> None:
-    assert licenses.is_listed(expression) == is_listed
+    assert copyright.is_listed(expression) == is_listed

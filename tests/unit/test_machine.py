@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
+from hostwright.base.paths import TREE
 from hostwright.machine import SCHEMA, Disk, Machine, Network, fingerprint, kernel_words, load
-from hostwright.paths import TREE
 from hostwright.schema import Field, Section
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from hostwright import capture, doctor, groups, paths
+from hostwright import capture, doctor, groups
+from hostwright.base import paths
 from hostwright.doctor import Answer, Diagnosis
 from hostwright.inventory import Capture
 from hostwright.iommu import Setting

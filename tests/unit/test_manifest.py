@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hostwright import manifest
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 
 
 def make_dist(dist: Path) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hostwright import mirrors
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 
 
 @pytest.fixture(autouse=True)

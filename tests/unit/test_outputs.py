@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import elf, outputs
-from hostwright.errors import UserError
+from hostwright import outputs
+from hostwright.base.errors import UserError
+from hostwright.formats import elf
 from hostwright.recipe import Files, Recipe, Source
 
 RECIPE = Recipe(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hostwright import iommu
-from hostwright.paths import PATCHES
+from hostwright.base.paths import PATCHES
 
 ALL = sorted(PATCHES.rglob("*.patch"))
 HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import paths, preseed
-from hostwright.errors import UserError
+from hostwright import preseed
+from hostwright.base import paths
+from hostwright.base.errors import UserError
 from hostwright.machine import Guest, Machine, load
 from hostwright.udeb import Template
 

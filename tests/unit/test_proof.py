@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from hostwright import boots, console, emulator, judge, lab, machine, paths, proof, qemu, report, sandbox
-from hostwright.errors import UserError
+from hostwright import boots, console, emulator, judge, lab, machine, proof, qemu, report, sandbox
+from hostwright.base import paths
+from hostwright.base.errors import UserError
+from hostwright.formats import gpt
 from hostwright.judge import Boot, Origin, Outcome, Row, Verdict
 from hostwright.machine import Machine
 from hostwright.qemu import Accelerator, Firmware
@@ -332,7 +334,7 @@ def gpt_disk(file: Path, types: Sequence[str], signature: bytes = b"EFI PART") -
 
 def test_root_partition_of_an_image(tmp_path: Path) -> None:
     disk = gpt_disk(tmp_path / "disk", [BIOS_BOOT, ESP, ROOT])
-    assert boots.find_root(disk).partuuid == str(uuid.UUID(int=3))
+    assert gpt.find_root(disk).partuuid == str(uuid.UUID(int=3))
 
 
 @pytest.mark.parametrize(
@@ -341,7 +343,7 @@ def test_root_partition_of_an_image(tmp_path: Path) -> None:
 )
 def test_image_without_a_root_partition(tmp_path: Path, types: list[str], signature: bytes) -> None:
     with pytest.raises(UserError, match="doit host"):
-        boots.find_root(gpt_disk(tmp_path / "disk", types, signature))
+        gpt.find_root(gpt_disk(tmp_path / "disk", types, signature))
 
 
 def test_release_of_a_kernel(tmp_path: Path) -> None:

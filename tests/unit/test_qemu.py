@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import lab, machine, paths, qemu
-from hostwright.errors import UserError
+from hostwright import lab, machine, qemu
+from hostwright.base import paths
+from hostwright.base.errors import UserError
 from hostwright.machine import Machine
 from hostwright.qemu import Accelerator, Firmware
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostwright import files, qmp
+from hostwright import qmp
+from hostwright.base import files
 from hostwright.qmp import Monitor, MonitorError
 
 KEYS = st.from_regex(r"[a-z0-9_]+", fullmatch=True)

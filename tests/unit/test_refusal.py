@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hostwright import capture as captures
 from hostwright import findings, machine, refusal
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 from hostwright.inventory import Capture, PciFunction
 from hostwright.pci import Kind
 from tests.fakes.computer import (

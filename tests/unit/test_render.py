@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
+from hostwright.base.paths import GOLDEN, ROOTFS, TREE
 from hostwright.image import ids_for
 from hostwright.machine import load
-from hostwright.paths import GOLDEN, ROOTFS, TREE
 from hostwright.render import grub_word, host_values, render_text, serial_lines
 
 IDS = ids_for("lab")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import manifest, paths, pool, reproduce
+from hostwright import manifest, reproduce
+from hostwright.base import jobs, paths
 
 
 def test_the_second_build_has_another_home_cache_locale_zone_and_job_count(
@@ -16,7 +17,7 @@ def test_the_second_build_has_another_home_cache_locale_zone_and_job_count(
         assert environment[name].startswith(str(tmp_path))
     assert environment["LC_ALL"] != "C" and environment["TZ"] != "UTC"
     monkeypatch.setenv("HOSTWRIGHT_JOBS", environment["HOSTWRIGHT_JOBS"])
-    assert pool.jobs() == 1
+    assert jobs.jobs() == 1
 
 
 def test_the_second_cache_shares_downloads_and_nothing_else(

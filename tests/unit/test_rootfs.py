@@ -11,9 +11,9 @@ import pytest
 
 from hostwright import image, rootfs
 from hostwright import machine as model
-from hostwright.errors import UserError
-from hostwright.paths import ROOTFS, TREE
-from hostwright.recipe import EPOCH
+from hostwright.base.errors import UserError
+from hostwright.base.paths import ROOTFS, TREE
+from hostwright.base.times import EPOCH
 from hostwright.rootfs import Node
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hostwright.paths import GOLDEN, ROOTFS, TREE
+from hostwright.base.paths import GOLDEN, ROOTFS, TREE
 from tests.fakes.host import NAMED, NVME, TWIN, FakeHost
 
 SHELLS = (("dash",), ("bash", "--posix"), ("busybox", "sh"))

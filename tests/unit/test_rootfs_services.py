@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hostwright.paths import ROOTFS
+from hostwright.base.paths import ROOTFS
 from tests.fakes.host import FakeHost
 
 SHELL = ("dash",) if shutil.which("dash") else ("sh",)

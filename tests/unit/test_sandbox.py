@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import chroot, run, sandbox
-from hostwright.errors import UserError
-from hostwright.recipe import EPOCH
+from hostwright import chroot, sandbox
+from hostwright.base import run
+from hostwright.base.errors import UserError
+from hostwright.base.times import EPOCH
 from hostwright.sandbox import Bind, Job
 
 TOOLS = Path("/cache/buildroot/0123/tools")

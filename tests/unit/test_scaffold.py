@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import archive, files, locking, paths, scaffold
-from hostwright.errors import UserError
+from hostwright import archive, locking, scaffold
+from hostwright.base import files, paths
+from hostwright.base.errors import UserError
 from hostwright.recipe import Configure, Recipe
 
 COPYRIGHT = """\

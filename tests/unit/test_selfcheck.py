@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hostwright.paths import ROOTFS
+from hostwright.base.paths import ROOTFS
 from tests.fakes.host import AHCI, NAMED, NVME, TWIN, FakeHost
 
 SHELLS = [shell for shell in (("dash",), ("bash", "--posix")) if shutil.which(shell[0])]

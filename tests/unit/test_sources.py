@@ -2,8 +2,9 @@
 
 import pytest
 
-from hostwright import archive, sources
-from hostwright.errors import UserError
+from hostwright import sources
+from hostwright.base.errors import UserError
+from hostwright.formats import control
 
 A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 INDEX = f"""\
@@ -43,46 +44,46 @@ Checksums-Sha256:
 
 
 @pytest.fixture
-def packages() -> dict[str, archive.Stanza]:
-    return sources.newest(archive.parse_stanzas(INDEX))
+def packages() -> dict[str, control.Stanza]:
+    return sources.newest(control.parse_stanzas(INDEX))
 
 
-def test_the_newest_that_is_not_kept_for_a_binary(packages: dict[str, archive.Stanza]) -> None:
+def test_the_newest_that_is_not_kept_for_a_binary(packages: dict[str, control.Stanza]) -> None:
     assert {name: one["Version"] for name, one in packages.items()} == {
         "tree-compiler": "1.7-2",
         "native": "3",
     }
 
 
-def test_the_order_of_the_index_does_not_matter(packages: dict[str, archive.Stanza]) -> None:
-    assert sources.newest(reversed(list(archive.parse_stanzas(INDEX)))) == packages
+def test_the_order_of_the_index_does_not_matter(packages: dict[str, control.Stanza]) -> None:
+    assert sources.newest(reversed(list(control.parse_stanzas(INDEX)))) == packages
 
 
 @pytest.mark.parametrize("name", ["libtree-dev", "tc", "tree-complier"])
-def test_a_near_name_is_offered(packages: dict[str, archive.Stanza], name: str) -> None:
+def test_a_near_name_is_offered(packages: dict[str, control.Stanza], name: str) -> None:
     with pytest.raises(UserError, match=f"no source package {name}") as caught:
         sources.find(name, packages)
     assert caught.value.hint == "did you mean tree-compiler?"
 
 
-def test_nothing_near_is_no_guess(packages: dict[str, archive.Stanza]) -> None:
+def test_nothing_near_is_no_guess(packages: dict[str, control.Stanza]) -> None:
     with pytest.raises(UserError) as caught:
         sources.find("zzz", packages)
     assert "did you mean" not in caught.value.hint
 
 
-def test_a_package_is_found(packages: dict[str, archive.Stanza]) -> None:
+def test_a_package_is_found(packages: dict[str, control.Stanza]) -> None:
     assert sources.find("native", packages)["Version"] == "3"
 
 
-def test_who_builds_a_library(packages: dict[str, archive.Stanza]) -> None:
+def test_who_builds_a_library(packages: dict[str, control.Stanza]) -> None:
     assert sources.makers(["libtree-dev", "libtree1", "unknown"], packages) == {
         "libtree-dev": "tree-compiler",
         "libtree1": "tree-compiler",
     }
 
 
-def test_tarballs_by_their_folder(packages: dict[str, archive.Stanza]) -> None:
+def test_tarballs_by_their_folder(packages: dict[str, control.Stanza]) -> None:
     found = sources.tarballs(packages["tree-compiler"])
     assert [(into, one.path, one.sha256, one.size) for into, one in found.items()] == [
         ("", "pool/main/t/tree-compiler/tree-compiler_1.7.orig.tar.xz", B, 200),
@@ -90,20 +91,20 @@ def test_tarballs_by_their_folder(packages: dict[str, archive.Stanza]) -> None:
     ]
 
 
-def test_a_package_of_debians_own_has_no_upstream(packages: dict[str, archive.Stanza]) -> None:
+def test_a_package_of_debians_own_has_no_upstream(packages: dict[str, control.Stanza]) -> None:
     with pytest.raises(UserError, match=r"native 3 has no native_3\.orig\.tar") as caught:
         sources.tarballs(packages["native"])
     assert "docs/recipes.md" in caught.value.hint
     assert sources.packaging(packages["native"]) is None
 
 
-def test_debians_part(packages: dict[str, archive.Stanza]) -> None:
+def test_debians_part(packages: dict[str, control.Stanza]) -> None:
     found = sources.packaging(packages["tree-compiler"])
     assert found is not None
     assert (found.path.rpartition("/")[2], found.sha256) == ("tree-compiler_1.7-2.debian.tar.xz", D)
 
 
-def test_needs_of_the_build_here(packages: dict[str, archive.Stanza]) -> None:
+def test_needs_of_the_build_here(packages: dict[str, control.Stanza]) -> None:
     """Neither tests, nor documents, nor other machines."""
     assert sources.build_needs(packages["tree-compiler"]) == [
         ["debhelper-compat"],
@@ -119,4 +120,4 @@ def test_needs_of_the_build_here(packages: dict[str, archive.Stanza]) -> None:
 
 def test_what_was_built_from_a_source() -> None:
     text = "Package: a\nVersion: 1\n\nPackage: liba\nSource: a (2)\n\nPackage: b\nSource: ab\n"
-    assert [one["Package"] for one in sources.built("a", archive.parse_stanzas(text))] == ["a", "liba"]
+    assert [one["Package"] for one in sources.built("a", control.parse_stanzas(text))] == ["a", "liba"]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import build, files, package, paths, stage, store
-from hostwright.errors import UserError
+from hostwright import build, package, stage, store
+from hostwright.base import files, paths
+from hostwright.base.errors import UserError
 from hostwright.recipe import Configure, Recipe, Source
 
 RECIPE = Recipe(

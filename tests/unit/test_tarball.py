@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import tarball
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
+from hostwright.formats import tarball
 
 
 def make_tar(path: Path, files: dict[str, str], mode: str = "w:gz") -> Path:

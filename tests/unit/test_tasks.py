@@ -12,8 +12,9 @@ from doit.dependency import JSONCodec
 from doit.doit_cmd import DoitMain
 from doit.exceptions import TaskError, TaskFailed
 
-from hostwright import pool, progress, run, scaffold
-from hostwright.errors import UserError
+from hostwright import progress, scaffold
+from hostwright.base import jobs, run, times
+from hostwright.base.errors import UserError
 from hostwright.tasks import define, recipes, steps
 from hostwright.tasks.state import Checker, State
 
@@ -138,16 +139,16 @@ def test_a_child_ends_with_all_that_it_started(tmp_path: Path) -> None:
 
 def test_the_pool_holds_one_token_a_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(pool, "jobs", lambda: 2)
-    pool.close()
+    monkeypatch.setattr(jobs, "jobs", lambda: 2)
+    jobs.close()
     try:
-        with pool.token(), pool.token():
-            reader = os.open(pool.folder() / "pool", os.O_RDONLY | os.O_NONBLOCK)
+        with jobs.token(), jobs.token():
+            reader = os.open(jobs.folder() / "pool", os.O_RDONLY | os.O_NONBLOCK)
             with pytest.raises(BlockingIOError):
                 os.read(reader, 1)
             os.close(reader)
     finally:
-        pool.close()
+        jobs.close()
     assert list((tmp_path / "hostwright/run").iterdir()) == []
 
 
@@ -157,9 +158,9 @@ def test_the_pool_of_a_killed_run_is_removed(tmp_path: Path, monkeypatch: pytest
     running = tmp_path / f"hostwright/run/jobs-{os.getpid()}-x"
     for place in (ended, running):
         place.mkdir(parents=True)
-    pool.close()
-    pool.folder()
-    pool.close()
+    jobs.close()
+    jobs.folder()
+    jobs.close()
     assert not ended.exists() and running.exists()
 
 
@@ -178,7 +179,7 @@ def test_times_are_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (245, "4 min 05 s"), (3720, "1 h 02 min")]
 )
 def test_times_read_as_people_say_them(seconds: float, text: str) -> None:
-    assert progress.clock(seconds) == text
+    assert times.clock(seconds) == text
 
 
 def test_what_is_left_counts_running_and_waiting_tasks(
@@ -196,5 +197,5 @@ def test_what_is_left_counts_running_and_waiting_tasks(
 
 
 def test_a_bar_needs_a_total() -> None:
-    assert progress.bar(5_000_000, 10_000_000) == "[##########..........] 5.0 of 10.0 MB"
-    assert progress.bar(5_000_000, 0) == "5.0 MB"
+    assert times.bar(5_000_000, 10_000_000) == "[##########..........] 5.0 of 10.0 MB"
+    assert times.bar(5_000_000, 0) == "5.0 MB"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hostwright import udeb
-from hostwright.cpio import FOLDER_MODE, Entry
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
+from hostwright.formats.cpio import FOLDER_MODE, Entry
 from tests.unit.test_deb import member
 
 FILE = stat.S_IFREG | 0o644

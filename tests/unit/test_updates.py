@@ -2,7 +2,8 @@
 
 import pytest
 
-from hostwright import archive, updates
+from hostwright import updates
+from hostwright.formats import control
 from hostwright.recipe import Source
 
 A, B = "a" * 64, "b" * 64
@@ -39,7 +40,7 @@ def told(*held: str, **pins: list[tuple[str, str]]) -> list[str]:
         return path.rpartition("/")[2] in held
 
     sources = {recipe: [source(*one) for one in files] for recipe, files in pins.items()}
-    stanzas = list(archive.parse_stanzas(INDEX))
+    stanzas = list(control.parse_stanzas(INDEX))
     return updates.told(list(updates.states(sources, stanzas, is_held)))
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from hostwright import versions
+from hostwright.formats import versions
 
 # Each is older than the next: Debian Policy 5.6.12, and what dpkg --compare-versions says.
 ASCENDING = [

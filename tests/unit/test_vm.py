@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from hostwright import paths, vm
+from hostwright import vm
+from hostwright.base import paths
 from hostwright.machine import Guest, load
 from hostwright.qemu import Accelerator
 from hostwright.vm import Vnc

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 
 _MAGIC = b"!<arch>\n"
 _HEADER = 60

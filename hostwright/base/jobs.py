@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hostwright import paths
-from hostwright.files import remove
+from hostwright.base import paths
+from hostwright.base.files import remove
 
 _lock = threading.Lock()
 _opened: list[tuple[Path, int]] = []

@@ -8,7 +8,7 @@ Formats: Debian's machine-readable copyright file (copyright-format 1.0); SPDX l
 import re
 from dataclasses import dataclass
 
-from hostwright.archive import parse_stanzas
+from hostwright.formats.control import parse_stanzas
 
 # SPDX's word for "nobody has looked".
 UNKNOWN = "NOASSERTION"

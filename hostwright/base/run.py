@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 
 TAIL_LINES = 30
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parent.parent
+TREE = Path(__file__).resolve().parents[2]
 RECIPES = TREE / "recipes"
 KCONFIG = TREE / "kconfig"
 PATCHES = TREE / "patches"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright.errors import UserError
+from hostwright.base.errors import UserError
 
 # A configure script of a large package has 1 MB.
 _TEXT_MAX = 4 << 20

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from hostwright.errors import UserError
-from hostwright.recipe import EPOCH
+from hostwright.base.errors import UserError
+from hostwright.base.times import EPOCH
 
 MAGIC = b"070701"
 MAGIC_WITH_SUM = b"070702"

@@ -1,0 +1,1 @@
+"""What knows nothing of Hostwright: errors, files, programs, places, jobs, times."""
