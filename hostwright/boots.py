@@ -17,7 +17,7 @@ from hostwright.base.errors import UserError
 from hostwright.console import Console, ConsoleError, StoppedError
 from hostwright.formats import bzimage
 from hostwright.judge import Boot, Outcome
-from hostwright.machine import Machine
+from hostwright.machine.model import Machine
 from hostwright.qemu import Accelerator
 
 # Seconds. Ten times what a boot takes on two free cores of 2020, since this may share them with a compiler.

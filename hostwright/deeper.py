@@ -20,7 +20,7 @@ from hostwright.check import free_port
 from hostwright.deepjudge import GROWTH_MIB, UNMAPPED, Answer, Facts
 from hostwright.formats import gpt
 from hostwright.judge import Boot, Outcome
-from hostwright.machine import Guest
+from hostwright.machine.model import Guest
 from hostwright.qemu import Accelerator
 from hostwright.sandbox import Bind, Job
 

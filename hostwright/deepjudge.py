@@ -11,7 +11,7 @@ from hostwright import judge as plain
 from hostwright import lab, vm
 from hostwright.inner import Report
 from hostwright.judge import LAB_WORDS, UNKNOWN, Boot, Finding, Outcome, Row
-from hostwright.machine import Guest, Machine
+from hostwright.machine.model import Guest, Machine
 from hostwright.qemu import Firmware
 
 HOST = Boot("host", Firmware.UEFI, "normal", LAB_WORDS)

@@ -39,7 +39,7 @@ from hostwright.formats.control import Stanza
 from hostwright.formats.cpio import Entry
 from hostwright.guest import Inputs, Options, find_accelerator, place, publish, record, workplace
 from hostwright.install import Outcome, Plan, Voice, follow
-from hostwright.machine import Guest, Machine
+from hostwright.machine.model import Guest, Machine
 from hostwright.preseed import SERIAL_CONSOLES
 from hostwright.ssh import generate_key
 from hostwright.watch import Stage

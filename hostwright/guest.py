@@ -22,7 +22,7 @@ from hostwright.base.times import clock
 from hostwright.depot import Depot, reachable
 from hostwright.formats import cpio
 from hostwright.install import Outcome, Plan, Voice, install
-from hostwright.machine import Guest, Machine
+from hostwright.machine.model import Guest, Machine
 from hostwright.qemu import Accelerator
 from hostwright.render import render_text
 from hostwright.ssh import Key, generate_key

@@ -29,7 +29,7 @@ from hostwright.deepjudge import (
     judge_guest,
 )
 from hostwright.judge import Outcome, Verdict
-from hostwright.machine import Guest, Machine
+from hostwright.machine.model import Guest, Machine
 from hostwright.qemu import Accelerator
 from hostwright.sandbox import Bind, Job
 

@@ -29,7 +29,7 @@ from hostwright.formats.gpt import (
     SECTORS_PER_MIB,
     Partition,
 )
-from hostwright.machine import Machine
+from hostwright.machine.model import Machine
 
 # Offsets in boot.img: include/grub/i386/pc/boot.h of GRUB, GRUB_BOOT_MACHINE_*.
 KERNEL_SECTOR = 0x5C

@@ -14,7 +14,7 @@ from hostwright import pictures, vm
 from hostwright.base.errors import UserError
 from hostwright.base.times import clock, meter
 from hostwright.depot import Depot
-from hostwright.machine import Guest
+from hostwright.machine.model import Guest
 from hostwright.pictures import Frame, Shot
 from hostwright.qemu import Accelerator
 from hostwright.qmp import Event

@@ -13,10 +13,10 @@ from typing import Any
 
 from hostwright import lab
 from hostwright.iommu import Prediction, predict
-from hostwright.machine import Device, Machine, kernel_words
+from hostwright.machine.cmdline import kernel_words, serial_lines
+from hostwright.machine.model import Device, Machine
 from hostwright.pci import Kind
 from hostwright.qemu import Firmware
-from hostwright.render import serial_lines
 
 OWN_MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci", "tun")
 # The rows that compare boots carry this instead of a boot's name.

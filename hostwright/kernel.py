@@ -16,7 +16,7 @@ from hostwright import build, buildroot, kconfig, package, sandbox, stage, store
 from hostwright.base import files, jobs, paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
-from hostwright.machine import Machine
+from hostwright.machine.model import Machine
 from hostwright.recipe import Kernel, Recipe
 
 EXPLAIN = Path(__file__).parent / "kconfig_explain.c"

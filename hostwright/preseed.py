@@ -9,14 +9,14 @@ import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
-from hostwright.answers import PRESETS, Install
 from hostwright.archive import SUITE
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats.cpio import Entry
-from hostwright.machine import Guest, Machine
+from hostwright.machine.grammar import nearest
+from hostwright.machine.install import PRESETS, Install
+from hostwright.machine.model import Guest, Machine
 from hostwright.render import render_text
-from hostwright.schema import nearest
 from hostwright.udeb import Template
 
 TEMPLATE = paths.GUEST / "preseed.cfg.j2"

@@ -19,7 +19,7 @@ from hostwright.base import files
 from hostwright.boots import Inputs
 from hostwright.formats import gpt
 from hostwright.judge import Origin, Row, Verdict, judge, plan_boots
-from hostwright.machine import Guest, Machine
+from hostwright.machine.model import Guest, Machine
 from hostwright.qemu import Accelerator
 
 Progress = Callable[[str], None]

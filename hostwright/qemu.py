@@ -10,8 +10,8 @@ from enum import Enum
 
 from hostwright import lab
 from hostwright.base.errors import UserError
-from hostwright.machine import Machine
-from hostwright.render import serial_lines
+from hostwright.machine.cmdline import serial_lines
+from hostwright.machine.model import Machine
 
 FOLDER = "/output"
 IMAGE = "host.img"

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostwright import capture as captures
-from hostwright import doctor, groups, schema
-from hostwright import machine as model
+from hostwright import doctor, groups
 from hostwright.doctor import HARMLESS_DRIVERS, Case
 from hostwright.findings import Finding, Severity, find
 from hostwright.inventory import Capture, PciFunction
-from hostwright.machine import Guest, Machine
-from hostwright.schema import BadValueError, Way
+from hostwright.machine import cmdline, rules, toml
+from hostwright.machine import load as model
+from hostwright.machine.grammar import BadValueError, Way
+from hostwright.machine.model import Guest, Machine
 
 _IDS_OF_MODULE = re.compile(r"(?:vfio[-_]pci|pci[-_]stub)(?: .*)? ids=(\S+)")
 _IDS_WORD = re.compile(r"(?:vfio[-_]pci|pci[-_]stub)\.ids=(\S+)")
@@ -70,13 +71,13 @@ def check(path: Path, series: str) -> tuple[str, ...]:
     plan = open_plan(machine, captures.load(machine.capture), series)
     for refusal in find_refusals(plan):
         error = BadValueError(refusal.finding.text, refusal.finding.remedy, refusal.way)
-        raise schema.explain(path, schema.read(path), error)
+        raise toml.explain(path, toml.read(path), error)
     return tuple(f"{one.text} ({one.remedy})" for one in find_warnings(plan))
 
 
 def open_plan(machine: Machine, capture: Capture, series: str) -> Plan:
     """Both sides, as the host's own kernel will see them."""
-    words = " ".join(model.kernel_words(machine, passthrough=True))
+    words = " ".join(cmdline.kernel_words(machine, passthrough=True))
     case = doctor.open_case(capture, groups.current_setting(words, series), words)
     named = (device.address for device in machine.devices)
     return Plan(machine, case, {one: case.known[one] for one in named if one in case.known})
@@ -276,7 +277,7 @@ def _check_guests(plan: Plan) -> Iterator[Refusal]:
     )
     if not total:
         return
-    have, need = int(total[1]) // 1024 - model.HOST_MEMORY_MIB, 0
+    have, need = int(total[1]) // 1024 - rules.HOST_MEMORY_MIB, 0
     for index, guest in _with_devices(plan):
         need += guest.memory_mib
         if need > have:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from hostwright import findings
 from hostwright.base.errors import UserError
-from hostwright.machine import Machine, kernel_words
+from hostwright.machine.cmdline import is_serial_console, kernel_words, serial_lines
+from hostwright.machine.model import Machine
 
 # What GRUB's shell takes as it stands: everything else is quoted (GRUB manual, "Quoting").
 _PLAIN_GRUB_WORD = re.compile(r"[A-Za-z0-9_.,:/=@%+-]+")
@@ -28,21 +29,6 @@ def host_values(machine: Machine, ids: object, kernel_release: str) -> dict[str,
         "serial_lines": serial_lines(machine),
         "findings": tuple(findings.load().values()),
     }
-
-
-def serial_lines(machine: Machine) -> tuple[tuple[int, int], ...]:
-    """Number and baud rate of the serial lines with a console: the first port, then those of kernel.cmdline.
-
-    The last one is the machine's main serial line: the kernel opens it as /dev/console
-    (Documentation/admin-guide/serial-console.rst, which also has the form of the word).
-    """
-    lines = {0: 115200}
-    for word in machine.kernel.cmdline:
-        if found := re.fullmatch(r"console=ttyS([0-9]+)(?:,([0-9]+).*)?", word):
-            number = int(found[1])
-            lines.pop(number, None)
-            lines[number] = int(found[2] or 9600)
-    return tuple(lines.items())
 
 
 def render_text(template_text: str, name: str, values: Mapping[str, object]) -> str:
@@ -70,11 +56,6 @@ def render_text(template_text: str, name: str, values: Mapping[str, object]) -> 
     except jinja2.UndefinedError as error:
         hint = f"the template may name {', '.join(sorted(values))} and their attributes"
         raise UserError(f"{name}{_template_line(error)}: {error.message}", hint) from None
-
-
-def is_serial_console(word: str) -> bool:
-    """Whether a word of the kernel's command line names a serial console."""
-    return word.startswith("console=ttyS")
 
 
 def grub_word(word: str) -> str:

@@ -20,7 +20,7 @@ from hostwright import findings, render, store, vm
 from hostwright.base import canonical, files, paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
-from hostwright.machine import Guest, Machine
+from hostwright.machine.model import Guest, Machine
 
 # Folders with the modes that FHS and LFS chapter 7 give them; those that are mount points are empty.
 FOLDERS = {

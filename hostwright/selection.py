@@ -10,9 +10,9 @@ recommends is taken.
 from collections.abc import Sequence
 
 from hostwright import archive, preseed
-from hostwright.answers import Install
 from hostwright.archive import Pin
 from hostwright.formats.control import Stanza
+from hostwright.machine.install import Install
 
 BASE_PRIORITIES = ("required", "important")
 KERNEL = ("linux-image-amd64", "initramfs-tools", "busybox", "zstd")

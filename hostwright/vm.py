@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from hostwright.machine import Guest, Machine
+from hostwright.machine.model import Guest, Machine
 from hostwright.qemu import EMULATED_PROCESSOR, Accelerator
 
 FOLDER = "/output"

@@ -11,7 +11,7 @@ from doit import get_var
 from hostwright import fetch, store
 from hostwright.base import canonical, files, paths
 from hostwright.base.errors import UserError
-from hostwright.machine import Guest
+from hostwright.machine.model import Guest
 from hostwright.tasks import report, steps
 from hostwright.tasks.define import Task, step
 

@@ -14,12 +14,12 @@ from doit import get_var
 from hostwright import build, fetch, kconfig, manifest, mirrors, package, store
 from hostwright import buildroot as root
 from hostwright import kernel as linux
-from hostwright import machine as model
 from hostwright import ovmf as firmware
 from hostwright import rootfs as assembly
 from hostwright.base import canonical, files, jobs, paths, times
 from hostwright.base.errors import UserError
-from hostwright.machine import Machine
+from hostwright.machine import load as model
+from hostwright.machine.model import Machine
 from hostwright.recipe import Recipe
 from hostwright.tasks import report
 from hostwright.tasks.define import Task, step

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, deeper, deepjudge, lab, machine, qemu, ssh
+from hostwright import boots, deeper, deepjudge, lab, qemu, ssh
 from hostwright.base import paths
 from hostwright.deeper import Answered
 from hostwright.deepjudge import HOST, MOST_ROOT_MIB
-from hostwright.machine import Machine
+from hostwright.machine import load
+from hostwright.machine.model import Machine
 from hostwright.qemu import Accelerator
 from tests.boot.machines import write_over
 
@@ -38,7 +39,7 @@ def break_all(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def host() -> Machine:
-    return machine.load(paths.TREE / "host.toml")
+    return load.load(paths.TREE / "host.toml")
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from hostwright import boots, buildroot, deeper, deepjudge, guestproof, machine, qemu, sandbox, ssh, vm
+from hostwright import boots, buildroot, deeper, deepjudge, guestproof, qemu, sandbox, ssh, vm
 from hostwright.base import paths
 from hostwright.base.errors import UserError
-from hostwright.machine import Machine
+from hostwright.machine import load
+from hostwright.machine.model import Machine
 from tests.boot.machines import write_over
 
 Json = dict[str, Any]
@@ -21,7 +22,7 @@ Json = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def host() -> Machine:
-    return machine.load(paths.TREE / "host.toml")
+    return load.load(paths.TREE / "host.toml")
 
 
 @pytest.fixture(scope="module")

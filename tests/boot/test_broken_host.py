@@ -2,17 +2,18 @@
 
 import pytest
 
-from hostwright import boots, judge, machine
+from hostwright import boots, judge
 from hostwright.base import paths
 from hostwright.formats import gpt
 from hostwright.judge import LAB_WORDS, Boot, Origin, Outcome
-from hostwright.machine import Machine
+from hostwright.machine import load
+from hostwright.machine.model import Machine
 from hostwright.qemu import Accelerator, Firmware
 
 
 @pytest.fixture(scope="module")
 def host() -> Machine:
-    return machine.load(paths.TREE / "host.toml")
+    return load.load(paths.TREE / "host.toml")
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, deeper, emulator, machine, qemu, ssh
+from hostwright import boots, deeper, emulator, qemu, ssh
 from hostwright.base import paths
 from hostwright.check import free_port
 from hostwright.console import Console
 from hostwright.deepjudge import HOST
 from hostwright.judge import LAB_WORDS, Boot
-from hostwright.machine import Machine
+from hostwright.machine import load
+from hostwright.machine.model import Machine
 from hostwright.qemu import Accelerator, Firmware
 
 DISK_MIB = 2048
@@ -23,7 +24,7 @@ SECOND = "second.img"
 
 @pytest.fixture(scope="module")
 def host() -> Machine:
-    return machine.load(paths.TREE / "host.toml")
+    return load.load(paths.TREE / "host.toml")
 
 
 @contextmanager

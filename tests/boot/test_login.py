@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, emulator, image, kernel, machine, package, qemu, rootfs, sandbox, store
+from hostwright import boots, emulator, image, kernel, package, qemu, rootfs, sandbox, store
 from hostwright.base import paths
 from hostwright.console import Console
 from hostwright.judge import LAB_WORDS, Boot
-from hostwright.machine import Machine
+from hostwright.machine import load
+from hostwright.machine.model import Machine
 from hostwright.qemu import Accelerator, Firmware
 
 PASSWORD = "passthrough"
@@ -22,7 +23,7 @@ ANSWER_LIMIT_S = 30.0
 
 @pytest.fixture(scope="module")
 def host() -> Machine:
-    lab = machine.load(paths.TREE / "host.toml")
+    lab = load.load(paths.TREE / "host.toml")
     return replace(lab, access=replace(lab.access, root_password_hash=HASH))
 
 

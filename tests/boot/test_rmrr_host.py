@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, deeper, emulator, machine, qemu, ssh
+from hostwright import boots, deeper, emulator, qemu, ssh
 from hostwright.base import files, paths
 from hostwright.check import free_port
 from hostwright.formats import cpio, gpt
 from hostwright.grouping import INITRD
 from hostwright.judge import LAB_WORDS
-from hostwright.machine import Machine, kernel_words
+from hostwright.machine import load
+from hostwright.machine.cmdline import kernel_words
+from hostwright.machine.model import Machine
 from hostwright.qemu import Accelerator, Firmware
 from tests.boot.test_rmrr import END, START, TABLE
 from tests.fakes.machines import append_rmrr
@@ -52,7 +54,7 @@ class Said:
 
 @pytest.fixture(scope="module")
 def host() -> Machine:
-    return machine.load(paths.TREE / "host.toml")
+    return load.load(paths.TREE / "host.toml")
 
 
 @pytest.fixture(scope="module")

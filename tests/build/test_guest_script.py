@@ -10,7 +10,7 @@ import pytest
 
 from hostwright import buildroot, sandbox, vm
 from hostwright.base import paths
-from hostwright.machine import load
+from hostwright.machine.load import load
 from hostwright.sandbox import Bind, Job
 
 # A line before what each step says. Another network than none would have the firmware look for a server.

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import buildroot, image, machine, sandbox, store
+from hostwright import buildroot, image, sandbox, store
 from hostwright.base import files, paths
 from hostwright.formats import gpt
+from hostwright.machine import load
 
-LAB = machine.load(paths.TREE / "host.toml")
+LAB = load.load(paths.TREE / "host.toml")
 IDS = image.ids_for(LAB.name)
 PLAN = image.layout(LAB.disk.esp_mib, LAB.disk.root_mib, IDS)
 ROOT = f"/input/host.img?offset={PLAN.root.offset}"

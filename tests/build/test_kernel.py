@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import buildroot, kconfig, kernel, machine, package, sandbox
+from hostwright import buildroot, kconfig, kernel, package, sandbox
 from hostwright.base import paths
 from hostwright.base.errors import UserError
+from hostwright.machine import load
 
 MODULES = paths.KERNEL / "modules"
 
@@ -30,12 +31,12 @@ def zstd(file: Path) -> bytes:
 
 def test_every_request_stands_in_the_configuration() -> None:
     values = kconfig.parse_config((paths.KERNEL / "config").read_text())
-    assert kconfig.compare(kernel.requests(machine.load(paths.TREE / "host.toml")), values) == []
+    assert kconfig.compare(kernel.requests(load.load(paths.TREE / "host.toml")), values) == []
 
 
 def test_the_report_names_every_request() -> None:
     rows = json.loads((paths.KERNEL / "options.json").read_text())
-    assert len(rows) == len(kernel.requests(machine.load(paths.TREE / "host.toml")))
+    assert len(rows) == len(kernel.requests(load.load(paths.TREE / "host.toml")))
     assert all(row["kept"] for row in rows)
     assert (paths.KERNEL / "options.txt").read_text().count("\n") == len(rows) + 1
 
@@ -157,7 +158,7 @@ def test_a_dropped_option_names_file_line_and_the_unmet_dependency(
     (tmp_path / "zz.config").write_text("CONFIG_VFIO_PCII=m\nCONFIG_SND_HDA_INTEL=m\n")
     monkeypatch.setattr(paths, "KCONFIG", tmp_path)
     with pytest.raises(UserError) as error:
-        kernel.resolve(machine.load(paths.TREE / "host.toml"), tmp_path / "log")
+        kernel.resolve(load.load(paths.TREE / "host.toml"), tmp_path / "log")
     message = error.value.message
     assert "kconfig/zz.config:1: CONFIG_VFIO_PCII: wanted m, got n" in message
     assert "no such option; the nearest name is CONFIG_VFIO_PCI" in message

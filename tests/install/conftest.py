@@ -11,7 +11,7 @@ from hostwright import installer, mirrors, store, vm
 from hostwright.base import paths
 from hostwright.depot import Depot
 from hostwright.install import Follower, Plan
-from hostwright.machine import Guest
+from hostwright.machine.model import Guest
 from hostwright.qemu import Accelerator
 from hostwright.session import started
 from hostwright.ssh import generate_key

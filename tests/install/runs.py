@@ -4,16 +4,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hostwright import machine
 from hostwright.base import paths
 from hostwright.depot import Depot
 from hostwright.install import Follower
-from hostwright.machine import Guest, Machine
+from hostwright.machine import load
+from hostwright.machine.model import Guest, Machine
 from hostwright.session import Session
 from hostwright.watch import STAGES, Fault
 
 TOLD_LIMIT_S = 120.0
-LAB: Machine = machine.load(paths.TREE / "host.toml")
+LAB: Machine = load.load(paths.TREE / "host.toml")
 
 
 @dataclass

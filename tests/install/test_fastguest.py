@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import comparison, fastguest, machine, selection, store, vm
+from hostwright import comparison, fastguest, selection, store, vm
 from hostwright import guest as making
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.install import Plan, Voice, follow
-from hostwright.machine import Guest, Machine
+from hostwright.machine import load
+from hostwright.machine.model import Guest, Machine
 from hostwright.qemu import Accelerator
 
-LAB: Machine = machine.load(paths.TREE / "host.toml")
+LAB: Machine = load.load(paths.TREE / "host.toml")
 GUEST: Guest = LAB.guests[0]
 VOICE = Voice(lambda _: None, lambda _: None)
 UNIX = vm.Vnc(unix=True)

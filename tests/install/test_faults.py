@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hostwright.machine import Guest
+from hostwright.machine.model import Guest
 from tests.install.runs import LAB, TOLD_LIMIT_S, Start
 
 

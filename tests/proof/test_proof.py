@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from hostwright import judge, machine
+from hostwright import judge
 from hostwright.base import files, paths
 from hostwright.judge import Origin, Outcome
-from hostwright.machine import Machine
+from hostwright.machine import load
+from hostwright.machine.model import Machine
 
 BOOTS = ("uefi", "uefi-fallback", "bios", "bios-fallback")
 ROWS = (
@@ -57,7 +58,7 @@ def report() -> Json:
 
 @pytest.fixture(scope="module")
 def host() -> Machine:
-    return machine.load(paths.TREE / "host.toml")
+    return load.load(paths.TREE / "host.toml")
 
 
 def selfcheck(report: Json, boot: str) -> Json:

@@ -13,12 +13,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from hostwright import deeper, deepjudge, guestproof, inner, lab, machine, pictures, ssh, vm
+from hostwright import deeper, deepjudge, guestproof, inner, lab, pictures, ssh, vm
 from hostwright.base import paths
 from hostwright.deepjudge import GUEST_BOOT, HOST, UNMAPPED, Answer, Facts, GuestFacts
 from hostwright.inner import Report
 from hostwright.judge import Outcome
-from hostwright.machine import Guest, Machine
+from hostwright.machine import load
+from hostwright.machine.model import Guest, Machine
 from hostwright.qemu import Accelerator
 
 SAMPLES = ("a" * 64, "b" * 64)
@@ -48,7 +49,7 @@ GOOD = Facts(
 )
 
 
-HOST_TOML = machine.load(paths.TREE / "host.toml")
+HOST_TOML = load.load(paths.TREE / "host.toml")
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def test_a_guest_must_be_refused_for_the_right_reason(guest: Guest, answer: Answ
 
 
 def test_a_machine_whose_guest_gets_other_devices_has_none_to_start() -> None:
-    assert deepjudge.find_guest(machine.load(paths.TREE / "hosts/proliant-t10.toml")) is None
+    assert deepjudge.find_guest(load.load(paths.TREE / "hosts/proliant-t10.toml")) is None
 
 
 def test_only_a_host_that_asks_for_its_address_is_reached(host: Machine) -> None:

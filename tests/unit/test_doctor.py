@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostwright import capture, doctor, doctorview, findings, hostuse, lspci, machine, mmio
+from hostwright import capture, doctor, doctorview, findings, hostuse, lspci, mmio
 from hostwright.base import paths, times
 from hostwright.base.errors import UserError
 from hostwright.doctor import Answer, Verdict
@@ -18,6 +18,7 @@ from hostwright.findings import Severity
 from hostwright.formats import iommu_tables
 from hostwright.inventory import Bar, Capture, PciFunction, ReservedRegion, fill_parents
 from hostwright.iommu import Setting
+from hostwright.machine import load
 from hostwright.pci import ROOT, Kind
 from tests.fakes.computer import (
     BAD_PORT,
@@ -796,7 +797,7 @@ def test_section_is_one_that_host_toml_takes(tmp_path: Path, device: str, words:
     guest = '[[guest]]\nname = "a"\nmemory_mib = 1024\nmac = "52:54:00:00:00:01"\n'
     devices = next(line for line in section.splitlines() if line.startswith("# devices"))
     file.write_text(f'name = "x"\n{section}\n{guest}{devices.removeprefix("# ")}\n')
-    found = machine.load(file)
+    found = load.load(file)
     assert found.iommu.vendor == "intel"
     assert list(found.iommu.acs_override) == words
     assert found.devices[0].address == device

@@ -15,7 +15,8 @@ from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats import gpt
 from hostwright.formats.control import Stanza
-from hostwright.machine import Guest, load
+from hostwright.machine.load import load
+from hostwright.machine.model import Guest
 
 GUEST: Guest = load(paths.TREE / "host.toml").guests[0]
 IDS = image.ids_for("guest")

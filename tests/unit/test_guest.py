@@ -11,7 +11,8 @@ from hostwright import pictures, vm
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.install import Outcome
-from hostwright.machine import Guest, load
+from hostwright.machine.load import load
+from hostwright.machine.model import Guest
 from hostwright.pictures import Frame, Shot
 
 GUEST: Guest = load(paths.TREE / "host.toml").guests[0]

@@ -17,7 +17,8 @@ import pytest
 
 from hostwright import findings, vm
 from hostwright.base.paths import ROOTFS
-from hostwright.machine import Machine, load
+from hostwright.machine.load import load
+from hostwright.machine.model import Machine
 from hostwright.render import render_text
 from tests.fakes.host import AHCI, BUS, NAMED, NVME, TWIN, FakeHost
 

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from hostwright.base.errors import UserError
 from hostwright.base.paths import TREE
-from hostwright.machine import SCHEMA, Disk, Machine, Network, fingerprint, kernel_words, load
-from hostwright.schema import Field, Section
+from hostwright.machine.cmdline import kernel_words
+from hostwright.machine.grammar import Field, Section
+from hostwright.machine.load import SCHEMA, fingerprint, load
+from hostwright.machine.model import Disk, Machine, Network
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
 HASH = "$6$saltsalt$" + "a" * 86

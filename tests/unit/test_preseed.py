@@ -9,7 +9,8 @@ import pytest
 from hostwright import preseed
 from hostwright.base import paths
 from hostwright.base.errors import UserError
-from hostwright.machine import Guest, Machine, load
+from hostwright.machine.load import load
+from hostwright.machine.model import Guest, Machine
 from hostwright.udeb import Template
 
 MACHINE: Machine = load(paths.TREE / "host.toml")

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from hostwright import boots, console, emulator, judge, lab, machine, proof, qemu, report, sandbox
+from hostwright import boots, console, emulator, judge, lab, proof, qemu, report, sandbox
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats import gpt
 from hostwright.judge import Boot, Origin, Outcome, Row, Verdict
-from hostwright.machine import Machine
+from hostwright.machine import load
+from hostwright.machine.model import Machine
 from hostwright.qemu import Accelerator, Firmware
 
 FAKES = paths.TREE / "tests" / "fakes"
@@ -30,7 +31,7 @@ Document = dict[str, Any]
 
 
 def load_host() -> Machine:
-    return machine.load(paths.TREE / "host.toml")
+    return load.load(paths.TREE / "host.toml")
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +247,7 @@ T10 = paths.TREE / "hosts" / "proliant-t10.toml"
 
 
 def test_machine_of_another_place_is_expected_absent() -> None:
-    host = machine.load(T10)
+    host = load.load(T10)
     assert judge.refusal(host.devices[0]).startswith("absent")
     assert judge.expected_failures(host, passthrough=True) == {"device:0000:82:00.0"}
     assert "vfio-pci" not in judge.expected_drivers(host, passthrough=True).values()
@@ -254,7 +255,7 @@ def test_machine_of_another_place_is_expected_absent() -> None:
 
 def odd(tmp_path: Path, text: str) -> Machine:
     (tmp_path / "odd.toml").write_text(f'name = "odd"\n{text}\n')
-    return machine.load(tmp_path / "odd.toml")
+    return load.load(tmp_path / "odd.toml")
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import lab, machine, qemu
+from hostwright import lab, qemu
 from hostwright.base import paths
 from hostwright.base.errors import UserError
-from hostwright.machine import Machine
+from hostwright.machine import load
+from hostwright.machine.model import Machine
 from hostwright.qemu import Accelerator, Firmware
 
 GOLDEN = paths.GOLDEN / "lab.argv"
@@ -18,7 +19,7 @@ GOLDEN = paths.GOLDEN / "lab.argv"
 
 @pytest.fixture(scope="module")
 def host() -> Machine:
-    return machine.load(paths.TREE / "host.toml")
+    return load.load(paths.TREE / "host.toml")
 
 
 def with_words(host: Machine, *words: str) -> Machine:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostwright import capture as captures
-from hostwright import findings, machine, refusal
+from hostwright import findings, refusal
 from hostwright.base.errors import UserError
 from hostwright.inventory import Capture, PciFunction
+from hostwright.machine import load
 from hostwright.pci import Kind
 from tests.fakes.computer import (
     BOARD,
@@ -363,7 +364,7 @@ ACCEPTED: dict[str, tuple[Capture, str, str]] = {
 def plan(tmp_path: Path, found: Capture, content: str) -> refusal.Plan:
     file = tmp_path / "host.toml"
     file.write_text(f'name = "x"\n{content}')
-    return refusal.open_plan(machine.load(file), found, SERIES)
+    return refusal.open_plan(load.load(file), found, SERIES)
 
 
 @pytest.mark.parametrize(("found", "content", "key", "rule", "words"), REFUSED.values(), ids=REFUSED)
@@ -380,7 +381,7 @@ def test_refusals(
     (tmp_path / "machine.tar").write_bytes(b"")
     file.write_text(f'name = "x"\ncapture = "machine.tar"\n{content}')
     monkeypatch.setattr(captures, "load", lambda place: found)
-    first = next(refusal.find_refusals(refusal.open_plan(machine.load(file), found, SERIES)))
+    first = next(refusal.find_refusals(refusal.open_plan(load.load(file), found, SERIES)))
     assert first.finding.rule == rule
     with pytest.raises(UserError) as caught:
         refusal.check(file, SERIES)
@@ -446,7 +447,7 @@ def test_a_capture_that_is_not_there(tmp_path: Path, name: str) -> None:
     file = tmp_path / "host.toml"
     file.write_text(f'name = "x"\ncapture = "{name}"\n')
     with pytest.raises(UserError, match=r"host\.toml:2: capture = ") as caught:
-        machine.load(file)
+        load.load(file)
     assert "relative to this file" in caught.value.hint
 
 
@@ -454,9 +455,9 @@ def test_the_image_does_not_depend_on_the_capture(tmp_path: Path) -> None:
     file = tmp_path / "host.toml"
     (tmp_path / "machine.tar").write_bytes(b"")
     file.write_text('name = "x"\ncapture = "machine.tar"\n')
-    with_capture = machine.fingerprint(machine.load(file))
+    with_capture = load.fingerprint(load.load(file))
     file.write_text('name = "x"\n')
-    assert machine.fingerprint(machine.load(file)) == with_capture
+    assert load.fingerprint(load.load(file)) == with_capture
 
 
 ADDRESSES = [one.address for one in FUNCTIONS] + ["0000:09:00.0"]

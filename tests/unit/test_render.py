@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hostwright.base.errors import UserError
 from hostwright.base.paths import GOLDEN, ROOTFS, TREE
 from hostwright.image import ids_for
-from hostwright.machine import load
-from hostwright.render import grub_word, host_values, render_text, serial_lines
+from hostwright.machine.cmdline import serial_lines
+from hostwright.machine.load import load
+from hostwright.render import grub_word, host_values, render_text
 
 IDS = ids_for("lab")
 TEMPLATES = sorted(path.relative_to(ROOTFS).as_posix() for path in ROOTFS.rglob("*.j2"))
@@ -218,7 +219,7 @@ def test_root_is_locked_unless_a_hash_is_given(host: Path, given: str, field: st
 
 WRONG = {
     "{{ nothing }}": "t.j2, line 1: 'nothing' is undefined",
-    "a\n{{ machine.nam }}": "t.j2, line 2: 'hostwright.machine.Machine object' has no attribute 'nam'",
+    "a\n{{ machine.nam }}": "t.j2, line 2: 'hostwright.machine.model.Machine object' has no attribute 'nam'",
     "a\n\n{% for x in machine.gests %}{% endfor %}": "t.j2, line 3: ",
     "{% if machine.nothing %}x{% endif %}": "t.j2, line 1: ",
     "a\n{% if %}": "t.j2, line 2: Expected an expression",

@@ -10,10 +10,10 @@ from posixpath import normpath
 import pytest
 
 from hostwright import image, rootfs
-from hostwright import machine as model
 from hostwright.base.errors import UserError
 from hostwright.base.paths import ROOTFS, TREE
 from hostwright.base.times import EPOCH
+from hostwright.machine import load as model
 from hostwright.rootfs import Node
 
 

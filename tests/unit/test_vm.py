@@ -6,7 +6,8 @@ import pytest
 
 from hostwright import vm
 from hostwright.base import paths
-from hostwright.machine import Guest, load
+from hostwright.machine.load import load
+from hostwright.machine.model import Guest
 from hostwright.qemu import Accelerator
 from hostwright.vm import Vnc
 

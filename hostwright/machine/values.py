@@ -8,7 +8,7 @@ from binascii import a2b_base64
 from ipaddress import IPv4Address, IPv4Interface, ip_address
 from pathlib import Path
 
-from hostwright.schema import BadValueError, line, matching, nearest, sequence, text
+from hostwright.machine.grammar import BadValueError, line, matching, nearest, sequence, text
 
 # As many as the kernel patch keeps.
 MOST_OVERRIDE_IDS = 64

@@ -2,130 +2,31 @@
 
     host.toml -> load -> Machine -> kconfig, rootfs, image, qemu, proof
 
-`SCHEMA` at the end is the whole grammar, `_RULES` holds what concerns more than one key, and
+`SCHEMA` at the end is the whole grammar, `machine.rules` holds what concerns more than one key, and
 docs/host.toml.md is the table of the same keys for a reader.
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Interface
+from dataclasses import replace
 from pathlib import Path
 
-from hostwright import values
-from hostwright.answers import INSTALL, Install
 from hostwright.base import canonical
-from hostwright.schema import (
+from hostwright.machine import values
+from hostwright.machine.grammar import (
     BadValueError,
     Field,
     Section,
     boolean,
-    explain,
     integer,
     line,
-    nearest,
     one_of,
-    parse,
-    read,
     sections,
     sequence,
 )
-
-# The host's own share of its memory.
-HOST_MEMORY_MIB = 512
-# COMMAND_LINE_SIZE is 2048 on x86; root=, the consoles, the boot entry's own words and $extra need the rest.
-MOST_COMMAND_LINE_BYTES = 1700
-
-
-@dataclass(frozen=True)
-class Iommu:
-    """`acs_override`: words of pcie_acs_override=; `extra`: kernel words of boot entries with passthrough."""
-
-    vendor: str
-    acs_override: tuple[str, ...]
-    extra: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Device:
-    """A PCI function to pass through: `address` as dddd:bb:dd.f, `id` as vvvv:dddd, both in lower case."""
-
-    address: str
-    id: str | None
-    label: str
-
-
-@dataclass(frozen=True)
-class KernelChoice:
-    """`cmdline`: words of every boot entry; `options`: lines of .config; `modules`: lines of /etc/modules."""
-
-    cmdline: tuple[str, ...]
-    options: tuple[str, ...]
-    modules: tuple[str, ...]
-    microcode: Path | None
-
-
-@dataclass(frozen=True)
-class Access:
-    """Who gets in as root: lines of authorized_keys, and a crypt(5) hash (None: the password is locked)."""
-
-    ssh_keys: tuple[str, ...]
-    root_password_hash: str | None
-
-
-@dataclass(frozen=True)
-class Network:
-    """The bridge, the card in it (name or MAC), and the bridge's `address`: IPv4/prefix, `dhcp` or None."""
-
-    bridge: str
-    nic: str | None
-    address: str | None
-    gateway: str | None
-    nameservers: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Disk:
-    """Sizes of the root and of the EFI system partition of host.img."""
-
-    root_mib: int
-    esp_mib: int
-
-
-@dataclass(frozen=True)
-class Guest:
-    """A virtual machine; `devices` are addresses of `Machine.devices`. `autostart` guests all run at once."""
-
-    name: str
-    memory_mib: int
-    vcpus: int
-    disk_gib: int
-    mac: str
-    devices: tuple[str, ...]
-    autostart: bool
-    embed: bool
-    install: Install
-
-
-@dataclass(frozen=True)
-class Machine:
-    """All that host.toml says. `memory_mib` is the memory of the host, None when it is not stated.
-
-    `capture` is what hostwright-capture wrote on the machine: what is passed through is checked against it.
-    """
-
-    name: str
-    hostname: str
-    timezone: str
-    iommu: Iommu
-    devices: tuple[Device, ...]
-    kernel: KernelChoice
-    access: Access
-    network: Network
-    disk: Disk
-    guests: tuple[Guest, ...]
-    memory_mib: int | None
-    capture: Path | None = None
+from hostwright.machine.install import INSTALL, Install
+from hostwright.machine.model import Access, Device, Disk, Guest, Iommu, KernelChoice, Machine, Network
+from hostwright.machine.rules import RULES
+from hostwright.machine.toml import explain, parse, read
 
 
 def load(path: Path) -> Machine:
@@ -134,7 +35,7 @@ def load(path: Path) -> Machine:
     raw = parse(path, content)
     try:
         machine: Machine = SCHEMA(raw)
-        for rule in _RULES:
+        for rule in RULES:
             rule(machine)
         return _find_capture(_find_scripts(_find_microcode(machine, path.parent), path.parent), path.parent)
     except BadValueError as error:
@@ -151,113 +52,6 @@ def fingerprint(machine: Machine) -> str:
     guests = tuple(replace(guest, install=_ANY_INSTALL) for guest in machine.guests)
     kernel = replace(machine.kernel, microcode=None)
     return canonical.text(replace(machine, guests=guests, kernel=kernel, capture=None)) + digest
-
-
-def kernel_words(machine: Machine, passthrough: bool) -> tuple[str, ...]:
-    """The kernel's command line as host.toml decides it; without `passthrough` only `kernel.cmdline` is left.
-
-    An AMD IOMMU gets no word of its own: it is on by default and amd_iommu= has no `on`
-    (Documentation/admin-guide/kernel-parameters.txt). root=, consoles and hostwright.* belong to grub.cfg.
-    """
-    if not passthrough:
-        return machine.kernel.cmdline
-    iommu = machine.iommu
-    vendor = ("intel_iommu=on",) if iommu.vendor == "intel" else ()
-    override = (f"pcie_acs_override={','.join(iommu.acs_override)}",) if iommu.acs_override else ()
-    return ("iommu=pt", *vendor, *override, *iommu.extra, *machine.kernel.cmdline)
-
-
-# Rules over more than one key.
-
-
-def _check_repeats(machine: Machine) -> None:
-    """No address, guest name or MAC twice."""
-    for table, items, key in (
-        ("device", machine.devices, "address"),
-        ("guest", machine.guests, "name"),
-        ("guest", machine.guests, "mac"),
-    ):
-        first: dict[object, int] = {}
-        for index, item in enumerate(items):
-            earlier = first.setdefault(getattr(item, key), index)
-            if earlier != index:
-                hint = f"give each {table} its own {key}, or remove one of the two"
-                raise BadValueError(f"already the {key} of {table}[{earlier}]", hint, (table, index, key))
-
-
-def _check_guest_devices(machine: Machine) -> None:
-    """Guests get only devices of this machine, and of those that start by themselves no two get the same."""
-    known = tuple(device.address for device in machine.devices)
-    owner: dict[str, str] = {}
-    for index, guest in enumerate(machine.guests):
-        for place, address in enumerate(guest.devices):
-            way = ("guest", index, "devices", place)
-            if address not in known:
-                hint = nearest(address, known) if known else "describe it in a [[device]] table"
-                raise BadValueError("no [[device]] has this address", hint, way)
-            if guest.autostart and owner.setdefault(address, guest.name) != guest.name:
-                hint = "give it to one of them, or set autostart = false for all but one"
-                raise BadValueError(f'guest "{owner[address]}" starts with this device already', hint, way)
-
-
-def _check_memory(machine: Machine) -> None:
-    """Each guest alone, and all that start by themselves together, leave the host its own share."""
-    if machine.memory_mib is None:
-        return
-    free = machine.memory_mib - HOST_MEMORY_MIB
-    used = 0
-    for index, guest in enumerate(machine.guests):
-        before = used if guest.autostart else 0
-        if before + guest.memory_mib > free:
-            what = f"does not fit: {free - before} of the host's {machine.memory_mib} MiB are left for it"
-            hint = f"lower memory_mib of a guest; the host keeps {HOST_MEMORY_MIB} MiB for itself"
-            raise BadValueError(what, hint, ("guest", index, "memory_mib"))
-        used += guest.memory_mib if guest.autostart else 0
-
-
-def _check_network(machine: Machine) -> None:
-    net = machine.network
-    if net.nic == net.bridge:
-        raise BadValueError("is the bridge's name", "name the card that goes into it", ("network", "nic"))
-    if net.address == "dhcp" and net.nic is None:
-        raise BadValueError(
-            "the bridge has no card to ask through", "set network.nic", ("network", "address")
-        )
-    if net.gateway is not None:
-        _check_gateway(net.address, net.gateway)
-
-
-def _check_gateway(address: str | None, gateway: str) -> None:
-    way = ("network", "gateway")
-    if address is None or address == "dhcp":
-        raise BadValueError(
-            "there is no fixed address to go with it", "set network.address to IPv4/prefix", way
-        )
-    interface = IPv4Interface(address)
-    if IPv4Address(gateway) not in interface.network:
-        raise BadValueError(f"is not inside {interface.network}", "give the router's address in it", way)
-    if gateway == str(interface.ip):
-        raise BadValueError("is the host's own address", "give the router's address", way)
-
-
-def _check_command_line(machine: Machine) -> None:
-    """The kernel cuts off what is too long and says nothing."""
-    size = len(" ".join(kernel_words(machine, passthrough=True)))
-    if size > MOST_COMMAND_LINE_BYTES:
-        what = (
-            f"{size} bytes of words, and the kernel takes {MOST_COMMAND_LINE_BYTES} besides the image's own"
-        )
-        hint = "shorten kernel.cmdline, iommu.extra or iommu.acs_override"
-        raise BadValueError(what, hint, ("kernel", "cmdline"))
-
-
-_RULES: tuple[Callable[[Machine], None], ...] = (
-    _check_repeats,
-    _check_guest_devices,
-    _check_memory,
-    _check_network,
-    _check_command_line,
-)
 
 
 def _find_microcode(machine: Machine, folder: Path) -> Machine:

@@ -7,8 +7,18 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import values
-from hostwright.schema import BadValueError, Field, Section, line, matching, nearest, one_of, sequence, text
+from hostwright.machine import values
+from hostwright.machine.grammar import (
+    BadValueError,
+    Field,
+    Section,
+    line,
+    matching,
+    nearest,
+    one_of,
+    sequence,
+    text,
+)
 
 # What the presets put on the guest beside Debian's base system, the kernel and OpenSSH.
 PRESETS = {

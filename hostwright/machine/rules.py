@@ -1,0 +1,103 @@
+"""The rules of host.toml that concern more than one key."""
+
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Interface
+
+from hostwright.machine.cmdline import kernel_words
+from hostwright.machine.grammar import BadValueError, nearest
+from hostwright.machine.model import Machine
+
+# The host's own share of its memory.
+HOST_MEMORY_MIB = 512
+# COMMAND_LINE_SIZE is 2048 on x86; root=, the consoles, the boot entry's own words and $extra need the rest.
+MOST_COMMAND_LINE_BYTES = 1700
+
+
+def _check_repeats(machine: Machine) -> None:
+    """No address, guest name or MAC twice."""
+    for table, items, key in (
+        ("device", machine.devices, "address"),
+        ("guest", machine.guests, "name"),
+        ("guest", machine.guests, "mac"),
+    ):
+        first: dict[object, int] = {}
+        for index, item in enumerate(items):
+            earlier = first.setdefault(getattr(item, key), index)
+            if earlier != index:
+                hint = f"give each {table} its own {key}, or remove one of the two"
+                raise BadValueError(f"already the {key} of {table}[{earlier}]", hint, (table, index, key))
+
+
+def _check_guest_devices(machine: Machine) -> None:
+    """Guests get only devices of this machine, and of those that start by themselves no two get the same."""
+    known = tuple(device.address for device in machine.devices)
+    owner: dict[str, str] = {}
+    for index, guest in enumerate(machine.guests):
+        for place, address in enumerate(guest.devices):
+            way = ("guest", index, "devices", place)
+            if address not in known:
+                hint = nearest(address, known) if known else "describe it in a [[device]] table"
+                raise BadValueError("no [[device]] has this address", hint, way)
+            if guest.autostart and owner.setdefault(address, guest.name) != guest.name:
+                hint = "give it to one of them, or set autostart = false for all but one"
+                raise BadValueError(f'guest "{owner[address]}" starts with this device already', hint, way)
+
+
+def _check_memory(machine: Machine) -> None:
+    """Each guest alone, and all that start by themselves together, leave the host its own share."""
+    if machine.memory_mib is None:
+        return
+    free = machine.memory_mib - HOST_MEMORY_MIB
+    used = 0
+    for index, guest in enumerate(machine.guests):
+        before = used if guest.autostart else 0
+        if before + guest.memory_mib > free:
+            what = f"does not fit: {free - before} of the host's {machine.memory_mib} MiB are left for it"
+            hint = f"lower memory_mib of a guest; the host keeps {HOST_MEMORY_MIB} MiB for itself"
+            raise BadValueError(what, hint, ("guest", index, "memory_mib"))
+        used += guest.memory_mib if guest.autostart else 0
+
+
+def _check_network(machine: Machine) -> None:
+    net = machine.network
+    if net.nic == net.bridge:
+        raise BadValueError("is the bridge's name", "name the card that goes into it", ("network", "nic"))
+    if net.address == "dhcp" and net.nic is None:
+        raise BadValueError(
+            "the bridge has no card to ask through", "set network.nic", ("network", "address")
+        )
+    if net.gateway is not None:
+        _check_gateway(net.address, net.gateway)
+
+
+def _check_gateway(address: str | None, gateway: str) -> None:
+    way = ("network", "gateway")
+    if address is None or address == "dhcp":
+        raise BadValueError(
+            "there is no fixed address to go with it", "set network.address to IPv4/prefix", way
+        )
+    interface = IPv4Interface(address)
+    if IPv4Address(gateway) not in interface.network:
+        raise BadValueError(f"is not inside {interface.network}", "give the router's address in it", way)
+    if gateway == str(interface.ip):
+        raise BadValueError("is the host's own address", "give the router's address", way)
+
+
+def _check_command_line(machine: Machine) -> None:
+    """The kernel cuts off what is too long and says nothing."""
+    size = len(" ".join(kernel_words(machine, passthrough=True)))
+    if size > MOST_COMMAND_LINE_BYTES:
+        what = (
+            f"{size} bytes of words, and the kernel takes {MOST_COMMAND_LINE_BYTES} besides the image's own"
+        )
+        hint = "shorten kernel.cmdline, iommu.extra or iommu.acs_override"
+        raise BadValueError(what, hint, ("kernel", "cmdline"))
+
+
+RULES: tuple[Callable[[Machine], None], ...] = (
+    _check_repeats,
+    _check_guest_devices,
+    _check_memory,
+    _check_network,
+    _check_command_line,
+)
