@@ -94,6 +94,10 @@ class Setting:
         return self.series not in ("6.1", "6.12")
 
 
+# The newest kernel with known rules, and no parameter of its own.
+NEWEST = Setting()
+
+
 @dataclass(frozen=True)
 class Override:
     """The words of pcie_acs_override=, parsed as by acs_override_setup(); `refused` are those without effect."""
@@ -121,7 +125,7 @@ class Prediction:
 
 
 def predict(
-    functions: Sequence[Function], words: Sequence[str] = (), setting: Setting = Setting()
+    functions: Sequence[Function], words: Sequence[str] = (), setting: Setting = NEWEST
 ) -> Prediction:
     """The groups of a machine booted with these words of pcie_acs_override=, its IOMMU switched on.
 

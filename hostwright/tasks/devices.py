@@ -48,16 +48,16 @@ def prove_groups() -> Task:
 
 def _groups() -> None:
     from hostwright import capture, groupview, iommu
-    from hostwright import groups as rules
+    from hostwright import groups
 
     source = str(get_var("capture", ""))
-    machine = rules.describe(capture.load(Path(source) if source else None))
-    series = str(get_var("series", "")) or rules.find_series(machine.capture.release)
+    machine = groups.describe(capture.load(Path(source) if source else None))
+    series = str(get_var("series", "")) or groups.find_series(machine.capture.release)
     if series not in iommu.SERIES:
         raise UserError(f"series={series}: not known", f"known are {', '.join(iommu.SERIES)}")
     setting = iommu.Setting(series, str(get_var("config_acs", "")), str(get_var("disable_acs_redir", "")))
     override = [word for word in str(get_var("override", "")).split(",") if word]
-    found = rules.examine(machine, override, setting, str(get_var("device", "")))
+    found = groups.examine(machine, override, setting, str(get_var("device", "")))
     text, document = groupview.render_text(found), groupview.render_json(found)
     files.write(FOLDER / "groups.txt", text)
     files.write(FOLDER / "groups.json", document)
@@ -68,12 +68,12 @@ def _groups() -> None:
 
 def _doctor() -> None:
     from hostwright import capture, doctorview, iommu
-    from hostwright import doctor as rules
+    from hostwright import doctor
 
     source = str(get_var("capture", ""))
     setting = iommu.Setting(_host_series(), str(get_var("config_acs", "")))
     found = capture.load(Path(source) if source else None)
-    diagnosis = rules.examine(found, setting, str(get_var("device", "")))
+    diagnosis = doctor.examine(found, setting, str(get_var("device", "")))
     text, document = doctorview.render_text(diagnosis), doctorview.render_json(diagnosis)
     files.write(DOCTOR_FOLDER / "doctor.txt", text)
     files.write(DOCTOR_FOLDER / "doctor.json", document)
@@ -83,9 +83,9 @@ def _doctor() -> None:
 
 def _host_series() -> str:
     """The series with known rules that the host's own kernel is of."""
-    from hostwright import groups as rules
+    from hostwright import groups
 
-    return rules.find_series(package.load_recipe("linux").version)
+    return groups.find_series(package.load_recipe("linux").version)
 
 
 def _prove_groups() -> None:
