@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import emulator, fetch, groups, initramfs, mirrors, qemu, topologies
+from hostwright import emulator, fetch, initramfs, mirrors, qemu, topologies
 from hostwright.base import files as disk
 from hostwright.base import paths
 from hostwright.base.errors import UserError
@@ -31,6 +31,7 @@ from hostwright.grouping import (
     read_console,
     replace_series,
 )
+from hostwright.pci import hierarchy
 from hostwright.qemu import Accelerator
 from hostwright.topologies import Placed, Topology
 
@@ -237,7 +238,7 @@ def other_kernel(image: Path, series: str = "") -> Kernel:
         raise UserError(f"kernel={image}: {error.strerror}", "name a bzImage") from None
     if release is None:
         raise UserError(f"kernel={image}: not a Linux kernel image", "name its arch/x86/boot/bzImage")
-    found = groups.find_series(release)
+    found = hierarchy.find_series(release)
     if series not in ("", found):
         raise UserError(
             f"kernel={image}: {release} has the rules of {found}, not of {series}", "leave series= out"

@@ -10,10 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hostwright import iommu, qemu
+from hostwright import qemu
 from hostwright.base.errors import UserError
-from hostwright.iommu import Prediction, Setting
-from hostwright.pci import Function
+from hostwright.pci import iommu
+from hostwright.pci.function import Function
+from hostwright.pci.iommu import Prediction
+from hostwright.pci.isolation import Setting
 from hostwright.qemu import Accelerator
 from hostwright.topologies import Placed
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hostwright import lab
-from hostwright.iommu import Prediction, predict
 from hostwright.machine.cmdline import kernel_words, serial_lines
 from hostwright.machine.model import Device, Machine
-from hostwright.pci import Kind
+from hostwright.pci.function import Kind
+from hostwright.pci.iommu import Prediction, predict
 from hostwright.qemu import Firmware
 
 OWN_MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci", "tun")

@@ -11,7 +11,7 @@ QEMU gets its devices from here (`qemu`), and the proof its expectations (`judge
 
 from dataclasses import dataclass
 
-from hostwright.pci import FULL_ACS, Function, Kind
+from hostwright.pci.function import FULL_ACS, Function, Kind
 
 ROOT_DISK = "0000:00:1f.2"
 DRIVES = ("drive1", "drive2")

@@ -6,8 +6,8 @@ rootfs/*.j2 + host_values(Machine, ids, kernel release) -> render_text -> text
 import re
 from collections.abc import Mapping
 
-from hostwright import findings
 from hostwright.base.errors import UserError
+from hostwright.doctor import findings
 from hostwright.machine.cmdline import is_serial_console, kernel_words, serial_lines
 from hostwright.machine.model import Machine
 

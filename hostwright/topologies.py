@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from hostwright.pci import FULL_ACS, ROOT, Acs, Function, Kind
+from hostwright.pci.function import FULL_ACS, ROOT, Acs, Function, Kind
 
 # The q35 has its own devices in slots 00 and 1f.
 FIRST_SLOT, LAST_SLOT = 0x01, 0x1E

@@ -47,34 +47,34 @@ def prove_groups() -> Task:
 
 
 def _groups() -> None:
-    from hostwright import capture, groupview, iommu
-    from hostwright import groups
+    from hostwright.pci import capture, groups, hierarchy, isolation, view
 
     source = str(get_var("capture", ""))
-    machine = groups.describe(capture.load(Path(source) if source else None))
-    series = str(get_var("series", "")) or groups.find_series(machine.capture.release)
-    if series not in iommu.SERIES:
-        raise UserError(f"series={series}: not known", f"known are {', '.join(iommu.SERIES)}")
-    setting = iommu.Setting(series, str(get_var("config_acs", "")), str(get_var("disable_acs_redir", "")))
+    machine = hierarchy.describe(capture.load(Path(source) if source else None))
+    series = str(get_var("series", "")) or hierarchy.find_series(machine.capture.release)
+    if series not in isolation.SERIES:
+        raise UserError(f"series={series}: not known", f"known are {', '.join(isolation.SERIES)}")
+    setting = isolation.Setting(series, str(get_var("config_acs", "")), str(get_var("disable_acs_redir", "")))
     override = [word for word in str(get_var("override", "")).split(",") if word]
     found = groups.examine(machine, override, setting, str(get_var("device", "")))
-    text, document = groupview.render_text(found), groupview.render_json(found)
+    text, document = view.render_text(found), view.render_json(found)
     files.write(FOLDER / "groups.txt", text)
     files.write(FOLDER / "groups.json", document)
-    files.write(FOLDER / "groups.svg", groupview.render_svg(found))
+    files.write(FOLDER / "groups.svg", view.render_svg(found))
     sys.stdout.write(document if _flag("json") else text)
     report.board().say(f"text, JSON and a drawing are in {FOLDER}")
 
 
 def _doctor() -> None:
-    from hostwright import capture, doctorview, iommu
-    from hostwright import doctor
+    from hostwright.doctor import diagnose
+    from hostwright.doctor.view import render_json, render_text
+    from hostwright.pci import capture, isolation
 
     source = str(get_var("capture", ""))
-    setting = iommu.Setting(_host_series(), str(get_var("config_acs", "")))
+    setting = isolation.Setting(_host_series(), str(get_var("config_acs", "")))
     found = capture.load(Path(source) if source else None)
-    diagnosis = doctor.examine(found, setting, str(get_var("device", "")))
-    text, document = doctorview.render_text(diagnosis), doctorview.render_json(diagnosis)
+    diagnosis = diagnose.examine(found, setting, str(get_var("device", "")))
+    text, document = render_text(diagnosis), render_json(diagnosis)
     files.write(DOCTOR_FOLDER / "doctor.txt", text)
     files.write(DOCTOR_FOLDER / "doctor.json", document)
     sys.stdout.write(document if _flag("json") else text)
@@ -83,9 +83,9 @@ def _doctor() -> None:
 
 def _host_series() -> str:
     """The series with known rules that the host's own kernel is of."""
-    from hostwright import groups
+    from hostwright.pci import hierarchy
 
-    return groups.find_series(package.load_recipe("linux").version)
+    return hierarchy.find_series(package.load_recipe("linux").version)
 
 
 def _prove_groups() -> None:

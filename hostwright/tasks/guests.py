@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 LOCK = paths.GUEST / "installer.lock"
 MEDIUM = paths.GUESTS / "installer.iso"
-_MEDIUM_ROOMS = [paths.TREE / "hostwright" / f"{room}.py" for room in ("cpio", "udeb", "installer")]
 
 
 def sources() -> Task:
@@ -45,7 +44,7 @@ def medium() -> Task:
     return step(
         "write the installer medium dist/guest/installer.iso",
         act,
-        reads=[steps.BUILDROOT_STAMP, paths.package_stamp("grub"), LOCK, *_medium_files(), *_MEDIUM_ROOMS],
+        reads=[steps.BUILDROOT_STAMP, paths.package_stamp("grub"), LOCK, *_medium_files(), *steps.ENGINE],
         writes=[MEDIUM],
         after=["sources:installer"],
     )
@@ -118,11 +117,10 @@ def prove() -> Task:
         guestproof.prove(steps.machine(), paths.HOST_IMAGE, paths.GUEST_PROOF, note)
 
     disks = [paths.GUESTS / guest.name / "disk.qcow2" for guest in steps.machine().guests]
-    room = paths.TREE / "hostwright" / "guestproof.py"
     task = step(
         "start the installed guest inside the booted host and check what is passed to it",
         act,
-        reads=[paths.HOST_IMAGE, *disks, *steps.PROOF_ROOMS, room],
+        reads=[paths.HOST_IMAGE, *disks, *steps.ENGINE],
         writes=[paths.GUEST_PROOF / "report.json", paths.GUEST_PROOF / "report.html"],
         counted=False,
     )
@@ -165,8 +163,7 @@ def _guest_files() -> list[Path]:
 
 
 def _fast_files() -> list[Path]:
-    rooms = [paths.TREE / "hostwright" / f"{room}.py" for room in ("dpkg", "selection", "fastguest")]
-    return [*rooms, *(paths.GUEST / name for name in ("second-stage.sh", "late.sh", "watch.sh"))]
+    return [*steps.ENGINE, *(paths.GUEST / name for name in ("second-stage.sh", "late.sh", "watch.sh"))]
 
 
 def _guest_text(guest: Guest) -> str:

@@ -43,22 +43,10 @@ BUILDROOT_STAMP = paths.DIST / "buildroot.json"
 CONFIG_FILE = paths.KERNEL / "config"
 SPECIAL = ("linux", "edk2")
 
-# A proof is as old as the code that gave it.
-PROOF_ROOMS = [
-    *(
-        paths.TREE / "hostwright" / f"{room}.py"
-        for room in ("lab", "pci", "quirks", "iommu", "qemu", "emulator")
-    ),
-    *(paths.TREE / "hostwright" / f"{room}.py" for room in ("console", "judge", "boots", "proof", "report")),
-    *(paths.TREE / "hostwright" / f"{room}.py" for room in ("initramfs", "inner", "deeper", "deepjudge")),
-    paths.TREE / "hostwright" / "inner_init.sh",
-]
-# A verdict too.
-_DOCTOR_ROOMS = [
-    *(paths.TREE / "hostwright" / f"{room}.py" for room in ("doctor", "refusal", "acpi", "mmio", "hostuse")),
-    *(paths.TREE / "hostwright" / f"{room}.py" for room in ("capture", "lspci", "groups", "iommu", "quirks")),
-    paths.TREE / "hostwright" / "findings.toml",
-]
+# A proof and a verdict are as old as the code that gave them.
+ENGINE = sorted(
+    file for file in (paths.TREE / "hostwright").rglob("*") if file.is_file() and file.suffix != ".pyc"
+)
 
 
 @cache
@@ -134,9 +122,10 @@ def _source_files(recipe: Recipe) -> list[fetch.Pinned]:
 
 def passthrough() -> Task:
     def act() -> None:
-        from hostwright import groups, refusal
+        from hostwright.doctor import refusal
+        from hostwright.pci import hierarchy
 
-        series = groups.find_series(package.load_recipe("linux").version)
+        series = hierarchy.find_series(package.load_recipe("linux").version)
         for line in refusal.check(machine_file(), series):
             report.board().say(f"warning: {line}")
 
@@ -144,7 +133,7 @@ def passthrough() -> Task:
     return step(
         "check what host.toml passes through against the capture that it names",
         act if capture else None,
-        reads=[machine_file(), capture, *_DOCTOR_ROOMS] if capture else [],
+        reads=[machine_file(), capture, *ENGINE] if capture else [],
         value=package.load_recipe("linux").version,
         counted=False,
     )
@@ -328,7 +317,7 @@ def prove() -> Task:
     return step(
         "boot dist/host.img in an emulated VT-d machine and check it from inside",
         act,
-        reads=[paths.HOST_IMAGE, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd", *PROOF_ROOMS],
+        reads=[paths.HOST_IMAGE, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd", *ENGINE],
         writes=[paths.PROOF / "report.json", paths.PROOF / "report.html"],
         # A smoke test is no part of what is built, and of what is proved.
         value=canonical.text([package.load_recipe(name).smoke for name in host_packages()]),

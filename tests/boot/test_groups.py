@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import buildroot, capture, groupboot, grouping, groups, topologies
+from hostwright import buildroot, groupboot, grouping, topologies
 from hostwright.base import paths
 from hostwright.groupboot import Emulated
 from hostwright.grouping import COLUMNS, Found, Words
+from hostwright.pci import capture, groups, hierarchy
 
 SEED, RANDOM = 1, 20
 WORDS = {words.name: words for words in COLUMNS}
@@ -65,7 +66,7 @@ def test_the_machines_own_capture_says_the_same(machine: Emulated, tmp_path: Pat
     placed = topologies.place(some)
     tar = tmp_path / "capture.tar"
     tar.write_bytes(groupboot.capture(machine, placed, Words("none")))
-    found = groups.describe(capture.load(tar))
+    found = hierarchy.describe(capture.load(tar))
     assert found.obstacles == ()
     assert [
         (one.address, one.id, one.kind, one.port, one.multifunction) for one in found.functions

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import buildroot, capture, doctor, groupboot, topologies
-from hostwright.doctor import Diagnosis
+from hostwright import buildroot, groupboot, topologies
+from hostwright.doctor import diagnose, regions
+from hostwright.doctor.case import Diagnosis, open_case
 from hostwright.formats import cpio
 from hostwright.groupboot import Emulated
 from hostwright.grouping import Words
-from hostwright.inventory import Capture, ReservedRegion
-from hostwright.iommu import Setting
+from hostwright.pci import capture
+from hostwright.pci.inventory import Capture, ReservedRegion
+from hostwright.pci.isolation import Setting
 from tests.fakes.machines import append_rmrr
 
 TABLE = "kernel/firmware/acpi/DMAR.aml"
@@ -56,7 +58,7 @@ def scope(machine: Capture, address: str) -> str:
 
 
 def examine(machine: Capture, device: str) -> Diagnosis:
-    return doctor.examine(machine, Setting(), device)
+    return diagnose.examine(machine, Setting(), device)
 
 
 def test_the_kernel_and_capture_tell_it(found: Capture) -> None:
@@ -80,8 +82,8 @@ def test_doctor_refuses_the_drive_and_lets_the_display_go(found: Capture) -> Non
 def test_the_table_alone_tells_it_too(found: Capture) -> None:
     """As before the IOMMU is switched on."""
     off = replace(found, functions=tuple(replace(one, group=None) for one in found.functions), groups={})
-    case = doctor.open_case(off, Setting())
+    case = open_case(off, Setting())
     for one in off.functions:
-        kinds = [region.kind for region in doctor.find_regions(case, one) if region.start == START]
+        kinds = [region.kind for region in regions.find_regions(case, one) if region.start == START]
         wanted = ["direct" if one.class_code >> 16 == 0x01 else "direct-relaxable"]
         assert kinds == (wanted if is_chosen(one.class_code) else [])

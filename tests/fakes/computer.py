@@ -10,9 +10,9 @@
 
 from dataclasses import replace
 
-from hostwright import registers
-from hostwright.inventory import Bar, Capture, Group, PciFunction, ReservedRegion
-from hostwright.pci import ROOT, Kind
+from hostwright.pci import registers
+from hostwright.pci.function import ROOT, Kind
+from hostwright.pci.inventory import Bar, Capture, Group, PciFunction, ReservedRegion
 
 CARD, SOUND, NIC, DRIVE, TWIN = (
     *("0000:01:00.0", "0000:01:00.1", "0000:02:00.0", "0000:03:00.0", "0000:04:00.0"),

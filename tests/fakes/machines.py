@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hostwright.base import paths
-from hostwright.pci import PCIE_TYPES, Kind
+from hostwright.pci.function import PCIE_TYPES, Kind
 
 FOLDER = paths.TREE / "tests/machines"
 KINDS = {

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hostwright import capture, groups, lspci, registers
 from hostwright.base import paths
 from hostwright.base.errors import UserError
-from hostwright.inventory import Bar, Capture, ReservedRegion
-from hostwright.pci import PCIE_TYPES, Acs, Kind
+from hostwright.pci import capture, groups, hierarchy, lspci, registers, sysfs
+from hostwright.pci.function import PCIE_TYPES, Acs, Kind
+from hostwright.pci.inventory import Bar, Capture, ReservedRegion
 
 GOLDEN = paths.GOLDEN / "groups" / "t1-to-t10.tar.xz"
 SCRIPT = paths.ROOTFS / "usr/sbin/hostwright-capture"
@@ -281,7 +281,7 @@ def test_another_tools_copy_of_sysfs_in_a_folder_of_its_own(host: Path, tmp_path
 
 
 def test_copy_without_paths_gets_its_bridges_from_bus_numbers(host: Path) -> None:
-    files = capture.read_folder(host)
+    files = sysfs.read_folder(host)
     flat = {
         f"sys/bus/pci/devices/{'/'.join(path.split('/')[-2:])}": data
         for path, data in files.items()
@@ -300,7 +300,7 @@ def test_what_is_missing_is_said() -> None:
     assert "most of the configuration space of 0000:00:1c.0" in said
     assert "IOMMU groups" in said
     assert "release" in said
-    assert groups.describe(found).obstacles == (
+    assert hierarchy.describe(found).obstacles == (
         "0000:00:1c.0: only 64 bytes of its configuration space are known",
     )
 
@@ -316,7 +316,7 @@ def test_a_card_without_power_is_no_virtual_function(host: Path, tmp_path: Path,
     one = found.by_address[END]
     assert (one.is_silent, one.config, one.is_whole) == (True, b"", False)
     assert (one.id, one.class_code) == ("1b36:0010", 0x010802)
-    assert groups.describe(found).obstacles == (f"{END}: it does not respond",)
+    assert hierarchy.describe(found).obstacles == (f"{END}: it does not respond",)
 
 
 def test_a_virtual_function_has_no_ids_of_its_own(host: Path) -> None:
@@ -405,7 +405,7 @@ VALUES = st.sampled_from(
 @settings(max_examples=300, deadline=None)
 def test_any_files_give_a_capture_or_a_clear_error(files: dict[str, bytes]) -> None:
     try:
-        machine = groups.describe(capture.read_files(files, "fuzz"))
+        machine = hierarchy.describe(capture.read_files(files, "fuzz"))
     except UserError as error:
         assert error.message.startswith("fuzz: ")
         return
@@ -425,7 +425,7 @@ def test_a_damaged_tar_gives_a_capture_or_a_clear_error(
     file = tmp_path / "damaged"
     file.write_bytes(data[:at] + damage + data[at + len(damage) :])
     try:
-        groups.describe(capture.load(file))
+        hierarchy.describe(capture.load(file))
     except UserError as error:
         assert str(file) in error.message
 
@@ -481,12 +481,12 @@ def listing(machine: Capture, *, whole: bool = True) -> str:
 
 def test_hexdump_carries_what_groups_need(golden: Capture) -> None:
     found = lspci.read(listing(golden), "machine.txt")
-    assert groups.describe(found).functions == groups.describe(golden).functions
+    assert hierarchy.describe(found).functions == hierarchy.describe(golden).functions
     assert [one.group for one in found.functions] == [one.group for one in golden.functions]
 
 
 def test_short_hexdump_is_no_ground_for_a_prediction(golden: Capture) -> None:
-    machine = groups.describe(lspci.read(listing(golden, whole=False), "machine.txt"))
+    machine = hierarchy.describe(lspci.read(listing(golden, whole=False), "machine.txt"))
     assert len(machine.obstacles) > 20
     assert groups.examine(machine).columns == ()
 
@@ -524,7 +524,7 @@ def test_decoded_text_without_a_hexdump() -> None:
         Bar(1, 0x4000000000, 16 << 30, True, True, True),
         Bar(5, 0xE000, 128, False, False, False),
     )
-    described = {one.address: one for one in groups.describe(lspci.read(DECODED, "x")).functions}
+    described = {one.address: one for one in hierarchy.describe(lspci.read(DECODED, "x")).functions}
     assert described[END].multifunction
     assert not described[PORT].multifunction
 
@@ -573,7 +573,7 @@ def test_listings_that_do_not_serve(text: str, message: str) -> None:
 @settings(deadline=None)
 def test_any_text_gives_a_capture_or_a_clear_error(lines: list[str]) -> None:
     try:
-        machine = groups.describe(lspci.read("\n".join(lines), "fuzz"))
+        machine = hierarchy.describe(lspci.read("\n".join(lines), "fuzz"))
     except UserError as error:
         assert error.message.startswith("fuzz")
         return

@@ -10,16 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostwright import capture, doctor, doctorview, findings, hostuse, lspci, mmio
 from hostwright.base import paths, times
 from hostwright.base.errors import UserError
-from hostwright.doctor import Answer, Verdict
-from hostwright.findings import Severity
+from hostwright.doctor import diagnose as doctor
+from hostwright.doctor import findings, hostuse, machine_wide, view, window
+from hostwright.doctor.case import Answer, Diagnosis, Verdict, open_case
+from hostwright.doctor.findings import Severity
 from hostwright.formats import iommu_tables
-from hostwright.inventory import Bar, Capture, PciFunction, ReservedRegion, fill_parents
-from hostwright.iommu import Setting
 from hostwright.machine import load
-from hostwright.pci import ROOT, Kind
+from hostwright.pci import capture, lspci
+from hostwright.pci.function import ROOT, Kind
+from hostwright.pci.inventory import Bar, Capture, PciFunction, ReservedRegion, fill_parents
+from hostwright.pci.isolation import Setting
 from tests.fakes.computer import (
     BAD_PORT,
     BOARD,
@@ -68,7 +70,7 @@ TPU = function(
 
 
 def judge(found: Capture, device: str) -> Verdict:
-    return doctor.judge(doctor.open_case(found, SETTING), found.by_address[device])
+    return doctor.judge(open_case(found, SETTING), found.by_address[device])
 
 
 def rules(verdict: Verdict) -> set[str]:
@@ -559,7 +561,7 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
 
 @pytest.mark.parametrize(("found", "device", "answer", "wanted"), CASES.values(), ids=CASES)
 def test_verdicts(found: Capture, device: str, answer: Answer, wanted: str) -> None:
-    case = doctor.open_case(found, SETTING)
+    case = open_case(found, SETTING)
     verdict = doctor.judge(case, found.by_address[device])
     applied = rules(verdict) | {one.rule for one in case.findings}
     for rule in wanted.split():
@@ -572,8 +574,9 @@ def test_verdicts(found: Capture, device: str, answer: Answer, wanted: str) -> N
 def test_every_rule_of_the_doctor_has_a_case() -> None:
     """Those about the whole machine, and of sources without facts, have tests of their own."""
     elsewhere = {"hugepages", "unknown-cpu", "cpu-no-virtualization", "unknown-driver", "groups-now"}
-    rooms = (paths.TREE / "hostwright" / f"{room}.py" for room in ("doctor", "hostuse"))
-    quoted = {word for room in rooms for word in re.findall(r'"([a-z-]+)"', room.read_text())}
+    package = paths.TREE / "hostwright" / "doctor"
+    modules = [file for file in package.glob("*.py") if file.stem != "refusal"]
+    quoted = {word for file in modules for word in re.findall(r'"([a-z-]+)"', file.read_text())}
     used = quoted & set(findings.load())
     covered = {rule for *_, wanted in CASES.values() for rule in wanted.split()}
     assert len(used) > 30
@@ -640,15 +643,15 @@ def test_findings_come_gravest_first() -> None:
     ],
 )
 def test_findings_about_the_machine_refuse_nothing(changes: dict[str, str], rule: str) -> None:
-    case = doctor.open_case(with_texts(BASE, **changes), SETTING)
+    case = open_case(with_texts(BASE, **changes), SETTING)
     assert rule in {one.rule for one in case.findings}
-    assert rule not in {one.rule for one in doctor.open_case(BASE, SETTING).findings}
+    assert rule not in {one.rule for one in open_case(BASE, SETTING).findings}
     assert doctor.judge(case, case.known[TWIN]).answer is Answer.YES
 
 
 def test_huge_pages_have_a_size() -> None:
     found = with_texts(BASE, meminfo="HugePages_Total:    512\nHugepagesize:       2048 kB")
-    assert "1 GiB of huge pages" in " ".join(one.text for one in doctor.open_case(found, SETTING).findings)
+    assert "1 GiB of huge pages" in " ".join(one.text for one in open_case(found, SETTING).findings)
 
 
 def test_groups_of_the_running_kernel_where_the_rules_lack_facts() -> None:
@@ -661,12 +664,12 @@ def test_groups_of_the_running_kernel_where_the_rules_lack_facts() -> None:
 
 
 def test_vendors() -> None:
-    assert doctor.find_vendor(BASE) == "intel"
-    assert doctor.find_vendor(tables(IVRS=ivrs())) == "amd"
-    assert doctor.find_vendor(with_texts(tables(), cpuinfo="vendor_id : AuthenticAMD")) == "amd"
-    assert doctor.find_vendor(with_texts(tables(), cpuinfo="")) == ""
+    assert machine_wide.find_vendor(BASE) == "intel"
+    assert machine_wide.find_vendor(tables(IVRS=ivrs())) == "amd"
+    assert machine_wide.find_vendor(with_texts(tables(), cpuinfo="vendor_id : AuthenticAMD")) == "amd"
+    assert machine_wide.find_vendor(with_texts(tables(), cpuinfo="")) == ""
     bridge = function("0000:00:00.0", Kind.CONVENTIONAL, "1022:1480", 0x060000)
-    assert doctor.find_vendor(Capture("lspci", (bridge,))) == "amd"
+    assert machine_wide.find_vendor(Capture("lspci", (bridge,))) == "amd"
 
 
 def test_listing_without_anything_else() -> None:
@@ -725,15 +728,15 @@ def test_any_bytes_are_a_table(tail: bytes, head: bytes) -> None:
 )
 def test_windows(bits: int, flags: str, default: int, largest: int) -> None:
     text = f"flags : {flags}\naddress sizes : {bits} bits physical, 48 bits virtual"
-    assert mmio.find_window(text) == mmio.Window(default, largest)
+    assert window.find_window(text) == window.Window(default, largest)
 
 
 def test_room_that_devices_take() -> None:
     card = (bar(1, 16 * GIB), bar(3, 32 * MIB), Bar(0, 0xC0000000, 16 * MIB))
-    assert mmio.measure([card]) == 16 * GIB + 32 * MIB
+    assert window.measure([card]) == 16 * GIB + 32 * MIB
     # The second port's window begins at a multiple of 16 GiB.
-    assert mmio.measure([card, (), card]) == 48 * GIB + 32 * MIB
-    assert mmio.measure([[]]) == 0
+    assert window.measure([card, (), card]) == 48 * GIB + 32 * MIB
+    assert window.measure([[]]) == 0
 
 
 def test_sizes_have_names() -> None:
@@ -761,12 +764,12 @@ def test_serial_console_to_come_counts() -> None:
 # Views.
 
 
-def diagnose(found: Capture, device: str = "") -> doctor.Diagnosis:
+def diagnose(found: Capture, device: str = "") -> Diagnosis:
     return doctor.examine(found, SETTING, device)
 
 
 def test_text_has_every_device_with_its_answer() -> None:
-    text = doctorview.render_text(diagnose(BASE))
+    text = view.render_text(diagnose(BASE))
     assert "0000:01:00.0  10de:1e37  VGA      nouveau        yes, with companions\n" in text
     assert "  red     0000:03:00.0 holds the root file system of the host (/ on nvme0n1p2)\n" in text
     assert "the machine:\n  yellow  the IOMMU is there" in text
@@ -774,24 +777,24 @@ def test_text_has_every_device_with_its_answer() -> None:
 
 
 def test_text_of_one_device_has_its_notes_and_its_advice() -> None:
-    text = doctorview.render_text(diagnose(with_texts(BASE, default_route=""), NIC))
+    text = view.render_text(diagnose(with_texts(BASE, default_route=""), NIC))
     assert "to free it, in this order:" in text
     assert '\nacs_override = ["id:8086:0c05"]\n' in text
     assert TWIN not in text
 
 
 def test_answers_are_the_same_in_json() -> None:
-    document = json.loads(doctorview.render_json(diagnose(BASE, CARD)))
+    document = json.loads(view.render_json(diagnose(BASE, CARD)))
     answers = {one["address"]: one["answer"] for one in document["devices"]}
     assert answers == {one.device.address: one.answer.value for one in diagnose(BASE).verdicts}
     assert document["device"]["companions"] == [SOUND]
-    assert document["section"] == doctorview.render_section(diagnose(BASE, CARD))
+    assert document["section"] == view.render_section(diagnose(BASE, CARD))
     assert document["machine"][0]["rule"] == "iommu-off"
 
 
 @pytest.mark.parametrize(("device", "words"), [(CARD, []), (TWIN, []), (NIC, ["id:8086:0c05"])])
 def test_section_is_one_that_host_toml_takes(tmp_path: Path, device: str, words: list[str]) -> None:
-    section = doctorview.render_section(diagnose(with_texts(BASE, default_route=""), device))
+    section = view.render_section(diagnose(with_texts(BASE, default_route=""), device))
     file = tmp_path / "host.toml"
     # What is left to a person stands in comments; taken in, it must be right as well.
     guest = '[[guest]]\nname = "a"\nmemory_mib = 1024\nmac = "52:54:00:00:00:01"\n'
@@ -807,14 +810,14 @@ def test_section_is_one_that_host_toml_takes(tmp_path: Path, device: str, words:
 
 def test_section_of_a_volume_manager_names_nothing_behind_it() -> None:
     """What is behind it is gone once it has left its driver, and host.toml knows no such domain."""
-    section = doctorview.render_section(diagnose(volume_manager(), VMD))
+    section = view.render_section(diagnose(volume_manager(), VMD))
     assert f'address = "{VMD}"' in section
     assert "10000:" not in section
 
 
 def test_no_section_for_what_cannot_be_passed() -> None:
-    assert doctorview.render_section(diagnose(BASE, DRIVE)) == ""
-    assert doctorview.render_section(diagnose(BASE)) == ""
+    assert view.render_section(diagnose(BASE, DRIVE)) == ""
+    assert view.render_section(diagnose(BASE)) == ""
 
 
 def test_unknown_device() -> None:
@@ -922,6 +925,6 @@ def test_any_machine_gets_answers(
         assert diagnosis.chosen is not None
         refused = any(finding.severity is Severity.RED for finding in diagnosis.chosen.findings)
         assert refused is (diagnosis.chosen.answer is Answer.NO)
-        json.loads(doctorview.render_json(diagnosis))
-        assert doctorview.render_text(diagnosis)
-        tomllib.loads(doctorview.render_section(diagnosis))
+        json.loads(view.render_json(diagnosis))
+        assert view.render_text(diagnosis)
+        tomllib.loads(view.render_section(diagnosis))

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from hostwright import findings
 from hostwright.base import paths
-from hostwright.findings import Rule, Severity
+from hostwright.doctor import findings
+from hostwright.doctor.findings import Rule, Severity
 
 RULES = findings.load()
 

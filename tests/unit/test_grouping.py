@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import groupboot, grouping, iommu, kconfig, topologies
+from hostwright import groupboot, grouping, kconfig, topologies
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.grouping import COLUMNS, Found, Tally, Words
-from hostwright.iommu import Setting
-from hostwright.pci import Kind
+from hostwright.pci import iommu
+from hostwright.pci.function import Kind
+from hostwright.pci.isolation import Setting
 from hostwright.qemu import Accelerator
 from hostwright.topologies import GOLDEN, Node, Slot, Topology
 

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostwright import capture, groups, groupview, iommu, registers
 from hostwright.base import paths
 from hostwright.base.errors import UserError
-from hostwright.groups import Label, Machine, Report
-from hostwright.inventory import Capture, PciFunction
-from hostwright.iommu import Setting
-from hostwright.pci import Kind
+from hostwright.pci import advice, capture, groups, hierarchy, iommu, registers, view
+from hostwright.pci.function import Kind
+from hostwright.pci.groups import Label, Report
+from hostwright.pci.hierarchy import Machine
+from hostwright.pci.inventory import Capture, PciFunction
+from hostwright.pci.isolation import Setting
 from tests.fakes.computer import device_entry, ivhd, ivrs
 
 GOLDEN = paths.GOLDEN / "groups" / "t1-to-t10.tar.xz"
@@ -25,7 +26,7 @@ DISPLAYS = ("0000:01:00.0", "0000:02:00.0", "0000:03:00.0", "0000:06:00.0", "000
 @pytest.fixture(scope="module")
 def machine() -> Machine:
     """T1 to T10, booted and captured."""
-    return groups.describe(capture.load(GOLDEN))
+    return hierarchy.describe(capture.load(GOLDEN))
 
 
 def function(
@@ -43,7 +44,7 @@ def function(
 
 
 def made(*functions: PciFunction, **more: object) -> Machine:
-    return groups.describe(replace(Capture("made", functions), **more))  # type: ignore[arg-type]
+    return hierarchy.describe(replace(Capture("made", functions), **more))  # type: ignore[arg-type]
 
 
 PORT = function("0000:00:01.0", Kind.ROOT_PORT, id="8086:2f08", secondary=1)
@@ -77,7 +78,7 @@ def test_now_is_as_predicted(machine: Machine) -> None:
 
 def test_groups_that_the_rules_do_not_explain_are_told(machine: Machine) -> None:
     functions = [replace(one, group="3") if one.group == "4" else one for one in machine.capture.functions]
-    other = groups.describe(replace(machine.capture, functions=tuple(functions)))
+    other = hierarchy.describe(replace(machine.capture, functions=tuple(functions)))
     (told,) = groups.examine(other).differs
     assert told.startswith("group 3 is 0000:00:03.0 0000:00:03.1 0000:00:04.0")
 
@@ -86,7 +87,7 @@ def test_words_of_the_running_kernel_are_counted_in(machine: Machine) -> None:
     cmdline = "ro pcie_acs_override=downstream,multifunction pci=noaer,disable_acs_redir=pci:1b36:c"
     assert groups.current_words(cmdline) == ("downstream", "multifunction")
     assert groups.current_setting(cmdline, "6.1") == Setting("6.1", "", "pci:1b36:c")
-    report = groups.examine(groups.describe(replace(machine.capture, cmdline=cmdline)))
+    report = groups.examine(hierarchy.describe(replace(machine.capture, cmdline=cmdline)))
     assert report.differs != ()
 
 
@@ -96,7 +97,7 @@ def test_words_of_the_running_kernel_are_counted_in(machine: Machine) -> None:
      ("5.10.0", "6.1"), ("", "6.1"), ("6.11", "6.1"), ("weird", "6.1")],
 )  # fmt: skip
 def test_series(release: str, series: str) -> None:
-    assert groups.find_series(release) == series
+    assert hierarchy.find_series(release) == series
 
 
 # Labels.
@@ -252,7 +253,7 @@ def test_a_table_that_is_not_all_there_is_noted(tables: dict[str, bytes], state:
 def test_unknown_bridge_is_an_obstacle() -> None:
     machine = made(replace(CARD, parent=None))
     assert machine.obstacles == ("0000:01:00.0: the bridge that it is behind is not known",)
-    assert "no prediction is made" in groupview.render_text(groups.examine(machine))
+    assert "no prediction is made" in view.render_text(groups.examine(machine))
 
 
 def test_chipset_register_that_no_capture_has_is_noted() -> None:
@@ -270,7 +271,7 @@ def test_chipset_register_that_no_capture_has_is_noted() -> None:
 # Advice.
 
 
-def advice_for(machine: Machine, device: str) -> groups.Advice:
+def advice_for(machine: Machine, device: str) -> advice.Advice:
     found = groups.examine(machine, device=device).advice
     assert found
     return found
@@ -327,7 +328,7 @@ def test_what_was_switched_off_is_switched_on_before_anything_is_overridden() ->
     assert "xx111x1@0000:00:03" in kinds["config_acs"].text
     # Capable devices are never overridden.
     assert found.smallest is None
-    assert "no override frees it" in groupview.render_text(
+    assert "no override frees it" in view.render_text(
         groups.examine(machine, setting=off, device=ends[0].address)
     )
 
@@ -348,11 +349,11 @@ def test_amd_boards_have_a_setting_for_it() -> None:
 @pytest.mark.parametrize("device", DISPLAYS)
 def test_smallest_override_frees_and_nothing_can_be_left_out(machine: Machine, device: str) -> None:
     setting = Setting(platform=machine.platform)
-    words = groups.find_smallest(machine, device, setting)
+    words = advice.find_smallest(machine, device, setting)
     assert words is not None
-    assert groups.is_freed(machine, device, words, setting)
+    assert advice.is_freed(machine, device, words, setting)
     for word in words:
-        assert not groups.is_freed(machine, device, [one for one in words if one != word], setting)
+        assert not advice.is_freed(machine, device, [one for one in words if one != word], setting)
 
 
 def test_wrong_device() -> None:
@@ -376,7 +377,7 @@ def report(machine: Machine) -> Report:
 
 
 def test_text(report: Report) -> None:
-    text = groupview.render_text(report)
+    text = view.render_text(report)
     lines = text.splitlines()
     row = next(line for line in lines if line.startswith("0000:11:00.1"))
     assert row.split() == ["0000:11:00.1", "1b36:0010", "NVMe", "-", "9", "9?", "30!", "9?", "33!", "20!"]
@@ -386,7 +387,7 @@ def test_text(report: Report) -> None:
 
 
 def test_json(report: Report) -> None:
-    document = json.loads(groupview.render_json(report))
+    document = json.loads(view.render_json(report))
     device = next(one for one in document["devices"] if one["address"] == "0000:02:00.0")
     assert device["group"] == "2"
     assert device["predicted"]["downstream"] == {
@@ -398,7 +399,7 @@ def test_json(report: Report) -> None:
 
 
 def test_drawing(report: Report) -> None:
-    drawing = ElementTree.fromstring(groupview.render_svg(report))
+    drawing = ElementTree.fromstring(view.render_svg(report))
     space = "{http://www.w3.org/2000/svg}"
     texts = ["".join(one.itertext()) for one in drawing.iter(f"{space}text")]
     assert len(list(drawing.iter(f"{space}rect"))) == len(report.machine.functions)
@@ -408,9 +409,9 @@ def test_drawing(report: Report) -> None:
 def test_a_machine_without_a_prediction_can_be_shown() -> None:
     report = groups.examine(made(replace(PORT, config=b"")))
     assert report.columns == ()
-    assert "0000:00:01.0" in groupview.render_text(report)
-    assert "0000:00:01.0" in groupview.render_svg(report)
-    assert json.loads(groupview.render_json(report))["obstacles"] != []
+    assert "0000:00:01.0" in view.render_text(report)
+    assert "0000:00:01.0" in view.render_svg(report)
+    assert json.loads(view.render_json(report))["obstacles"] != []
 
 
 @given(
@@ -439,4 +440,4 @@ def test_words_that_can_be_spared_are_found_as_one_by_one(needs: list[set[str]])
         fewer = [one for one in left if one != word]
         if is_free(fewer):
             left = fewer
-    assert groups._shorten(words, is_free) == tuple(left)
+    assert advice._shorten(words, is_free) == tuple(left)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import findings, vm
+from hostwright import vm
 from hostwright.base.paths import ROOTFS
+from hostwright.doctor import findings
 from hostwright.machine.load import load
 from hostwright.machine.model import Machine
 from hostwright.render import render_text

@@ -8,11 +8,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostwright import iommu, quirks, topologies
+from hostwright import topologies
 from hostwright.base.errors import UserError
-from hostwright.iommu import Isolation, Override, Setting, predict, predict_in_order
-from hostwright.pci import FULL_ACS, ROOT, Acs, Function, Kind
-from hostwright.quirks import Platform
+from hostwright.pci import quirks
+from hostwright.pci.function import FULL_ACS, ROOT, Acs, Function, Kind
+from hostwright.pci.iommu import predict, predict_in_order
+from hostwright.pci.isolation import (
+    SERIES,
+    Isolation,
+    Override,
+    Setting,
+    find_control,
+    find_obstacle,
+    find_override,
+    judge,
+    matches_device,
+    parse_override,
+)
+from hostwright.pci.quirks import Platform
 
 # Topologies, as booted on 6.12; tests/boot has the proof.
 
@@ -115,7 +128,7 @@ def groups_of(functions: Sequence[Function], *words: str, setting: Setting | Non
 
 
 def isolation(function: Function, setting: Setting | None = None, *words: str) -> Isolation:
-    return iommu.judge(function, iommu.parse_override(words), setting or Setting()).isolation
+    return judge(function, parse_override(words), setting or Setting()).isolation
 
 
 # The words.
@@ -123,13 +136,13 @@ def isolation(function: Function, setting: Setting | None = None, *words: str) -
 
 def test_misspelt_words_and_malformed_ids_are_without_effect() -> None:
     words = ("downstrem", "id:1b36", "id:1b36:000cc", "ids:1b36:000c", "", "id:1B36:C")
-    override = iommu.parse_override(words)
+    override = parse_override(words)
     assert override == Override(ids=frozenset({"1b36:000c"}), refused=words[:4])
 
 
 def test_the_65th_id_has_no_room() -> None:
     words = [f"id:1000:{number:04x}" for number in range(65)]
-    override = iommu.parse_override([*words, words[0]])
+    override = parse_override([*words, words[0]])
     assert len(override.ids) == 64
     assert override.refused == (words[64],)
 
@@ -146,8 +159,8 @@ OBSTACLES = {
 @pytest.mark.parametrize(("function", "reason"), OBSTACLES.values(), ids=OBSTACLES)
 def test_who_cannot_be_overridden(function: Function, reason: str) -> None:
     everything = Override(downstream=True, multifunction=True, ids=frozenset({function.id}))
-    assert reason in iommu.find_obstacle(function)
-    assert iommu.find_override(function, everything) == ""
+    assert reason in find_obstacle(function)
+    assert find_override(function, everything) == ""
 
 
 @pytest.mark.parametrize("kind", [Kind.LEGACY_ENDPOINT, Kind.ROOT_COMPLEX_ENDPOINT, Kind.UPSTREAM])
@@ -172,11 +185,11 @@ NO_REDIRECT = Setting(disable_acs_redir="00:01.0;pci:8086:1")
 def test_redirects_switched_off_take_the_kernels_own_bits_along() -> None:
     """Since 6.11: all other bits go back to what firmware had set."""
     function = replace(port("0000:00:01.0"), acs=FULL_ACS)
-    assert iommu.find_control(function, FULL_ACS, NO_REDIRECT) == 0
-    assert iommu.find_control(function, FULL_ACS, replace(NO_REDIRECT, series="6.1")) == 0x11
-    assert iommu.find_control(function, Acs(0x5F, 0x13), NO_REDIRECT) == 0x13
+    assert find_control(function, FULL_ACS, NO_REDIRECT) == 0
+    assert find_control(function, FULL_ACS, replace(NO_REDIRECT, series="6.1")) == 0x11
+    assert find_control(function, Acs(0x5F, 0x13), NO_REDIRECT) == 0x13
     assert isolation(function, NO_REDIRECT) is Isolation.NONE
-    assert "ReqRedir CmpltRedir" in iommu.judge(function, Override(), NO_REDIRECT).reason
+    assert "ReqRedir CmpltRedir" in judge(function, Override(), NO_REDIRECT).reason
 
 
 def test_an_override_does_not_undo_what_was_switched_off() -> None:
@@ -202,17 +215,17 @@ def test_an_override_does_not_undo_what_was_switched_off() -> None:
 )
 def test_config_acs(config: str, control: int) -> None:
     function = replace(port("0000:00:01.0"), subsystem="1af4:1100")
-    assert iommu.find_control(function, FULL_ACS, Setting(config_acs=config)) == control
+    assert find_control(function, FULL_ACS, Setting(config_acs=config)) == control
 
 
 def test_config_acs_counts_after_disable_acs_redir() -> None:
     both = replace(NO_REDIRECT, config_acs="0011101@00:01.0")
-    assert iommu.find_control(port("0000:00:01.0"), FULL_ACS, both) == 0x1D
+    assert find_control(port("0000:00:01.0"), FULL_ACS, both) == 0x1D
 
 
 def test_series_6_1_does_not_know_config_acs() -> None:
     setting = Setting(series="6.1", config_acs="0000000@00:01.0")
-    assert iommu.find_control(port("0000:00:01.0"), FULL_ACS, setting) == 0x1D
+    assert find_control(port("0000:00:01.0"), FULL_ACS, setting) == 0x1D
 
 
 IDT_PORT = Function("0000:00:01.0", "111d:80b5", Kind.DOWNSTREAM, acs=FULL_ACS)
@@ -223,7 +236,7 @@ NO_VALIDATION = Setting(config_acs="xx111x0@pci:111d:0;xx111x0@pci:1b36:0")
 def test_series_7_2_does_without_the_source_validation_of_idts_switches(series: str) -> None:
     """What the kernel does not use counts as hard-wired, so that the bit does not matter to isolation."""
     later = series == "7.2"
-    assert iommu.find_control(IDT_PORT, FULL_ACS, Setting(series)) == (0x1C if later else 0x1D)
+    assert find_control(IDT_PORT, FULL_ACS, Setting(series)) == (0x1C if later else 0x1D)
     assert isolation(IDT_PORT, Setting(series)) is Isolation.HARDWARE
     without = replace(NO_VALIDATION, series=series)
     assert isolation(IDT_PORT, without) is (Isolation.HARDWARE if later else Isolation.NONE)
@@ -235,7 +248,7 @@ def test_series_7_2_does_without_the_source_validation_of_idts_switches(series: 
 )
 def test_config_acs_that_the_kernel_cannot_read(config: str) -> None:
     with pytest.raises(UserError, match=r"FLAGS@DEVICE|names no PCI device"):
-        iommu.find_control(port("0000:00:01.0"), FULL_ACS, Setting(config_acs=config))
+        find_control(port("0000:00:01.0"), FULL_ACS, Setting(config_acs=config))
 
 
 WAY = (
@@ -275,7 +288,7 @@ KNOWN_WAY = {one.address: one for one in WAY}
 )
 def test_how_a_parameter_names_a_device(text: str, is_meant: bool) -> None:
     """drivers/pci/pci.c, pci_dev_str_match()."""
-    assert iommu.matches_device(WAY[-1], text, KNOWN_WAY) is is_meant
+    assert matches_device(WAY[-1], text, KNOWN_WAY) is is_meant
 
 
 @pytest.mark.parametrize(
@@ -294,7 +307,7 @@ def test_how_a_parameter_names_a_device(text: str, is_meant: bool) -> None:
 )
 def test_what_names_no_device(text: str) -> None:
     with pytest.raises(UserError, match="names no PCI device"):
-        iommu.matches_device(WAY[-1], text, KNOWN_WAY)
+        matches_device(WAY[-1], text, KNOWN_WAY)
 
 
 def test_a_path_decides_about_the_function_at_its_end_alone() -> None:
@@ -361,7 +374,7 @@ def test_quirk_keeps_its_answer_whatever_the_override_says() -> None:
 
 def test_config_acs_takes_the_redirects_of_an_intel_100_series_port_whatever_it_asks_for() -> None:
     setting = Setting(config_acs="0011101@pci:8086:a110")
-    assert iommu.find_control(SPT_PORT, Acs(0x1D), setting) == 0x11
+    assert find_control(SPT_PORT, Acs(0x1D), setting) == 0x11
 
 
 # Aliases.
@@ -469,7 +482,7 @@ def machines(draw: st.DrawFn) -> list[Function]:
 
 SETTINGS = st.builds(
     Setting,
-    st.sampled_from(iommu.SERIES),
+    st.sampled_from(SERIES),
     st.sampled_from(["", "0000000@pci:0:0", "0011101@pci:1b36:c"]),
     st.sampled_from(["", "pci:0:0", "pci:1b36:c"]),
     st.builds(Platform, st.booleans(), st.none() | st.booleans()),

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from hostwright import capture, doctor, groups
 from hostwright.base import paths
-from hostwright.doctor import Answer, Diagnosis
-from hostwright.inventory import Capture
-from hostwright.iommu import Setting
+from hostwright.doctor import case as doctor
+from hostwright.doctor import diagnose, regions
+from hostwright.doctor.case import Answer, Diagnosis
+from hostwright.pci import capture, groups, hierarchy
+from hostwright.pci.inventory import Capture
+from hostwright.pci.isolation import Setting
 from tests.fakes import machines
 from tests.fakes.machines import Expectation, RealMachine
 
@@ -64,7 +66,7 @@ SHOWN = [
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_prediction_is_what_the_kernel_made(captures: dict[str, Capture], name: str) -> None:
-    report = groups.examine(groups.describe(captures[name]))
+    report = groups.examine(hierarchy.describe(captures[name]))
     assert report.columns[0].prediction.groups == find_seen(MACHINES[name])
     assert report.differs == ()
 
@@ -78,8 +80,8 @@ def test_most_are_compared() -> None:
 
 
 def examine(machine: Capture, device: str) -> Diagnosis:
-    series = groups.find_series(machine.release)
-    return doctor.examine(machine, groups.current_setting(machine.cmdline, series), device)
+    series = hierarchy.find_series(machine.release)
+    return diagnose.examine(machine, groups.current_setting(machine.cmdline, series), device)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,8 @@ def test_regions_of_a_real_table_reach_the_devices_behind_bridges(captures: dict
     machine = captures["hp-dl380e-gen8"]
     case = doctor.open_case(machine, Setting())
     lengths = {
-        address: len(doctor.find_regions(case, machine.by_address[address])) for address in machine.by_address
+        address: len(regions.find_regions(case, machine.by_address[address]))
+        for address in machine.by_address
     }
     assert lengths["0000:02:00.0"] == lengths["0000:02:00.3"] == 7
     assert lengths["0000:01:00.0"] == 8

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import iommu
 from hostwright.base.paths import PATCHES
+from hostwright.pci import isolation
 
 ALL = sorted(PATCHES.rglob("*.patch"))
 HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
@@ -72,7 +72,7 @@ def test_the_numbers_of_a_series_are_a_sequence() -> None:
 
 
 OVERRIDES = [
-    PATCHES / f"linux/{series}/0001-pci-acs-override.patch" for series in iommu.SERIES if series != "6.1"
+    PATCHES / f"linux/{series}/0001-pci-acs-override.patch" for series in isolation.SERIES if series != "6.1"
 ]
 
 

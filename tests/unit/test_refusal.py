@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostwright import capture as captures
-from hostwright import findings, refusal
 from hostwright.base.errors import UserError
-from hostwright.inventory import Capture, PciFunction
+from hostwright.doctor import findings, refusal
 from hostwright.machine import load
-from hostwright.pci import Kind
+from hostwright.pci import capture as captures
+from hostwright.pci.function import Kind
+from hostwright.pci.inventory import Capture, PciFunction
 from tests.fakes.computer import (
     BOARD,
     CARD,

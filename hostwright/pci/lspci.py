@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hostwright import registers
 from hostwright.base.errors import UserError
-from hostwright.inventory import HINT, Bar, Capture, PciFunction, fill_parents, sort_key, with_missing
-from hostwright.pci import Kind
+from hostwright.pci import registers
+from hostwright.pci.function import Kind
+from hostwright.pci.inventory import HINT, Bar, Capture, PciFunction, fill_parents, sort_key, with_missing
 
 # With -P and -PP the bridges above stand before it.
 _ADDRESS = r"(?:[0-9a-f:./]+/)?((?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7])"

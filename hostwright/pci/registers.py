@@ -6,7 +6,7 @@ not end is left.
 
 from collections.abc import Iterator
 
-from hostwright.pci import PCIE_TYPES, Acs, Kind
+from hostwright.pci.function import PCIE_TYPES, Acs, Kind
 
 PLAIN_SIZE, SHORT_SIZE, FULL_SIZE = 256, 64, 4096
 _STATUS, HEADER_TYPE, _POINTER, _SECONDARY = 0x06, 0x0E, 0x34, 0x19

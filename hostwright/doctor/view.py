@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from hostwright import doctor
-from hostwright.doctor import Answer, Diagnosis, Verdict
-from hostwright.findings import Finding, Severity
-from hostwright.groupview import name_class, render_advice
-from hostwright.inventory import PciFunction
+from hostwright.doctor import machine_wide
+from hostwright.doctor.case import Answer, Diagnosis, Verdict
+from hostwright.doctor.findings import Finding, Severity
+from hostwright.pci.inventory import PciFunction, name_class
+from hostwright.pci.view import render_advice
 
 _WIDTH, _MOST_LINES = 8, 3
 
@@ -101,7 +101,7 @@ def render_section(diagnosis: Diagnosis) -> str:
     if chosen is None or chosen.answer is Answer.NO:
         return ""
     case = diagnosis.case
-    vendor = doctor.find_vendor(case.capture)
+    vendor = machine_wide.find_vendor(case.capture)
     members = [chosen.device, *(case.known[one] for one in chosen.companions)]
     parts = [
         *_heading(chosen, case.capture.source),

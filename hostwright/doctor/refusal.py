@@ -11,15 +11,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import capture as captures
-from hostwright import doctor, groups
-from hostwright.doctor import HARMLESS_DRIVERS, Case
-from hostwright.findings import Finding, Severity, find
-from hostwright.inventory import Capture, PciFunction
+from hostwright.doctor import diagnose, kinds, machine_wide, placement
+from hostwright.doctor.case import Case, open_case
+from hostwright.doctor.device import check_window, find_own
+from hostwright.doctor.findings import Finding, Severity, find
+from hostwright.doctor.kinds import HARMLESS_DRIVERS
 from hostwright.machine import cmdline, rules, toml
 from hostwright.machine import load as model
 from hostwright.machine.grammar import BadValueError, Way
 from hostwright.machine.model import Guest, Machine
+from hostwright.pci import capture as captures
+from hostwright.pci import groups
+from hostwright.pci.inventory import Capture, PciFunction
 
 _IDS_OF_MODULE = re.compile(r"(?:vfio[-_]pci|pci[-_]stub)(?: .*)? ids=(\S+)")
 _IDS_WORD = re.compile(r"(?:vfio[-_]pci|pci[-_]stub)\.ids=(\S+)")
@@ -78,7 +81,7 @@ def check(path: Path, series: str) -> tuple[str, ...]:
 def open_plan(machine: Machine, capture: Capture, series: str) -> Plan:
     """Both sides, as the host's own kernel will see them."""
     words = " ".join(cmdline.kernel_words(machine, passthrough=True))
-    case = doctor.open_case(capture, groups.current_setting(words, series), words)
+    case = open_case(capture, groups.current_setting(words, series), words)
     named = (device.address for device in machine.devices)
     return Plan(machine, case, {one: case.known[one] for one in named if one in case.known})
 
@@ -96,7 +99,7 @@ def find_refusals(plan: Plan) -> Iterator[Refusal]:
 def find_warnings(plan: Plan) -> Iterator[Finding]:
     """What a person should know although it refuses nothing."""
     for function in plan.functions.values():
-        found = doctor.judge(plan.case, function).findings
+        found = diagnose.judge(plan.case, function).findings
         yield from (one for one in found if one.rule in _WORTH_SAYING)
     yield from (one.finding for one in _find_loose(plan, plan.machine.iommu.acs_override))
     yield from find_unneeded(plan)
@@ -123,14 +126,14 @@ def _check_iommu(plan: Plan) -> Iterator[Refusal]:
     for finding in plan.case.findings:
         if finding.severity is Severity.RED:
             yield Refusal(("device", 0, "address"), finding)
-    vendor = doctor.find_vendor(plan.case.capture)
+    vendor = machine_wide.find_vendor(plan.case.capture)
     if vendor and vendor != plan.machine.iommu.vendor:
         yield Refusal(("iommu", "vendor"), find("iommu-other-vendor", what=vendor))
 
 
 def _check_devices(plan: Plan) -> Iterator[Refusal]:
     for way, function in _named(plan):
-        for finding in list(doctor.find_kind(function)) or doctor.find_own(plan.case, function):
+        for finding in list(kinds.find_kind(function)) or find_own(plan.case, function):
             # The window is a guest's, for all its devices together.
             if finding.severity is Severity.RED and finding.rule != "bar-window":
                 yield Refusal(way, finding)
@@ -153,7 +156,7 @@ def _check_groups(plan: Plan, words: Sequence[str]) -> Iterator[Refusal]:
             yield Refusal(way, find("no-group", device=device))
             continue
         group = plan.find_group(device, words)
-        needed = doctor.find_needed(plan.case, device, group - plan.functions.keys(), plan.functions)
+        needed = placement.find_needed(plan.case, device, group - plan.functions.keys(), plan.functions)
         if needed:
             others, what = " ".join(needed), "; ".join(needed.values())
             yield Refusal(way, find("group-host-needs", device=device, others=others, what=what))
@@ -168,7 +171,7 @@ def _check_groups(plan: Plan, words: Sequence[str]) -> Iterator[Refusal]:
 
 def _strangers(plan: Plan, device: str, group: Iterable[str]) -> Iterator[PciFunction]:
     """Companions that no [[device]] table names."""
-    for address in doctor.find_companions(plan.case, device, group):
+    for address in placement.find_companions(plan.case, device, group):
         if address not in plan.functions:
             yield plan.case.known[address]
 
@@ -269,7 +272,7 @@ def _check_guests(plan: Plan) -> Iterator[Refusal]:
     """Windows of the guests that have devices, and the memory that those lock."""
     for index, guest in enumerate(plan.machine.guests):
         devices = [plan.functions[one] for one in guest.devices if one in plan.functions]
-        for finding in doctor.check_window(plan.case, devices, " ".join(one.address for one in devices)):
+        for finding in check_window(plan.case, devices, " ".join(one.address for one in devices)):
             if finding.severity is Severity.RED:
                 yield Refusal(("guest", index, "devices"), finding)
     total = re.search(

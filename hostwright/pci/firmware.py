@@ -7,8 +7,8 @@ What the kernel makes of them: drivers/iommu/intel/dmar.c, drivers/iommu/intel/i
 from collections.abc import Iterator, Mapping
 
 from hostwright.formats.iommu_tables import Ivmd, Rmrr, Scope, read_aliases, read_ivmds, read_rmrrs
-from hostwright.inventory import Capture, PciFunction, ReservedRegion
-from hostwright.pci import ROOT
+from hostwright.pci.function import ROOT
+from hostwright.pci.inventory import Capture, PciFunction, ReservedRegion
 
 _USB, _DISPLAY = 0x0C03, 0x03
 

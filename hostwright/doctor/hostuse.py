@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from hostwright.capture import ADDRESS
-from hostwright.inventory import Capture, PciFunction
+from hostwright.pci.capture import ADDRESS
+from hostwright.pci.inventory import Capture, PciFunction
 
 # Names that drivers of the firmware's framebuffer give their range in /proc/iomem.
 _FRAMEBUFFERS = (

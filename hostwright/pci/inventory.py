@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from hostwright import registers
-from hostwright.pci import ROOT, Addressed
+from hostwright.pci import registers
+from hostwright.pci.function import ROOT, Addressed
 
 HINT = "make it with hostwright-capture, or with: lspci -nn -vvvxxxx >FILE, both as root"
 
@@ -162,3 +162,19 @@ def with_missing(capture: Capture) -> Capture:
 def _some(addresses: list[str]) -> str:
     more = f" and {len(addresses) - 3} more" if len(addresses) > 3 else ""
     return ", ".join(addresses[:3]) + more
+
+
+_CLASSES = {
+    0x01: "storage", 0x02: "network", 0x03: "display", 0x04: "audio/video", 0x05: "memory", 0x06: "bridge",
+    0x07: "serial", 0x08: "system", 0x09: "input", 0x0C: "bus controller", 0x0D: "wireless", 0x12: "accelerator",
+}  # fmt: skip
+_SUBCLASSES = {
+    0x0106: "SATA", 0x0108: "NVMe", 0x0600: "host bridge", 0x0601: "ISA bridge", 0x0604: "PCI bridge",
+    0x0C03: "USB", 0x0C05: "SMBus", 0x0403: "audio", 0x0300: "VGA", 0x0302: "3D", 0x1200: "accelerator",
+}  # fmt: skip
+
+
+def name_class(function: PciFunction) -> str:
+    """What a class code stands for, in a word or two (PCI Code and ID Assignment 1.11)."""
+    code = function.class_code >> 8
+    return _SUBCLASSES.get(code) or _CLASSES.get(code >> 8) or f"class {code:04x}"

@@ -5,29 +5,16 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
-from hostwright.groups import Advice, Column, Label, Report
-from hostwright.inventory import Capture, PciFunction
-from hostwright.pci import ROOT, Function
+from hostwright.pci.advice import Advice
+from hostwright.pci.function import ROOT, Function
+from hostwright.pci.groups import Column, Label, Report
+from hostwright.pci.inventory import Capture, PciFunction, name_class
 
 _MARKS = {Label.HARDWARE: "", Label.QUIRK: "q", Label.ASSUMED: "?", Label.OVERRIDE: "!"}
 LEGEND = (
     "no mark: the hardware isolates the group; q: the kernel knows that it does (quirk);\n"
     "?: the kernel assumes it, nothing isolates there; !: the override says so (unsafe: the hardware does not)"
 )
-_CLASSES = {
-    0x01: "storage", 0x02: "network", 0x03: "display", 0x04: "audio/video", 0x05: "memory", 0x06: "bridge",
-    0x07: "serial", 0x08: "system", 0x09: "input", 0x0C: "bus controller", 0x0D: "wireless", 0x12: "accelerator",
-}  # fmt: skip
-_SUBCLASSES = {
-    0x0106: "SATA", 0x0108: "NVMe", 0x0600: "host bridge", 0x0601: "ISA bridge", 0x0604: "PCI bridge",
-    0x0C03: "USB", 0x0C05: "SMBus", 0x0403: "audio", 0x0300: "VGA", 0x0302: "3D", 0x1200: "accelerator",
-}  # fmt: skip
-
-
-def name_class(function: PciFunction) -> str:
-    """What a class code stands for, in a word or two (PCI Code and ID Assignment 1.11)."""
-    code = function.class_code >> 8
-    return _SUBCLASSES.get(code) or _CLASSES.get(code >> 8) or f"class {code:04x}"
 
 
 # Text.

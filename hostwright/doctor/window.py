@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hostwright.inventory import Bar
+from hostwright.pci.inventory import Bar
 
 # PcdPciMmio64Size of OvmfPkgX64.dsc, and what X-PciMmio64Mb may ask for.
 CLASSIC_WINDOW, LARGEST_ASKED = 32 << 30, 16 << 40

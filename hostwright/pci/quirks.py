@@ -11,7 +11,7 @@ The other tables are the same in 6.1.176, 6.12.107 and 7.2.8.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hostwright.pci import ROOT, Function, Kind
+from hostwright.pci.function import ROOT, Function, Kind
 
 
 @dataclass(frozen=True)

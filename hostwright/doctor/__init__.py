@@ -1,0 +1,1 @@
+"""What can go to a guest, and what stands in the way."""
