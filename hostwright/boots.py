@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hostwright import buildroot, emulator, lab, qemu, sandbox
+from hostwright import emulator, lab, qemu
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.console import Console, ConsoleError, StoppedError
@@ -19,6 +19,7 @@ from hostwright.formats import bzimage
 from hostwright.judge import Boot, Outcome
 from hostwright.machine.model import Machine
 from hostwright.qemu import Accelerator
+from hostwright.sandbox import buildroot, sandbox
 
 # Seconds. Ten times what a boot takes on two free cores of 2020, since this may share them with a compiler.
 MENU_LIMIT_S = 120.0

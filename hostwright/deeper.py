@@ -13,16 +13,19 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from hostwright import boots, emulator, inner, lab, package, qemu, rootfs, sandbox, ssh, store
+from hostwright import boots, emulator, inner, lab, qemu, rootfs, ssh
 from hostwright.base import files, run
 from hostwright.base.errors import UserError
+from hostwright.build import store
+from hostwright.build.recipes import load_recipe, recipe_names
 from hostwright.check import free_port
 from hostwright.deepjudge import GROWTH_MIB, UNMAPPED, Answer, Facts
 from hostwright.formats import gpt
 from hostwright.judge import Boot, Outcome
 from hostwright.machine.model import Guest
 from hostwright.qemu import Accelerator
-from hostwright.sandbox import Bind, Job
+from hostwright.sandbox import sandbox
+from hostwright.sandbox.sandbox import Bind, Job
 
 # Seconds. An emulated machine inside an emulated one takes two minutes, and ten beside four compilers.
 LOGIN_LIMIT_S = 300.0
@@ -74,8 +77,8 @@ class Visit:
 
 def find_smokes() -> dict[str, tuple[str, ...]]:
     """The smoke test of each package of the host that has one."""
-    names = [name for name in package.recipe_names() if name not in rootfs.NOT_ON_HOST]
-    recipes = {recipe.name: recipe.smoke for recipe in map(package.load_recipe, names)}
+    names = [name for name in recipe_names() if name not in rootfs.NOT_ON_HOST]
+    recipes = {recipe.name: recipe.smoke for recipe in map(load_recipe, names)}
     return {name: smoke for name, smoke in recipes.items() if smoke}
 
 

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from hostwright import qemu, sandbox
+from hostwright import qemu
 from hostwright.base import files, run
 from hostwright.console import Console, ConsoleError
 from hostwright.qemu import Accelerator
+from hostwright.sandbox import sandbox
 
 # Seconds.
 EXIT_LIMIT_S = 10.0

@@ -15,23 +15,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hostwright import (
-    archive,
-    buildroot,
-    check,
-    comparison,
-    dpkg,
-    fetch,
-    image,
-    installer,
-    locking,
-    mirrors,
-    preseed,
-    sandbox,
-    selection,
-    vm,
-)
-from hostwright.archive import Pin
+from hostwright import check, comparison, dpkg, image, installer, preseed, selection, vm
 from hostwright.base import files, paths, times
 from hostwright.base.errors import UserError
 from hostwright.formats import cpio, gpt
@@ -41,6 +25,9 @@ from hostwright.guest import Inputs, Options, find_accelerator, place, publish, 
 from hostwright.install import Outcome, Plan, Voice, follow
 from hostwright.machine.model import Guest, Machine
 from hostwright.preseed import SERIAL_CONSOLES
+from hostwright.sandbox import buildroot, sandbox, signature
+from hostwright.source import fetch, index, mirrors
+from hostwright.source.pins import Pin, Pinned
 from hostwright.ssh import generate_key
 from hostwright.watch import Stage
 
@@ -103,7 +90,7 @@ def read_indexes(guest: Guest, offline: bool) -> list[Stanza]:
 
 def _read_release(offline: bool) -> str:
     """The text of the archive's InRelease, as it is now or as it was when it was last asked."""
-    name = f"dists/{archive.SUITE}/InRelease"
+    name = f"dists/{index.SUITE}/InRelease"
     kept = paths.cache() / "indexes" / name
     if not offline:
         signed = fetch.fetch_bytes(name, mirrors.find_mirrors())
@@ -111,17 +98,17 @@ def _read_release(offline: bool) -> str:
         signed = found.read_bytes()
     else:
         raise UserError("no index of the archive is in the cache", "run once without offline=yes")
-    release = locking.verify(signed, buildroot.root(buildroot.load_lock())).decode()
+    release = signature.verify(signed, buildroot.root(buildroot.load_lock())).decode()
     files.write(kept, signed)
     return release
 
 
 def _read_index(name: str, release: str, offline: bool) -> list[Stanza]:
-    digest = archive.index_digest(release, name)
-    folder = f"dists/{archive.SUITE}/{name.rpartition('/')[0]}"
+    digest = index.index_digest(release, name)
+    folder = f"dists/{index.SUITE}/{name.rpartition('/')[0]}"
     pin = Pin(name, "", f"{folder}/by-hash/SHA256/{digest}", 0, digest)
     fetch_pins([pin], offline, lambda _: None)
-    return archive.read_index(fetch.local(digest).read_bytes(), release, name)
+    return index.read_index(fetch.local(digest).read_bytes(), release, name)
 
 
 def _depot(path: str) -> Path:
@@ -145,7 +132,7 @@ def fetch_pins(pins: Sequence[Pin], offline: bool, note: Callable[[str], None]) 
         done[0] += count
         note(f"fetching packages {times.bar(done[0], total)}")
 
-    wanted = [fetch.Pinned(pin.name, pin.path, pin.sha256, pin.size).at(archives) for pin in missing]
+    wanted = [Pinned(pin.name, pin.path, pin.sha256, pin.size).at(archives) for pin in missing]
     fetch.fetch_all(wanted, progressed)
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import emulator, fetch, initramfs, mirrors, qemu, topologies
+from hostwright import emulator, initramfs, qemu, topologies
 from hostwright.base import files as disk
 from hostwright.base import paths
 from hostwright.base.errors import UserError
@@ -33,6 +33,7 @@ from hostwright.grouping import (
 )
 from hostwright.pci import hierarchy
 from hostwright.qemu import Accelerator
+from hostwright.source import fetch, mirrors, pins
 from hostwright.topologies import Placed, Topology
 
 # Ten times what a full machine takes on two free cores.
@@ -197,7 +198,7 @@ def _modules(kernel: Kernel) -> Iterator[cpio.Entry]:
 # Which kernel.
 
 # Debian 12's own: another series, which has no override.
-DEBIAN_12 = fetch.Pinned(
+DEBIAN_12 = pins.Pinned(
     "linux-image-6.1.0-50-amd64",
     "pool/main/l/linux-signed-amd64/linux-image-6.1.0-50-amd64_6.1.176-1_amd64.deb",
     "7b5597492a0a65aee61985a492e6bcc3f2cde830072a0e3b3d8c7e1b90279bd3",
@@ -246,7 +247,7 @@ def other_kernel(image: Path, series: str = "") -> Kernel:
     return Kernel(image, found)
 
 
-def debian_kernel(pin: fetch.Pinned, series: str, folder: Path) -> Kernel:
+def debian_kernel(pin: pins.Pinned, series: str, folder: Path) -> Kernel:
     """The kernel of a Debian package, fetched unless it is here, its image in `folder`."""
     fetch.fetch_all([pin.at(mirrors.find_mirrors())], lambda _: None)
     image = folder / pin.name

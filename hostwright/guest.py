@@ -14,17 +14,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hostwright import buildroot, check, emulator, installer, locking, mirrors, pictures, preseed, sandbox, vm
-from hostwright.archive import SUITE
+from hostwright import check, emulator, installer, pictures, preseed, vm
 from hostwright.base import files, page, paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import clock
-from hostwright.depot import Depot, reachable
 from hostwright.formats import cpio
 from hostwright.install import Outcome, Plan, Voice, install
 from hostwright.machine.model import Guest, Machine
 from hostwright.qemu import Accelerator
 from hostwright.render import render_text
+from hostwright.sandbox import buildroot, sandbox, signature
+from hostwright.source import mirrors
+from hostwright.source.archive import reachable
+from hostwright.source.depot import Depot
+from hostwright.source.index import SUITE
 from hostwright.ssh import Key, generate_key
 
 # What QEMU's user network calls the installing machine.
@@ -93,11 +96,11 @@ def _check_archive(guest: Guest, archives: Sequence[str]) -> None:
     """Whether the archive is there, signed, and has what is to be installed."""
     if problem := reachable(archives, SUITE):
         raise problem
-    release = locking.signed_release(archives, buildroot.root(buildroot.load_lock()))
+    release = signature.signed_release(archives, buildroot.root(buildroot.load_lock()))
     names = {
         stanza["Package"]
         for component in preseed.components(guest.install)
-        for stanza in locking.index(f"{component}/binary-amd64/Packages.xz", release, archives)
+        for stanza in signature.index(f"{component}/binary-amd64/Packages.xz", release, archives)
     }
     preseed.check_packages(guest.install, names)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hostwright import boots, check, deeper, emulator, inner, lab, pictures, qemu, report, sandbox, ssh, vm
+from hostwright import boots, check, deeper, emulator, inner, lab, pictures, qemu, report, ssh, vm
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.deepjudge import (
@@ -31,7 +31,8 @@ from hostwright.deepjudge import (
 from hostwright.judge import Outcome, Verdict
 from hostwright.machine.model import Guest, Machine
 from hostwright.qemu import Accelerator
-from hostwright.sandbox import Bind, Job
+from hostwright.sandbox import sandbox
+from hostwright.sandbox.sandbox import Bind, Job
 
 # Seconds; a Debian that boots in a machine emulated inside an emulated machine takes its time, and so does its sshd.
 GUEST_LIMIT_S = 7200.0

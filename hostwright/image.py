@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from hostwright import buildroot, sandbox
 from hostwright.base import canonical, files
 from hostwright.base.errors import UserError
 from hostwright.formats.gpt import (
@@ -30,6 +29,7 @@ from hostwright.formats.gpt import (
     Partition,
 )
 from hostwright.machine.model import Machine
+from hostwright.sandbox import buildroot, sandbox
 
 # Offsets in boot.img: include/grub/i386/pc/boot.h of GRUB, GRUB_BOOT_MACHINE_*.
 KERNEL_SECTOR = 0x5C

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hostwright import store
 from hostwright.base.errors import UserError
+from hostwright.build import store
 from hostwright.formats import cpio, elf
 
 # Mount points of what the kernel makes.

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import join
 
-from hostwright import initramfs, sandbox
-from hostwright.sandbox import Bind, Job
+from hostwright import initramfs
+from hostwright.sandbox import sandbox
+from hostwright.sandbox.sandbox import Bind, Job
 
 DISK = "disk.qcow2"
 # As many bytes of the drive are read in the guest, and written from outside before.

@@ -13,12 +13,12 @@ from typing import Protocol
 from hostwright import pictures, vm
 from hostwright.base.errors import UserError
 from hostwright.base.times import clock, meter
-from hostwright.depot import Depot
 from hostwright.machine.model import Guest
 from hostwright.pictures import Frame, Shot
 from hostwright.qemu import Accelerator
 from hostwright.qmp import Event
 from hostwright.session import Session, started
+from hostwright.source.depot import Depot
 from hostwright.udeb import Template
 from hostwright.vnc import VncError
 from hostwright.watch import STAGES, Fault, Limits, Stage, Watch

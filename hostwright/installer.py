@@ -21,13 +21,15 @@ from hashlib import sha256
 from pathlib import Path
 from shlex import quote
 
-from hostwright import buildroot, fetch, render, sandbox, udeb
-from hostwright.archive import Pin, parse_lock
+from hostwright import render, udeb
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
 from hostwright.formats import bzimage, cpio, deb, gpt
 from hostwright.formats.cpio import Entry
+from hostwright.sandbox import buildroot, sandbox
+from hostwright.source import fetch
+from hostwright.source.pins import Pin, parse_lock
 from hostwright.udeb import Template, Tree
 
 # Changes when the medium changes while the lock does not.

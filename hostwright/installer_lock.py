@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import archive, fetch, installer, locking, udeb
-from hostwright.archive import Pin
+from hostwright import installer, udeb
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.formats.control import Stanza
+from hostwright.sandbox import signature
+from hostwright.source import fetch, index
+from hostwright.source.closure import lock, parse_seeds
+from hostwright.source.pins import Pin, Pinned, pin_of, render_lock
+from hostwright.upkeep.lock import differences
 
 FILE = "guest/installer.lock"
 SEEDS = "guest/installer.seeds"
@@ -44,12 +48,12 @@ def renew(mirrors: Sequence[str], root: Path) -> Outcome:
 
     UserError if a signature or a digest does not hold, or if no archive answers.
     """
-    release = locking.signed_release(mirrors, root)
-    packages = locking.index(archive.PACKAGES, release, mirrors)
-    parts = locking.index(archive.UDEBS, release, mirrors)
+    release = signature.signed_release(mirrors, root)
+    packages = signature.index(index.PACKAGES, release, mirrors)
+    parts = signature.index(index.UDEBS, release, mirrors)
     before = installer.load_lock()
     pinned = [pin for pin in before if pin.name == installer.NETBOOT]
-    offered = [archive.pin_of(one) for one in packages if one["Package"] == installer.NETBOOT]
+    offered = [pin_of(one) for one in packages if one["Package"] == installer.NETBOOT]
     notes: list[str] = []
     for netboot in dict.fromkeys([*offered, *pinned]):
         choice = choose(netboot, parts, before, mirrors)
@@ -61,15 +65,15 @@ def renew(mirrors: Sequence[str], root: Path) -> Outcome:
 
 
 def _write(pins: Sequence[Pin], before: Sequence[Pin], notes: Sequence[str]) -> Outcome:
-    files.write(installer.lock_file(), archive.render_lock(pins))
-    return Outcome(len(pins), tuple(locking.differences(before, pins)), tuple(dict.fromkeys(notes)))
+    files.write(installer.lock_file(), render_lock(pins))
+    return Outcome(len(pins), tuple(differences(before, pins)), tuple(dict.fromkeys(notes)))
 
 
 def choose(netboot: Pin, parts: Sequence[Stanza], before: Sequence[Pin], mirrors: Sequence[str]) -> Choice:
     """What an install with this netboot package needs, as far as the archive holds it."""
     if not fetch.is_offered(netboot.path, mirrors):
         return Choice((), (_lost(netboot),), is_whole=False)
-    wanted = fetch.Pinned(netboot.name, netboot.path, netboot.sha256, netboot.size)
+    wanted = Pinned(netboot.name, netboot.path, netboot.sha256, netboot.size)
     kernel, tree = installer.read_netboot(fetch.fetch(wanted.at(mirrors), lambda _: None))
     release = installer.kernel_release(kernel)
     try:
@@ -89,8 +93,8 @@ def choose(netboot: Pin, parts: Sequence[Stanza], before: Sequence[Pin], mirrors
 def closure(parts: Sequence[Stanza], tree: udeb.Tree, release: str) -> list[Pin]:
     """The parts of guest/installer.seeds and their needs that are not in the initrd, for one kernel release."""
     fitting = [one for one in parts if one.get("Kernel-Version", release) == release]
-    wanted, excluded = archive.parse_seeds((paths.GUEST / "installer.seeds").read_text())
-    return archive.lock(fitting, wanted, excluded | udeb.provided(tree), SEEDS)
+    wanted, excluded = parse_seeds((paths.GUEST / "installer.seeds").read_text())
+    return lock(fitting, wanted, excluded | udeb.provided(tree), SEEDS)
 
 
 def stand_in(pin: Pin, before: Sequence[Pin], mirrors: Sequence[str]) -> tuple[Pin | None, list[str]]:

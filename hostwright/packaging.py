@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import archive, fetch, locking, sources
-from hostwright.archive import Pin
+from hostwright import sources
 from hostwright.formats import deb, tarball
 from hostwright.formats.control import Stanza
+from hostwright.sandbox import signature
+from hostwright.source import fetch, index
+from hostwright.source.pins import Pin, Pinned, pin_of
 
 _FILES = ("copyright", "control", "patches/series")
 
@@ -38,9 +40,9 @@ def read(stanza: Stanza, release: str, mirrors: Sequence[str]) -> Texts:
         found = tarball.look(_fetch(packaging, mirrors), packaging.name, _FILES.__contains__).texts
         text, control, series = (found.get(name, "") for name in _FILES)
         return Texts(text, control, series, packaging.name)
-    built = sources.built(stanza["Package"], locking.kept_index(archive.PACKAGES, release, mirrors))
+    built = sources.built(stanza["Package"], signature.kept_index(index.PACKAGES, release, mirrors))
     control = "\n\n".join(f"Package: {one['Package']}\nDescription: {_synopsis(one)}" for one in built)
-    text, origin = _copyright(map(archive.pin_of, built), lambda pin: _read_deb(pin, mirrors))
+    text, origin = _copyright(map(pin_of, built), lambda pin: _read_deb(pin, mirrors))
     return Texts(text, control, origin=origin)
 
 
@@ -60,7 +62,7 @@ def _read_deb(pin: Pin, mirrors: Sequence[str]) -> str:
     """The copyright file in a `.deb`; '' if the archive does not hold it, or if another package brings the file."""
     if not fetch.is_offered(pin.path, mirrors):
         return ""
-    place = _fetch(fetch.Pinned(pin.name, pin.path, pin.sha256, pin.size), mirrors)
+    place = _fetch(Pinned(pin.name, pin.path, pin.sha256, pin.size), mirrors)
     found = (
         content
         for path, _, content in deb.read(place, "data", "usr/share/doc/")
@@ -69,5 +71,5 @@ def _read_deb(pin: Pin, mirrors: Sequence[str]) -> str:
     return next(found, b"").decode(errors="replace")
 
 
-def _fetch(one: fetch.Pinned, mirrors: Sequence[str]) -> Path:
+def _fetch(one: Pinned, mirrors: Sequence[str]) -> Path:
     return fetch.fetch(one.at(mirrors), lambda _: None)

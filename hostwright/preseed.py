@@ -9,7 +9,6 @@ import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
-from hostwright.archive import SUITE
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats.cpio import Entry
@@ -17,6 +16,7 @@ from hostwright.machine.grammar import nearest
 from hostwright.machine.install import PRESETS, Install
 from hostwright.machine.model import Guest, Machine
 from hostwright.render import render_text
+from hostwright.source.index import SUITE
 from hostwright.udeb import Template
 
 TEMPLATE = paths.GUEST / "preseed.cfg.j2"

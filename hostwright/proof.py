@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from hostwright import boots, deeper, deepjudge, emulator, report, sandbox
+from hostwright import boots, deeper, deepjudge, emulator, report
 from hostwright.base import files
 from hostwright.boots import Inputs
 from hostwright.formats import gpt
 from hostwright.judge import Origin, Row, Verdict, judge, plan_boots
 from hostwright.machine.model import Guest, Machine
 from hostwright.qemu import Accelerator
+from hostwright.sandbox import sandbox
 
 Progress = Callable[[str], None]
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hostwright import render, store, vm
+from hostwright import render, vm
 from hostwright.base import canonical, files, paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
+from hostwright.build import store
 from hostwright.doctor import findings
 from hostwright.machine.model import Guest, Machine
 

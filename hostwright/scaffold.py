@@ -11,13 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import buildroot, fetch, guesses, layout, locking, package, packaging, sources
-from hostwright.archive import SOURCES
+from hostwright import guesses, layout, packaging, sources
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
+from hostwright.build.recipes import load_recipe, recipe_names
 from hostwright.formats import copyright, tarball, versions
 from hostwright.formats.control import Stanza
 from hostwright.recipe import Recipe, Source
+from hostwright.sandbox import buildroot, signature
+from hostwright.source import fetch, pins
+from hostwright.source.index import SOURCES
 
 Note = Callable[[str], None]
 
@@ -39,7 +42,7 @@ class Draft:
 class Upstream:
     """The upstream tarballs by their folder, and what is in the main one."""
 
-    tarballs: dict[str, fetch.Pinned]
+    tarballs: dict[str, pins.Pinned]
     contents: tarball.Contents
 
 
@@ -51,8 +54,8 @@ def add(name: str, recipe_name: str, mirrors: Sequence[str], note: Note) -> list
     """
     target, recipe_name = place(name, recipe_name)
     note("reading the archive's index")
-    release = locking.signed_release(mirrors, buildroot.root(buildroot.load_lock()))
-    packages = sources.newest(locking.kept_index(SOURCES, release, mirrors))
+    release = signature.signed_release(mirrors, buildroot.root(buildroot.load_lock()))
+    packages = sources.newest(signature.kept_index(SOURCES, release, mirrors))
     stanza = sources.find(name, packages)
     note(f"fetching {name} {stanza['Version']}")
     source, debian = upstream(stanza, mirrors), packaging.read(stanza, release, mirrors)
@@ -94,7 +97,7 @@ def draft(
     name: str, stanza: Stanza, packages: dict[str, Stanza], source: Upstream, debian: packaging.Texts
 ) -> Draft:
     """Everything guessed, in the words of a recipe."""
-    recipes = [package.load_recipe(one) for one in package.recipe_names()]
+    recipes = [load_recipe(one) for one in recipe_names()]
     needs = guesses.needs(stanza, packages, recipes, {pin.name for pin in buildroot.load_lock()})
     is_meson = any("meson" in group for group in sources.build_needs(stanza))
     way = guesses.way(stanza["Package"], source.contents, is_meson)

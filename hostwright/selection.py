@@ -9,10 +9,11 @@ recommends is taken.
 
 from collections.abc import Sequence
 
-from hostwright import archive, preseed
-from hostwright.archive import Pin
+from hostwright import preseed
 from hostwright.formats.control import Stanza
 from hostwright.machine.install import Install
+from hostwright.source import closure
+from hostwright.source.pins import Pin
 
 BASE_PRIORITIES = ("required", "important")
 KERNEL = ("linux-image-amd64", "initramfs-tools", "busybox", "zstd")
@@ -32,4 +33,4 @@ def seeds(stanzas: Sequence[Stanza], install: Install) -> list[str]:
 
 def choose(stanzas: Sequence[Stanza], install: Install) -> list[Pin]:
     """Everything to be installed, sorted by name; UserError naming a package that the archive does not have."""
-    return archive.lock(stanzas, seeds(stanzas, install), frozenset(), "guest.install.packages")
+    return closure.lock(stanzas, seeds(stanzas, install), frozenset(), "guest.install.packages")

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hostwright import emulator, sandbox, vm
+from hostwright import emulator, vm
 from hostwright.base import files, run
 from hostwright.base.errors import UserError
 from hostwright.qemu import Accelerator
 from hostwright.qmp import Monitor, MonitorError
+from hostwright.sandbox import sandbox
 from hostwright.vnc import Screen
 
 

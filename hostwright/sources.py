@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from hostwright.base.errors import UserError
-from hostwright.fetch import Pinned
 from hostwright.formats import versions
 from hostwright.formats.control import Stanza
+from hostwright.source.pins import Pinned
 
 # A relation of Build-Depends: name, :qualifier, (version), [architectures], <profiles>.
 _RELATION = re.compile(

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import archive, fetch, locking, sources
+from hostwright import sources
 from hostwright.formats import versions
 from hostwright.formats.control import Stanza
 from hostwright.recipe import Source
+from hostwright.sandbox import signature
+from hostwright.source import fetch, index
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class State:
 
 def find(mirrors: Sequence[str], root: Path, pins: Mapping[str, Sequence[Source]]) -> list[str]:
     """What to tell of the pins of each recipe; UserError if the archive cannot be asked or its signature is wrong."""
-    release = locking.signed_release(mirrors, root)
-    stanzas = locking.kept_index(archive.SOURCES, release, mirrors)
+    release = signature.signed_release(mirrors, root)
+    stanzas = signature.kept_index(index.SOURCES, release, mirrors)
     return told(list(states(pins, stanzas, lambda path: fetch.is_offered(path, mirrors))))
 
 
@@ -52,7 +54,7 @@ def states(
 
     They may be another suite's.
     """
-    packages, listed = sources.newest(stanzas), archive.source_files(stanzas)
+    packages, listed = sources.newest(stanzas), index.source_files(stanzas)
     for recipe, pinned in pins.items():
         # One tarball may be unpacked at two places.
         for path, sha256 in {one.path: one.sha256 for one in pinned}.items():
@@ -79,11 +81,11 @@ def told(found: Sequence[State]) -> list[str]:
     newer = sorted({f"{one.package} {one.pinned}" for one in found if one.is_newer and not one.fault})
     rows = [(_name(one), one.pinned, f"-> {one.newest or 'none'}", one.fault) for one in due]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    count = f"older than {archive.SUITE}'s newest, or gone from the archive: {len(due)} of {len(found)} pins"
+    count = f"older than {index.SUITE}'s newest, or gone from the archive: {len(due)} of {len(found)} pins"
     return [
         *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows),
-        count if due else f"none of {len(found)} pins is older than {archive.SUITE}'s newest",
-        *([f"of another suite, and newer than {archive.SUITE}'s: {', '.join(newer)}"] if newer else []),
+        count if due else f"none of {len(found)} pins is older than {index.SUITE}'s newest",
+        *([f"of another suite, and newer than {index.SUITE}'s: {', '.join(newer)}"] if newer else []),
     ]
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from doit import get_var
 
-from hostwright import package
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
+from hostwright.build import recipes
 from hostwright.tasks import report
 from hostwright.tasks.define import Task, step
 
@@ -85,11 +85,12 @@ def _host_series() -> str:
     """The series with known rules that the host's own kernel is of."""
     from hostwright.pci import hierarchy
 
-    return hierarchy.find_series(package.load_recipe("linux").version)
+    return hierarchy.find_series(recipes.load_recipe("linux").version)
 
 
 def _prove_groups() -> None:
-    from hostwright import buildroot, groupboot, grouping
+    from hostwright import groupboot, grouping
+    from hostwright.sandbox import buildroot
 
     tools = buildroot.root(buildroot.load_lock()) / "tools"
     image, series = str(get_var("kernel", "")), str(get_var("series", ""))

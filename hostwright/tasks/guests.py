@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from doit import get_var
 
-from hostwright import fetch, store
 from hostwright.base import canonical, files, paths
 from hostwright.base.errors import UserError
+from hostwright.build import store
 from hostwright.machine.model import Guest
+from hostwright.source import pins
 from hostwright.tasks import report, steps
 from hostwright.tasks.define import Task, step
 
@@ -28,10 +29,10 @@ def sources() -> Task:
     return steps.fetching("installer", "the parts of Debian's installer", _pinned)
 
 
-def _pinned() -> list[fetch.Pinned]:
+def _pinned() -> list[pins.Pinned]:
     from hostwright import installer
 
-    return [fetch.Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in installer.load_lock()]
+    return [pins.Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in installer.load_lock()]
 
 
 def medium() -> Task:

@@ -7,8 +7,10 @@ from functools import partial
 
 from doit import get_var
 
-from hostwright import buildroot, mirrors, package
 from hostwright.base.errors import UserError
+from hostwright.build import recipes
+from hostwright.sandbox import buildroot
+from hostwright.source import mirrors
 from hostwright.tasks import report
 from hostwright.tasks.define import Task, step
 
@@ -53,6 +55,6 @@ def _add(*words: str) -> None:
 def _outdated() -> None:
     from hostwright import updates
 
-    pins = {name: package.sources(package.load_recipe(name)) for name in package.recipe_names()}
+    pins = {name: recipes.sources(recipes.load_recipe(name)) for name in recipes.recipe_names()}
     for line in updates.find(mirrors.find_mirrors(), buildroot.root(buildroot.load_lock()), pins):
         report.board().say(line)

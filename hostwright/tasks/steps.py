@@ -11,16 +11,19 @@ from pathlib import Path
 
 from doit import get_var
 
-from hostwright import build, fetch, kconfig, manifest, mirrors, package, store
-from hostwright import buildroot as root
-from hostwright import kernel as linux
-from hostwright import ovmf as firmware
+from hostwright import manifest
 from hostwright import rootfs as assembly
 from hostwright.base import canonical, files, jobs, paths, times
 from hostwright.base.errors import UserError
+from hostwright.build import kconfig, package, recipes, script, store
+from hostwright.build import kernel as linux
+from hostwright.build import ovmf as firmware
 from hostwright.machine import load as model
 from hostwright.machine.model import Machine
 from hostwright.recipe import Recipe
+from hostwright.sandbox import buildroot as root
+from hostwright.source import fetch, mirrors
+from hostwright.source.pins import Pinned
 from hostwright.tasks import report
 from hostwright.tasks.define import Task, step
 from hostwright.tasks.state import Checker
@@ -70,21 +73,21 @@ def machine() -> Machine:
 
 def host_packages() -> list[str]:
     """The packages of the host in build order."""
-    names = [name for name in package.recipe_names() if name not in SPECIAL]
-    return package.closure(names)
+    names = [name for name in recipes.recipe_names() if name not in SPECIAL]
+    return recipes.closure(names)
 
 
 def sources(more: Task) -> Iterator[Task]:
     """What is fetched for the host, and `more`."""
     machine()
     yield fetching("buildroot", "the compilers and tools of buildroot/lock", _buildroot_files)
-    for name in package.recipe_names():
-        recipe = package.load_recipe(name)
+    for name in recipes.recipe_names():
+        recipe = recipes.load_recipe(name)
         yield fetching(name, f"the source of {name} {recipe.version}", partial(_source_files, recipe))
     yield more
 
 
-def fetching(name: str, what: str, wanted: Callable[[], list[fetch.Pinned]]) -> Task:
+def fetching(name: str, what: str, wanted: Callable[[], list[Pinned]]) -> Task:
     """A task that fetches what is `wanted` and not yet in the cache."""
 
     def act() -> None:
@@ -110,14 +113,12 @@ class _Counter:
 
 
 @cache
-def _buildroot_files() -> list[fetch.Pinned]:
-    return [fetch.Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in root.load_lock()]
+def _buildroot_files() -> list[Pinned]:
+    return [Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in root.load_lock()]
 
 
-def _source_files(recipe: Recipe) -> list[fetch.Pinned]:
-    return [
-        fetch.Pinned(recipe.name, one.path, one.sha256, 0, one.upstream) for one in package.sources(recipe)
-    ]
+def _source_files(recipe: Recipe) -> list[Pinned]:
+    return [Pinned(recipe.name, one.path, one.sha256, 0, one.upstream) for one in recipes.sources(recipe)]
 
 
 def passthrough() -> Task:
@@ -125,7 +126,7 @@ def passthrough() -> Task:
         from hostwright.doctor import refusal
         from hostwright.pci import hierarchy
 
-        series = hierarchy.find_series(package.load_recipe("linux").version)
+        series = hierarchy.find_series(recipes.load_recipe("linux").version)
         for line in refusal.check(machine_file(), series):
             report.board().say(f"warning: {line}")
 
@@ -134,7 +135,7 @@ def passthrough() -> Task:
         "check what host.toml passes through against the capture that it names",
         act if capture else None,
         reads=[machine_file(), capture, *ENGINE] if capture else [],
-        value=package.load_recipe("linux").version,
+        value=recipes.load_recipe("linux").version,
         counted=False,
     )
 
@@ -157,8 +158,8 @@ def buildroot() -> Task:
 
 
 def packages() -> Iterator[Task]:
-    for name in package.closure([*host_packages(), "edk2"]):
-        yield _package(package.load_recipe(name))
+    for name in recipes.closure([*host_packages(), "edk2"]):
+        yield _package(recipes.load_recipe(name))
 
 
 def _package(recipe: Recipe) -> Task:
@@ -172,12 +173,12 @@ def _package(recipe: Recipe) -> Task:
         act,
         reads=[
             BUILDROOT_STAMP,
-            *package.patches(recipe),
+            *recipes.patches(recipe),
             *(paths.package_stamp(need) for need in recipe.needs),
         ],
         writes=[paths.package_stamp(name)],
         after=[f"sources:{name}"],
-        value=package.identity(recipe) + build.script(recipe),
+        value=recipes.identity(recipe) + script.script(recipe),
         holds=[partial(store.is_stamped, name)],
         name=name,
     )
@@ -211,20 +212,20 @@ def accept_config() -> Task:
 
 
 def _configuring(doc: str, act: Callable[[], None]) -> Task:
-    recipe = package.load_recipe("linux")
+    recipe = recipes.load_recipe("linux")
     return step(
         doc,
         act,
         reads=[
             BUILDROOT_STAMP,
             *linux.fragments(),
-            *package.patches(recipe),
+            *recipes.patches(recipe),
             paths.RESOLVED_CONFIG,
             linux.EXPLAIN,
         ],
         writes=[CONFIG_FILE, paths.KERNEL / "options.txt", paths.KERNEL / "options.json"],
         after=["sources:linux", "buildroot"],
-        value=package.identity(recipe) + canonical.text(machine().kernel.options),
+        value=recipes.identity(recipe) + canonical.text(machine().kernel.options),
     )
 
 
@@ -320,7 +321,7 @@ def prove() -> Task:
         reads=[paths.HOST_IMAGE, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd", *ENGINE],
         writes=[paths.PROOF / "report.json", paths.PROOF / "report.html"],
         # A smoke test is no part of what is built, and of what is proved.
-        value=canonical.text([package.load_recipe(name).smoke for name in host_packages()]),
+        value=canonical.text([recipes.load_recipe(name).smoke for name in host_packages()]),
         counted=False,
     )
 
@@ -335,11 +336,12 @@ def verify() -> Task:
 
 def lock() -> Task:
     def act() -> None:
-        from hostwright import installer_lock, locking
+        from hostwright import installer_lock
+        from hostwright.upkeep.lock import renew
 
         views = root.root(root.load_lock())
-        sources_of = {name: package.sources(package.load_recipe(name)) for name in package.recipe_names()}
-        tools = locking.renew(mirrors.find_mirrors(), views, sources_of)
+        sources_of = {name: recipes.sources(recipes.load_recipe(name)) for name in recipes.recipe_names()}
+        tools = renew(mirrors.find_mirrors(), views, sources_of)
         medium = installer_lock.renew(mirrors.find_mirrors(), views)
         for line in (*tools.changed, *tools.sources, f"buildroot/lock holds {tools.pins} packages"):
             report.board().say(line)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hostwright import buildroot, sandbox
 from hostwright.base import run
-from hostwright.sandbox import Bind, Job
+from hostwright.sandbox import buildroot, sandbox
+from hostwright.sandbox.sandbox import Bind, Job
 
 FOLDER = "/output"
 

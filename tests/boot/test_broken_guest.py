@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from hostwright import boots, buildroot, deeper, deepjudge, guestproof, qemu, sandbox, ssh, vm
+from hostwright import boots, deeper, deepjudge, guestproof, qemu, ssh, vm
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.machine import load
 from hostwright.machine.model import Machine
+from hostwright.sandbox import buildroot, sandbox
 from tests.boot.machines import write_over
 
 Json = dict[str, Any]

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import buildroot, groupboot, grouping, topologies
+from hostwright import groupboot, grouping, topologies
 from hostwright.base import paths
 from hostwright.groupboot import Emulated
 from hostwright.grouping import COLUMNS, Found, Words
 from hostwright.pci import capture, groups, hierarchy
+from hostwright.sandbox import buildroot
 
 SEED, RANDOM = 1, 20
 WORDS = {words.name: words for words in COLUMNS}

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, emulator, image, kernel, package, qemu, rootfs, sandbox, store
+from hostwright import boots, emulator, image, qemu, rootfs
 from hostwright.base import paths
+from hostwright.build import kernel, recipes, store
 from hostwright.console import Console
 from hostwright.judge import LAB_WORDS, Boot
 from hostwright.machine import load
 from hostwright.machine.model import Machine
 from hostwright.qemu import Accelerator, Firmware
+from hostwright.sandbox import sandbox
 
 PASSWORD = "passthrough"
 HASH = "$6$hostwright$7ISJkqBuOzXuLeTcuviLLC6mz8rm14pbolbgI/JnVvvwQ.PDFn/u.qHdSBDAeXhlIXyVZ0mOuHHmxsFVf1d7t/"
@@ -32,7 +34,7 @@ def disk(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The image as ./doit host makes it, for a machine with a root password."""
     folder = tmp_path_factory.mktemp("login")
     special = ("linux", "edk2")
-    names = package.closure([name for name in package.recipe_names() if name not in special])
+    names = recipes.closure([name for name in recipes.recipe_names() if name not in special])
     built = [store.read_stamp(name) for name in [*names, *special] if name not in rootfs.NOT_ON_HOST]
     ids = image.ids_for(host.name)
     rootfs.assemble(host, built, ids, kernel.release(store.read_stamp("linux")), folder / "rootfs.tar")

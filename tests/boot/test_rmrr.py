@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import buildroot, groupboot, topologies
+from hostwright import groupboot, topologies
 from hostwright.doctor import diagnose, regions
 from hostwright.doctor.case import Diagnosis, open_case
 from hostwright.formats import cpio
@@ -15,6 +15,7 @@ from hostwright.grouping import Words
 from hostwright.pci import capture
 from hostwright.pci.inventory import Capture, ReservedRegion
 from hostwright.pci.isolation import Setting
+from hostwright.sandbox import buildroot
 from tests.fakes.machines import append_rmrr
 
 TABLE = "kernel/firmware/acpi/DMAR.aml"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import buildroot, sandbox, vm
+from hostwright import vm
 from hostwright.base import paths
 from hostwright.machine.load import load
-from hostwright.sandbox import Bind, Job
+from hostwright.sandbox import buildroot, sandbox
+from hostwright.sandbox.sandbox import Bind, Job
 
 # A line before what each step says. Another network than none would have the firmware look for a server.
 STEPS = """

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import buildroot, image, sandbox, store
+from hostwright import image
 from hostwright.base import files, paths
+from hostwright.build import store
 from hostwright.formats import gpt
 from hostwright.machine import load
+from hostwright.sandbox import buildroot, sandbox
 
 LAB = load.load(paths.TREE / "host.toml")
 IDS = image.ids_for(LAB.name)

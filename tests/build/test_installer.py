@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import archive, buildroot, fetch, installer, sandbox, store, udeb
+from hostwright import installer, udeb
 from hostwright.base import files, paths
+from hostwright.build import store
 from hostwright.formats import control, cpio, deb, elf, gpt
+from hostwright.sandbox import buildroot, sandbox
+from hostwright.source import closure, fetch
 
 Shell = Callable[[str], str]
 
@@ -82,7 +85,7 @@ def test_nothing_is_left_that_would_fetch_parts(tree: udeb.Tree) -> None:
 
 def test_every_need_of_every_part_is_met(tree: udeb.Tree) -> None:
     there = udeb.provided(tree)
-    _, excluded = archive.parse_seeds((paths.GUEST / "installer.seeds").read_text())
+    _, excluded = closure.parse_seeds((paths.GUEST / "installer.seeds").read_text())
     unmet = {
         (stanza["Package"], " | ".join(names))
         for stanza in udeb.installed(tree)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import buildroot, kconfig, kernel, package, sandbox
 from hostwright.base import paths
 from hostwright.base.errors import UserError
+from hostwright.build import kconfig, kernel, recipes
 from hostwright.machine import load
+from hostwright.sandbox import buildroot, sandbox
 
 MODULES = paths.KERNEL / "modules"
 
@@ -102,7 +103,7 @@ def test_the_override_is_in_the_kernel() -> None:
 
 def test_modules_carry_the_release_and_no_debug_information() -> None:
     release = next(MODULES.iterdir()).name
-    assert release == f"{package.load_recipe('linux').version}-hostwright"
+    assert release == f"{recipes.load_recipe('linux').version}-hostwright"
     content = zstd(next(MODULES.rglob("vfio-pci.ko.zst")))
     assert f"vermagic={release} ".encode() in content
     assert b".debug_info" not in content

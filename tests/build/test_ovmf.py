@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from virt.firmware.varstore.edk2 import Edk2VarStore  # type: ignore[import-untyped]
 
-from hostwright import buildroot, ovmf, qemu, sandbox
+from hostwright import qemu
 from hostwright.base import paths, run
+from hostwright.build import ovmf
 from hostwright.console import Console
+from hostwright.sandbox import buildroot, sandbox
 
 # gLzmaCustomDecompressGuid of MdeModulePkg.
 LZMA_SECTION = uuid.UUID("EE4E5898-3914-4259-9D6E-DC7BD79403CF").bytes_le

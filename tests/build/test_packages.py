@@ -11,16 +11,19 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from hostwright import buildroot, fetch, outputs, package, rootfs, sandbox, stage, store
+from hostwright import rootfs
 from hostwright.base import files, paths
 from hostwright.base.run import ProgramError
 from hostwright.base.times import EPOCH
+from hostwright.build import checks, package, recipes, stage, store
 from hostwright.formats import elf
 from hostwright.recipe import Make, Recipe, Source
+from hostwright.sandbox import buildroot, sandbox
+from hostwright.source import fetch
 
 # On no host: headers alone, what is built for the firmware, and the kernel.
 ELSEWHERE = ("linux-headers", "edk2", "linux", "grub")
-NAMES = [name for name in package.recipe_names() if name not in ELSEWHERE]
+NAMES = [name for name in recipes.recipe_names() if name not in ELSEWHERE]
 # As the ABI names it, and as glibc's own programs do.
 LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/usr/lib/ld-linux-x86-64.so.2")
 
@@ -91,9 +94,9 @@ def test_the_flags_of_the_engine_reach_the_compiler(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_what_its_recipe_declares(name: str) -> None:
-    recipe = package.load_recipe(name)
-    given = [entry.path for need in package.closure(recipe.needs) for entry in built(need).entries()]
-    assert not list(outputs.problems(recipe, built(name).tree, given))
+    recipe = recipes.load_recipe(name)
+    given = [entry.path for need in recipes.closure(recipe.needs) for entry in built(need).entries()]
+    assert not list(checks.problems(recipe, built(name).tree, given))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -124,23 +127,23 @@ def test_only_declared_programs_are_set_user_id(name: str) -> None:
     special = [
         entry.path for entry in built(name).entries() if int(entry.mode, 8) & (stat.S_ISUID | stat.S_ISGID)
     ]
-    assert sorted(special) == sorted(package.load_recipe(name).setuid)
+    assert sorted(special) == sorted(recipes.load_recipe(name).setuid)
 
 
-@pytest.mark.parametrize("name", [one for one in NAMES if package.load_recipe(one).smoke])
+@pytest.mark.parametrize("name", [one for one in NAMES if recipes.load_recipe(one).smoke])
 def test_the_smoke_test_names_a_program_of_the_package(name: str) -> None:
-    path = package.load_recipe(name).smoke[0].lstrip("/")
+    path = recipes.load_recipe(name).smoke[0].lstrip("/")
     assert built(name).tree.joinpath(path).stat().st_mode & stat.S_IXUSR
 
 
-@pytest.mark.parametrize("name", [one for one in NAMES if package.load_recipe(one).smoke])
+@pytest.mark.parametrize("name", [one for one in NAMES if recipes.load_recipe(one).smoke])
 def test_the_smoke_test_runs_beside_its_needs_alone(name: str, root: Path) -> None:
-    run_in(root, [name], package.load_recipe(name).smoke)
+    run_in(root, [name], recipes.load_recipe(name).smoke)
 
 
 def run_in(root: Path, names: list[str], argv: tuple[str, ...]) -> bytes:
     """What a program prints where the packages `names` and their needs are all that there is."""
-    package.make_sysroot(root, [built(one) for one in package.closure(names)])
+    package.make_sysroot(root, [built(one) for one in recipes.closure(names)])
     tools = buildroot.root(buildroot.load_lock()) / "tools"
     if sandbox.mode(tools) == "chroot":
         pytest.skip("in a chroot the job starts through env and sh of its own tree")
@@ -241,7 +244,7 @@ PROBE = Recipe(
 @pytest.fixture
 def build_probe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Builder]:
     """Builds a recipe that is in no folder, from one C file; what that leaves in the cache goes away again."""
-    load, local, stamp = package.load_recipe, fetch.local, paths.package_stamp
+    load, local, stamp = recipes.load_recipe, fetch.local, paths.package_stamp
     monkeypatch.setattr(
         paths, "package_stamp", lambda name: tmp_path / name if name == PROBE.name else stamp(name)
     )
@@ -254,7 +257,7 @@ def build_probe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bui
         tarball.write_bytes(archive(source, flags))
         digest = files.digest(tarball)
         recipe = replace(PROBE, source=replace(PROBE.source, sha256=digest), needs=needs)
-        monkeypatch.setattr(package, "load_recipe", lambda name: recipe if name == PROBE.name else load(name))
+        monkeypatch.setattr(recipes, "load_recipe", lambda name: recipe if name == PROBE.name else load(name))
         monkeypatch.setattr(fetch, "local", lambda sha256: tarball if sha256 == digest else local(sha256))
         return package.build_package(PROBE.name, tmp_path / "log")
 

@@ -1,6 +1,6 @@
 """What a job in the build root sees of the machine: nothing that differs from one to the next."""
 
-from hostwright import buildroot, sandbox
+from hostwright.sandbox import buildroot, sandbox
 
 TOOLS = buildroot.root(buildroot.load_lock()) / "tools"
 

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from hostwright import guest as making
-from hostwright import installer, mirrors, store, vm
+from hostwright import installer, vm
 from hostwright.base import paths
-from hostwright.depot import Depot
+from hostwright.build import store
 from hostwright.install import Follower, Plan
 from hostwright.machine.model import Guest
 from hostwright.qemu import Accelerator
 from hostwright.session import started
+from hostwright.source import mirrors
+from hostwright.source.depot import Depot
 from hostwright.ssh import generate_key
 from tests.install.runs import LAB, Run, Start
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hostwright.base import paths
-from hostwright.depot import Depot
 from hostwright.install import Follower
 from hostwright.machine import load
 from hostwright.machine.model import Guest, Machine
 from hostwright.session import Session
+from hostwright.source.depot import Depot
 from hostwright.watch import STAGES, Fault
 
 TOLD_LIMIT_S = 120.0

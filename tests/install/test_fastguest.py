@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import comparison, fastguest, selection, store, vm
+from hostwright import comparison, fastguest, selection, vm
 from hostwright import guest as making
 from hostwright.base import paths
 from hostwright.base.errors import UserError
+from hostwright.build import store
 from hostwright.install import Plan, Voice, follow
 from hostwright.machine import load
 from hostwright.machine.model import Guest, Machine

@@ -9,12 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from hostwright import guest as making
-from hostwright import installer, mirrors, pictures, store, vm
+from hostwright import installer, pictures, vm
 from hostwright.base import paths
 from hostwright.base.errors import UserError
-from hostwright.depot import Depot
+from hostwright.build import store
 from hostwright.qemu import Accelerator
 from hostwright.session import Session, started
+from hostwright.source import mirrors
+from hostwright.source.depot import Depot
 from hostwright.watch import STAGES
 from tests.install.runs import LAB, TOLD_LIMIT_S, Start
 

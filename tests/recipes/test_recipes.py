@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import build, package, recipe
+from hostwright import recipe
 from hostwright.base import paths
 from hostwright.base.errors import UserError
+from hostwright.build import recipes, script
 from hostwright.recipe import Kernel, Recipe, Source
 
 FILES = sorted(file for file in paths.RECIPES.glob("*.py") if file.stem != "__init__")
-NAMES = package.recipe_names()
+NAMES = recipes.recipe_names()
 
 POOL_PATH = re.compile(
     r"pool/main/(lib)?[a-z0-9]/[a-z0-9.+-]+/[A-Za-z0-9._+~-]+\.orig(-[a-z0-9-]+)?\.tar\.(gz|bz2|xz)"
@@ -69,7 +70,7 @@ def test_the_docstring_is_one_plain_sentence(file: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sources_are_pool_paths_with_a_digest(name: str) -> None:
-    for one in package.sources(package.load_recipe(name)):
+    for one in recipes.sources(recipes.load_recipe(name)):
         assert POOL_PATH.fullmatch(one.path), one.path
         assert re.fullmatch(r"[0-9a-f]{64}", one.sha256)
         assert all(url.startswith("https://") for url in one.upstream)
@@ -77,7 +78,7 @@ def test_sources_are_pool_paths_with_a_digest(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_license_and_home(name: str) -> None:
-    value = package.load_recipe(name)
+    value = recipes.load_recipe(name)
     assert LICENSE.fullmatch(value.license), value.license
     assert value.home.startswith("https://")
 
@@ -85,37 +86,37 @@ def test_license_and_home(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_version_is_that_of_the_source(name: str) -> None:
     """The archive adds its own marks to some versions: +dfsg, or a really in between."""
-    value = package.load_recipe(name)
+    value = recipes.load_recipe(name)
     assert value.version in value.source.path.rpartition("/")[2]
 
 
 def test_locales_are_of_the_c_library_that_reads_them() -> None:
     """Their format is private to each version of it."""
-    assert package.load_recipe("glibc-locales").source == package.load_recipe("glibc").source
+    assert recipes.load_recipe("glibc-locales").source == recipes.load_recipe("glibc").source
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_needs_exist_and_are_named_once(name: str) -> None:
-    needs = package.load_recipe(name).needs
+    needs = recipes.load_recipe(name).needs
     assert set(needs) <= set(NAMES)
     assert len(set(needs)) == len(needs)
 
 
 def test_needs_have_no_circle() -> None:
-    assert set(package.closure(NAMES)) == set(NAMES)
+    assert set(recipes.closure(NAMES)) == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_smoke_test_names_an_absolute_path(name: str) -> None:
-    smoke = package.load_recipe(name).smoke
+    smoke = recipes.load_recipe(name).smoke
     assert not smoke or smoke[0].startswith(("/usr/bin/", "/usr/sbin/"))
 
 
 @pytest.mark.parametrize(
-    "name", [one for one in NAMES if not isinstance(package.load_recipe(one).build, Kernel)]
+    "name", [one for one in NAMES if not isinstance(recipes.load_recipe(one).build, Kernel)]
 )
 def test_a_recipe_becomes_a_script(name: str) -> None:
-    text = build.script(package.load_recipe(name))
+    text = script.script(recipes.load_recipe(name))
     assert text.startswith("set -eu\n")
     assert "/work" not in text
     assert "\n\n" not in text
@@ -128,14 +129,14 @@ def test_an_unknown_field_fails() -> None:
 
 
 def test_a_recipe_cannot_be_changed() -> None:
-    value = package.load_recipe(NAMES[0])
+    value = recipes.load_recipe(NAMES[0])
     with pytest.raises(AttributeError):
         value.version = "0"  # type: ignore[misc]
 
 
 def test_an_unknown_recipe_is_a_users_mistake() -> None:
     with pytest.raises(UserError, match="no-such-package") as caught:
-        package.load_recipe("no-such-package")
+        recipes.load_recipe("no-such-package")
     assert "recipes/no_such_package.py" in caught.value.hint
 
 
@@ -145,9 +146,9 @@ def test_a_circle_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         need = {"egg": "hen", "hen": "egg"}[name]
         return Recipe(name, "1", "MIT", "https://a/", source, recipe.Files(()), needs=(need,))
 
-    monkeypatch.setattr(package, "load_recipe", circular)
+    monkeypatch.setattr(recipes, "load_recipe", circular)
     with pytest.raises(UserError, match="egg -> hen -> egg"):
-        package.closure(["egg"])
+        recipes.closure(["egg"])
 
 
 def test_the_recipe_in_the_documentation_is_a_real_one() -> None:

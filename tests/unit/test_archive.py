@@ -5,9 +5,10 @@ import lzma
 
 import pytest
 
-from hostwright import archive
 from hostwright.base.errors import UserError
 from hostwright.formats import control
+from hostwright.source import closure, index
+from hostwright.source.pins import Pin, parse_lock, render_lock
 
 INDEX = """\
 Package: gcc
@@ -58,45 +59,45 @@ def stanzas() -> list[control.Stanza]:
 
 
 def test_the_lock_is_the_closure_of_the_seeds() -> None:
-    pins = archive.lock(stanzas(), ["gcc"], frozenset())
+    pins = closure.lock(stanzas(), ["gcc"], frozenset())
     assert [pin.name for pin in pins] == ["cpp", "early", "gcc", "libc6", "mawk", "optional"]
-    assert pins[2] == archive.Pin("gcc", "14", "pool/g/gcc.deb", 10, "a" * 64)
+    assert pins[2] == Pin("gcc", "14", "pool/g/gcc.deb", 10, "a" * 64)
 
 
 def test_an_excluded_package_stays_out() -> None:
-    names = [pin.name for pin in archive.lock(stanzas(), ["gcc"], frozenset({"optional", "early"}))]
+    names = [pin.name for pin in closure.lock(stanzas(), ["gcc"], frozenset({"optional", "early"}))]
     assert names == ["cpp", "gcc", "libc6", "mawk"]
 
 
 def test_an_unknown_seed_is_named() -> None:
     with pytest.raises(UserError, match="no package gnat"):
-        archive.lock(stanzas(), ["gnat"], frozenset())
+        closure.lock(stanzas(), ["gnat"], frozenset())
     with pytest.raises(UserError, match="guest/parts: the archive"):
-        archive.lock(stanzas(), ["gnat"], frozenset(), "guest/parts")
+        closure.lock(stanzas(), ["gnat"], frozenset(), "guest/parts")
 
 
 def test_a_seed_may_name_what_a_package_provides() -> None:
-    names = [pin.name for pin in archive.lock(stanzas(), ["awk", "mawk"], frozenset())]
+    names = [pin.name for pin in closure.lock(stanzas(), ["awk", "mawk"], frozenset())]
     assert names == ["mawk"]
 
 
 def test_a_seed_does_for_what_it_provides() -> None:
     text = INDEX + f"\nPackage: gawk\nVersion: 1\nFilename: x\nSize: 1\nSHA256: {'a' * 64}\nProvides: awk\n"
     known = list(control.parse_stanzas(text))
-    assert "mawk" not in [pin.name for pin in archive.lock(known, ["gawk", "gcc"], frozenset())]
-    assert "mawk" not in [pin.name for pin in archive.lock(known, ["gcc", "gawk"], frozenset())]
+    assert "mawk" not in [pin.name for pin in closure.lock(known, ["gawk", "gcc"], frozenset())]
+    assert "mawk" not in [pin.name for pin in closure.lock(known, ["gcc", "gawk"], frozenset())]
 
 
 def test_what_a_chosen_package_provides_is_not_fetched_under_its_own_name() -> None:
     text = INDEX.replace("Provides: awk (= 1)", "Provides: awk (= 1), early")
-    found = archive.lock(control.parse_stanzas(text), ["mawk", "gcc"], frozenset())
+    found = closure.lock(control.parse_stanzas(text), ["mawk", "gcc"], frozenset())
     assert "early" not in [pin.name for pin in found]
-    assert "early" in [pin.name for pin in archive.lock(control.parse_stanzas(text), ["gcc"], frozenset())]
+    assert "early" in [pin.name for pin in closure.lock(control.parse_stanzas(text), ["gcc"], frozenset())]
 
 
 def test_the_lock_reads_back_as_written() -> None:
-    pins = archive.lock(stanzas(), ["gcc"], frozenset())
-    assert archive.parse_lock(archive.render_lock(pins)) == pins
+    pins = closure.lock(stanzas(), ["gcc"], frozenset())
+    assert parse_lock(render_lock(pins)) == pins
 
 
 @pytest.mark.parametrize(
@@ -104,13 +105,13 @@ def test_the_lock_reads_back_as_written() -> None:
 )
 def test_a_broken_pin_names_its_line(line: str) -> None:
     with pytest.raises(UserError, match=r"buildroot/lock:2: not a pin"):
-        archive.parse_lock(f"# head\n{line}\n")
+        parse_lock(f"# head\n{line}\n")
     with pytest.raises(UserError, match=r"guest/lock:1: not a pin"):
-        archive.parse_lock(line, "guest/lock")
+        parse_lock(line, "guest/lock")
 
 
 def test_seeds_know_comments_and_exclusions() -> None:
-    assert archive.parse_seeds("# why\ngcc # here\n-dpkg\n\n") == (["gcc"], frozenset({"dpkg"}))
+    assert closure.parse_seeds("# why\ngcc # here\n-dpkg\n\n") == (["gcc"], frozenset({"dpkg"}))
 
 
 def release_for(data: bytes) -> str:
@@ -119,13 +120,13 @@ def release_for(data: bytes) -> str:
 
 def test_an_index_is_opened_only_if_its_digest_is_the_signed_one() -> None:
     data = lzma.compress(INDEX.encode())
-    assert len(archive.read_index(data, release_for(data), "main/P.xz")) == 6
+    assert len(index.read_index(data, release_for(data), "main/P.xz")) == 6
     with pytest.raises(UserError, match=r"main/P\.xz: its sha256 is not the one"):
-        archive.read_index(data + b"x", release_for(data), "main/P.xz")
+        index.read_index(data + b"x", release_for(data), "main/P.xz")
     with pytest.raises(UserError, match="does not list other"):
-        archive.read_index(data, release_for(data), "other")
+        index.read_index(data, release_for(data), "other")
 
 
 def test_source_files_by_pool_path() -> None:
     text = "Package: zlib\nDirectory: pool/z\nChecksums-Sha256:\n " + "c" * 64 + " 5 zlib.orig.tar.gz\n"
-    assert archive.source_files(control.parse_stanzas(text)) == {"pool/z/zlib.orig.tar.gz": "c" * 64}
+    assert index.source_files(control.parse_stanzas(text)) == {"pool/z/zlib.orig.tar.gz": "c" * 64}

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostwright import depot
-from hostwright.depot import Counts, Depot
+from hostwright.source import archive, ranges
+from hostwright.source.depot import Counts, Depot
 
 DEB = bytes(range(256)) * 4096
 DEB_PATH = "pool/main/h/hello/hello_2.10-5+b1_amd64.deb"
@@ -229,7 +229,7 @@ def test_ranges(first: int, last: int, size: int) -> None:
     content = bytes(range(size))
 
     def part(header: str) -> bytes | None:
-        found = depot.parse_range(header, size)
+        found = ranges.parse_range(header, size)
         return content[found[0] : found[1]] if found else None
 
     assert part(f"bytes={first}-") == content[first:]
@@ -275,7 +275,7 @@ def test_nothing_else_is_served(running: Depot, mirror: Mirror, path: str) -> No
 
 @given(st.text(max_size=30))
 def test_a_path_stays_inside(text: str) -> None:
-    if (path := depot.archive_path(f"/debian/pool/{text}")) is not None:
+    if (path := archive.archive_path(f"/debian/pool/{text}")) is not None:
         assert Path("/x", path).resolve().is_relative_to("/x/pool/")
 
 
@@ -364,7 +364,7 @@ def test_digests_are_found_in_any_order(packages: list[tuple[str, bool]]) -> Non
         fields = [f"Filename: {path}\n", "Size: 1\n", f"SHA256: {wanted[path]}\n"]
         lines += ["Package: x\n", *(fields if is_first else fields[::-1]), "\n"]
     lines += ["Package: no-file\n", f"SHA256: {'0' * 64}\n", "\n", "Filename: pool/no-digest\n"]
-    assert dict(depot.parse_digests(iter(lines))) == wanted
+    assert dict(archive.parse_digests(iter(lines))) == wanted
 
 
 # A cut network.
@@ -399,16 +399,16 @@ def test_it_ends_with_the_block(tmp_path: Path) -> None:
 
 
 def test_a_mirror_that_answers(mirror: Mirror) -> None:
-    assert depot.reachable(["http://127.0.0.1:1/debian", mirror.url], "trixie") is None
+    assert archive.reachable(["http://127.0.0.1:1/debian", mirror.url], "trixie") is None
 
 
 def test_no_mirror_answers(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = depot.reachable([mirror.url], "potato")
+    missing = archive.reachable([mirror.url], "potato")
     assert missing and "potato" in missing.message and "404 Not Found" in missing.message
-    away = depot.reachable(["http://127.0.0.1:1/debian"], "trixie")
+    away = archive.reachable(["http://127.0.0.1:1/debian"], "trixie")
     assert away and "127.0.0.1:1" in away.message and "HOSTWRIGHT_MIRROR" in away.hint
-    monkeypatch.setattr(depot, "REACH_LIMIT_S", (0.3, 0.3))
+    monkeypatch.setattr(archive, "REACH_LIMIT_S", (0.3, 0.3))
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as silent:
         started = time.monotonic()
-        assert depot.reachable([f"http://127.0.0.1:{silent.server_address[1]}/debian"], "trixie")
+        assert archive.reachable([f"http://127.0.0.1:{silent.server_address[1]}/debian"], "trixie")
         assert time.monotonic() - started < 3

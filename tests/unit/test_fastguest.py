@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import comparison, dpkg, fastguest, fetch, image, locking, selection
-from hostwright.archive import Pin
+from hostwright import comparison, dpkg, fastguest, image, selection
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats import gpt
 from hostwright.formats.control import Stanza
 from hostwright.machine.load import load
 from hostwright.machine.model import Guest
+from hostwright.sandbox import signature
+from hostwright.source import fetch
+from hostwright.source.pins import Pin
 
 GUEST: Guest = load(paths.TREE / "host.toml").guests[0]
 IDS = image.ids_for("guest")
@@ -125,7 +127,7 @@ def test_offline_needs_an_index_that_was_once_fetched(cache: Path, monkeypatch: 
         seen.append(signed)
         raise UserError("not signed by a key of Debian")
 
-    monkeypatch.setattr(locking, "verify", verify)
+    monkeypatch.setattr(signature, "verify", verify)
     with pytest.raises(UserError, match="not signed"):
         fastguest.read_indexes(GUEST, True)
     assert seen == [b"signed"]
@@ -151,7 +153,7 @@ def test_each_component_is_read_by_the_digest_that_is_signed(
     for name, data in indexes.items():
         digest = hashlib.sha256(data).hexdigest()
         give(cache, f"dists/trixie/{name}/binary-amd64/by-hash/SHA256/{digest}", data)
-    monkeypatch.setattr(locking, "verify", lambda signed, root: signed)
+    monkeypatch.setattr(signature, "verify", lambda signed, root: signed)
     assert fastguest.read_indexes(GUEST, True) == [{"Package": "main"}]
     nvidia = fastguest.read_indexes(with_install(presets=("nvidia",)), True)
     assert [one["Package"] for one in nvidia] == list(indexes)

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import pytest
 
-from hostwright import fetch
 from hostwright.base.errors import UserError
+from hostwright.source import fetch, pins
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -62,8 +62,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         running.shutdown()
 
 
-def wanted(*places: str) -> fetch.Wanted:
-    return fetch.Wanted("thing", SHA256, places)
+def wanted(*places: str) -> pins.Wanted:
+    return pins.Wanted("thing", SHA256, places)
 
 
 def test_a_file_lands_under_its_digest(server: str) -> None:

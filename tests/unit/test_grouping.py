@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import groupboot, grouping, kconfig, topologies
+from hostwright import groupboot, grouping, topologies
 from hostwright.base import paths
 from hostwright.base.errors import UserError
+from hostwright.build import kconfig
 from hostwright.grouping import COLUMNS, Found, Tally, Words
 from hostwright.pci import iommu
 from hostwright.pci.function import Kind

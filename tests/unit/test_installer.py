@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import archive, fetch, installer, installer_lock, locking, udeb
-from hostwright.archive import Pin
+from hostwright import installer, installer_lock, udeb
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats.control import Stanza
 from hostwright.formats.cpio import Entry
+from hostwright.sandbox import signature
+from hostwright.source import closure, fetch, index
+from hostwright.source.pins import Pin, render_lock
 
 FILE = stat.S_IFREG | 0o644
 RELEASE = "6.12.94+deb13-amd64"
@@ -184,7 +186,7 @@ def test_a_part_that_is_listed_but_not_held_is_stood_in_for(held: set[str]) -> N
 def test_only_parts_for_the_kernel_are_taken_and_none_that_is_there() -> None:
     tree = empty_tree()
     udeb.add(tree, part("di-utils"))
-    wanted, _ = archive.parse_seeds((paths.GUEST / "installer.seeds").read_text())
+    wanted, _ = closure.parse_seeds((paths.GUEST / "installer.seeds").read_text())
     modules = [name for name in wanted if name.endswith("-modules")]
     parts = [
         stanza("di-utils", "1"),
@@ -206,15 +208,15 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A lock file of one netboot package and one part; the archive's index lists newer ones for a newer kernel."""
     file = tmp_path / "installer.lock"
     indexes = {
-        archive.PACKAGES: [stanza(installer.NETBOOT, "7")],
-        archive.UDEBS: [stanza("ext4", "2"), stanza("xfs", "2", **{"Kernel-Version": "7"})],
+        index.PACKAGES: [stanza(installer.NETBOOT, "7")],
+        index.UDEBS: [stanza("ext4", "2"), stanza("xfs", "2", **{"Kernel-Version": "7"})],
     }
     seeds = tmp_path / "installer.seeds"
     seeds.write_text("ext4\nxfs\n")
-    file.write_text(archive.render_lock([pin(installer.NETBOOT, version="6"), pin("ext4"), pin("xfs", "b")]))
+    file.write_text(render_lock([pin(installer.NETBOOT, version="6"), pin("ext4"), pin("xfs", "b")]))
     monkeypatch.setattr(paths, "GUEST", tmp_path)
-    monkeypatch.setattr(locking, "signed_release", lambda mirrors, root: "release")
-    monkeypatch.setattr(locking, "index", lambda name, release, mirrors: indexes[name])
+    monkeypatch.setattr(signature, "signed_release", lambda mirrors, root: "release")
+    monkeypatch.setattr(signature, "index", lambda name, release, mirrors: indexes[name])
     monkeypatch.setattr(fetch, "fetch", lambda wanted, progress: Path(wanted.places[0]))
     monkeypatch.setattr(
         installer, "read_netboot", lambda file: (bzimage(str(file).partition("_")[2][0]), empty_tree())

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostwright import kconfig
 from hostwright.base.errors import UserError
 from hostwright.base.paths import KCONFIG
-from hostwright.kconfig import Dropped, Explanation, Request
+from hostwright.build import kconfig
+from hostwright.build.kconfig import Dropped, Explanation, Request
 
 FRAGMENTS = sorted(KCONFIG.glob("*.config"))
 SYMBOLS = st.from_regex(r"CONFIG_[A-Z][A-Z0-9_]{0,12}", fullmatch=True)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import mirrors
 from hostwright.base.errors import UserError
+from hostwright.source import mirrors
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import outputs
 from hostwright.base.errors import UserError
+from hostwright.build import checks
 from hostwright.formats import elf
 from hostwright.recipe import Files, Recipe, Source
 
@@ -34,7 +34,7 @@ def program(tmp_path: Path) -> Path:
 
 
 def found(tree: Path, recipe: Recipe = RECIPE, given: tuple[str, ...] = ()) -> list[str]:
-    return sorted(outputs.problems(recipe, tree, given))
+    return sorted(checks.problems(recipe, tree, given))
 
 
 def libraries(folder: str) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
 def test_all_problems_are_told_at_once(program: Path, tmp_path: Path) -> None:
     write(tmp_path / "usr/bin/su", b"/build/x", 0o4755)
     with pytest.raises(UserError, match="package probe-one") as caught:
-        outputs.check(RECIPE, tmp_path, ())
+        checks.check(RECIPE, tmp_path, ())
     assert caught.value.message.count("usr/bin/su: ") == 2
     assert "usr/bin/probe: needs " in caught.value.message
     assert "recipes/probe_one.py" in caught.value.hint

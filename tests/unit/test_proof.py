@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hostwright import boots, console, emulator, judge, lab, proof, qemu, report, sandbox
+from hostwright import boots, console, emulator, judge, lab, proof, qemu, report
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats import gpt
@@ -23,6 +23,7 @@ from hostwright.judge import Boot, Origin, Outcome, Row, Verdict
 from hostwright.machine import load
 from hostwright.machine.model import Machine
 from hostwright.qemu import Accelerator, Firmware
+from hostwright.sandbox import sandbox
 
 FAKES = paths.TREE / "tests" / "fakes"
 ORIGIN = Origin("6.12.107-hostwright", "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import chroot, sandbox
 from hostwright.base import run
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
-from hostwright.sandbox import Bind, Job
+from hostwright.sandbox import chroot, sandbox
+from hostwright.sandbox.sandbox import Bind, Job
 
 TOOLS = Path("/cache/buildroot/0123/tools")
 JOB = Job(

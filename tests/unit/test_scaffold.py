@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import archive, locking, scaffold
+from hostwright import scaffold
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.recipe import Configure, Recipe
+from hostwright.sandbox import signature
+from hostwright.source import index
 
 COPYRIGHT = """\
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -73,9 +75,9 @@ class Archive:
     def fill(self, sources: str, packages: str) -> str:
         """Place the indexes; the text of the Release file."""
         lines = ["Origin: x", "SHA256:"]
-        for path, text in ((archive.SOURCES, sources), (archive.PACKAGES, packages)):
+        for path, text in ((index.SOURCES, sources), (index.PACKAGES, packages)):
             data = lzma.compress(text.encode())
-            lines.append(f" {self.put(f'dists/{archive.SUITE}/{path}', data)} {len(data)} {path}")
+            lines.append(f" {self.put(f'dists/{index.SUITE}/{path}', data)} {len(data)} {path}")
         return "\n".join(lines) + "\n"
 
 
@@ -116,7 +118,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]
 
 def serve(mirror: Archive, monkeypatch: pytest.MonkeyPatch, sources: str, packages: str = UNRELATED) -> None:
     release = mirror.fill(sources, packages)
-    monkeypatch.setattr(locking, "signed_release", lambda mirrors, root: release)
+    monkeypatch.setattr(signature, "signed_release", lambda mirrors, root: release)
 
 
 def add(mirror: Archive, name: str = "libmini", recipe_name: str = "") -> str:
@@ -165,7 +167,7 @@ def test_the_index_is_fetched_once(mirror: Archive) -> None:
     add(mirror)
     (paths.RECIPES / "libmini.py").unlink()
     add(mirror)
-    assert len([line for line in mirror.asked if archive.SOURCES in line]) == 1
+    assert len([line for line in mirror.asked if index.SOURCES in line]) == 1
 
 
 def test_further_tarballs_are_unpacked_below(mirror: Archive, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import build, package, stage, store
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
+from hostwright.build import package, script, stage, store
 from hostwright.recipe import Configure, Recipe, Source
 
 RECIPE = Recipe(
@@ -100,7 +100,7 @@ def test_a_stamp_counts_only_while_the_store_has_the_tree(tmp_path: Path) -> Non
 
 
 def key_of(recipe: Recipe, root: str = "root", needs: tuple[store.Built, ...] = ()) -> str:
-    return package.key(recipe, build.script(recipe), root, needs)
+    return package.key(recipe, script.script(recipe), root, needs)
 
 
 def test_what_makes_no_difference_to_the_bytes_keeps_the_key() -> None:

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hostwright import chroot
 from hostwright.base import run
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
+from hostwright.sandbox import chroot
 
 LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"

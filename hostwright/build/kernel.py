@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hostwright import build, buildroot, kconfig, package, sandbox, stage, store
 from hostwright.base import files, jobs, paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
+from hostwright.build import kconfig, package, recipes, stage, store
+from hostwright.build.script import PATCH, PROLOGUE, UNPACK, source_name
 from hostwright.machine.model import Machine
 from hostwright.recipe import Kernel, Recipe
+from hostwright.sandbox import buildroot, sandbox
 
-EXPLAIN = Path(__file__).parent / "kconfig_explain.c"
+EXPLAIN = Path(__file__).parent / "explain.c"
 
 # Reproducible builds: Documentation/kbuild/reproducible-builds.rst. The kernel shows the time as it is written here.
 BUILT = datetime.fromtimestamp(EPOCH, UTC).strftime("%a %b %e %H:%M:%S UTC %Y")
@@ -29,11 +31,11 @@ export KBUILD_BUILD_USER=hostwright KBUILD_BUILD_HOST=hostwright
 """
 
 PREPARE = f"""\
-{build.PROLOGUE}
+{PROLOGUE}
 rm -rf src obj && mkdir src obj
-{build.UNPACK.format(name=build.source_name(0), folder="src")}
+{UNPACK.format(name=source_name(0), folder="src")}
 chmod -R u+rwX src
-{build.PATCH}
+{PATCH}
 """
 
 MAKE = f"""\
@@ -75,7 +77,7 @@ def requests(machine: Machine) -> list[kconfig.Request]:
 
 def resolve(machine: Machine, log: Path) -> Resolved:
     """The .config for `machine`; a request that does not survive is a UserError that says why."""
-    recipe = package.load_recipe("linux")
+    recipe = recipes.load_recipe("linux")
     wanted = requests(machine)
     text = kconfig.render_requests(wanted)
     plan = kconfig.plan_resolve(_base(recipe), "/build/requests")
@@ -103,7 +105,7 @@ def check_golden(resolved: Resolved, machine: Machine) -> None:
 
 def build_kernel(config: str, log: Path) -> store.Built:
     """Build bzImage and modules for `config`, or take them from the store."""
-    recipe = package.load_recipe("linux")
+    recipe = recipes.load_recipe("linux")
     key = store.make_key(_source_key(recipe), MAKE, config)
     found = store.find("linux", recipe.version, key)
     if found is None:
@@ -125,7 +127,7 @@ def _base(recipe: Recipe) -> str:
 
 
 def _source_key(recipe: Recipe) -> str:
-    digests = [files.digest(patch) for patch in package.patches(recipe)]
+    digests = [files.digest(patch) for patch in recipes.patches(recipe)]
     return store.make_key(recipe.source.sha256, PREPARE, buildroot.key(buildroot.load_lock()), *digests)
 
 

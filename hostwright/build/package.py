@@ -1,77 +1,18 @@
 """Building one package: from its recipe and the packages it needs to a tree in the store."""
 
-import functools
-import importlib
 import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from hostwright import build, buildroot, fetch, outputs, sandbox, stage, store
-from hostwright.base import canonical, files, jobs, paths
+from hostwright.base import files, jobs
 from hostwright.base.errors import UserError
-from hostwright.recipe import Recipe, Source
-
-
-@functools.cache
-def load_recipe(name: str) -> Recipe:
-    """The RECIPE of recipes/<name>.py; '-' in a package name is '_' in the module's."""
-    try:
-        module = importlib.import_module(f"recipes.{name.replace('-', '_')}")
-    except ModuleNotFoundError as error:
-        raise UserError(f"there is no recipe {name}", f"add recipes/{name.replace('-', '_')}.py") from error
-    recipe: Recipe = module.RECIPE
-    return recipe
-
-
-def recipe_names() -> list[str]:
-    """The names of all recipes, sorted."""
-    return sorted(
-        file.stem.replace("_", "-") for file in paths.RECIPES.glob("*.py") if file.stem != "__init__"
-    )
-
-
-def closure(names: Iterable[str]) -> list[str]:
-    """The named packages and all that they need, needs first; a circle is a UserError."""
-    done: dict[str, None] = {}
-
-    def visit(name: str, trail: tuple[str, ...]) -> None:
-        if name in trail:
-            raise UserError(f"recipes need each other in a circle: {' -> '.join([*trail, name])}")
-        if name in done:
-            return
-        for need in load_recipe(name).needs:
-            visit(need, (*trail, name))
-        done[name] = None
-
-    for name in names:
-        visit(name, ())
-    return list(done)
-
-
-def sources(recipe: Recipe) -> tuple[Source, ...]:
-    """All source archives of a recipe, the main one first."""
-    return (recipe.source, *recipe.extra)
-
-
-def patches(recipe: Recipe) -> list[Path]:
-    """The patches of a recipe in their order: patches/<name>/<series>/, the series being the longest that fits."""
-    folder = paths.PATCHES / recipe.name
-    fitting = [
-        one.name
-        for one in folder.glob("*")
-        if recipe.version == one.name or recipe.version.startswith(f"{one.name}.")
-    ]
-    return sorted((folder / max(fitting, key=len)).glob("*.patch")) if fitting else []
-
-
-def identity(recipe: Recipe) -> str:
-    """What of a recipe changes its output besides the build script, as canonical text.
-
-    License, home page, smoke test, and the places where the sources can be had are none of it.
-    """
-    archives = [(one.sha256, one.into) for one in sources(recipe)]
-    return canonical.text([recipe.name, recipe.version, archives, recipe.needs, recipe.view, recipe.setuid])
+from hostwright.build import checks, stage, store
+from hostwright.build import script as build
+from hostwright.build.recipes import closure, identity, load_recipe, patches, sources
+from hostwright.recipe import Recipe
+from hostwright.sandbox import buildroot, sandbox
+from hostwright.source import fetch
 
 
 def key(recipe: Recipe, script: str, root_key: str, needs: Iterable[store.Built]) -> str:
@@ -110,7 +51,7 @@ def _run_script(recipe: Recipe, script: str, folder: Path, needs: list[store.Bui
     job = sandbox.Job(root / recipe.view, argv, _binds(folder), env=job_environment())
     log.unlink(missing_ok=True)
     sandbox.execute(f"building {recipe.name}", job, root / "tools", log)
-    outputs.check(recipe, folder / "out", [entry.path for need in needs for entry in need.entries()])
+    checks.check(recipe, folder / "out", [entry.path for need in needs for entry in need.entries()])
 
 
 def place_inputs(recipe: Recipe, folder: Path) -> None:

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import stage
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.base.files import folder_replaced, locked, remove, try_locked, write
+from hostwright.build import stage
 
 # Changes when what is stored changes for equal inputs.
 FORMAT = "1"

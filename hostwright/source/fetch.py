@@ -6,7 +6,7 @@ The only room that imports requests.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from hostwright.base.files import digest, locked
 
 if TYPE_CHECKING:
     import requests
+from hostwright.source.pins import Wanted, places
 
 TRIES = 3
 CONNECTIONS = 4
@@ -28,35 +29,6 @@ _BLOCK = 1 << 18
 _STREAM_BLOCK = 1 << 16
 
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Pinned:
-    """A file of the archive: pool path, sha256, size in bytes (0 if unknown) and further addresses."""
-
-    name: str
-    path: str
-    sha256: str
-    size: int = 0
-    upstream: tuple[str, ...] = ()
-
-    def at(self, mirrors: Sequence[str]) -> "Wanted":
-        """The file with the addresses where it may be found."""
-        return Wanted(self.name, self.sha256, places(self.path, mirrors, self.upstream))
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A file by its sha256, and the addresses where it may be found."""
-
-    name: str
-    sha256: str
-    places: tuple[str, ...]
-
-
-def places(path: str, mirrors: Sequence[str], upstream: Iterable[str] = ()) -> tuple[str, ...]:
-    """The addresses of a pool path: every mirror, then upstream."""
-    return (*(f"{mirror}/{path}" for mirror in mirrors), *upstream)
 
 
 def local(sha256: str) -> Path:

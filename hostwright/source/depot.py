@@ -9,7 +9,6 @@ checks digests as well as it knows them: from the name of an index, or from an i
 """
 
 import hashlib
-import lzma
 import os
 import re
 import socket
@@ -24,22 +23,17 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from hostwright import fetch
 from hostwright.base.errors import UserError
+from hostwright.source import fetch
+from hostwright.source.archive import OURS, Index, archive_path, is_fixed
+from hostwright.source.ranges import describe, parse_range
 
-ARCHIVE, OURS = "/debian/", "/hostwright/"
-# Seconds to connect and to the first byte: an installer is not started for an archive that is slower.
-REACH_LIMIT_S = (5.0, 10.0)
 OFFLINE_HINT = "run once without offline=yes"
 
-# No component begins with a dot: neither .. nor what is being written leads anywhere.
-_SAFE = re.compile(r"(?:dists|pool)(?:/[A-Za-z0-9_+~@=,:-][A-Za-z0-9._+~@=,:-]*)+")
 _NAMED_BY_DIGEST = re.compile(r"dists/.*/by-hash/SHA256/([0-9a-f]{64})")
-_INDEX = re.compile(r"dists/.*/binary-[a-z0-9]+/(?:Packages\.xz|by-hash/SHA256/[0-9a-f]{64})")
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 @dataclass(frozen=True)
@@ -53,45 +47,6 @@ class Counts:
 
 class DamagedError(OSError):
     """A file that came whole and is not what it should be."""
-
-
-def reachable(mirrors: Sequence[str], suite: str) -> UserError | None:
-    """Whether any mirror answers for a suite; the error to raise if not, within seconds."""
-    try:
-        with fetch.stream(f"dists/{suite}/InRelease", mirrors, REACH_LIMIT_S) as answer:
-            next(answer.blocks, b"")
-    except (UserError, OSError) as error:
-        message = error.message if isinstance(error, UserError) else str(error)
-        hint = "check the network, name an archive in HOSTWRIGHT_MIRROR, or use what is in the cache: offline=yes"
-        return UserError(f"no Debian archive answers for {suite}: {message}", hint)
-    return None
-
-
-def archive_path(name: str) -> str | None:
-    """The path inside an archive that an address asks for; None for one that could lead elsewhere."""
-    path = unquote(urlsplit(name).path)
-    inside = path.removeprefix(ARCHIVE)
-    return inside if path.startswith(ARCHIVE) and _SAFE.fullmatch(inside) else None
-
-
-def is_fixed(path: str) -> bool:
-    """Whether a file of the archive never changes."""
-    return path.startswith("pool/") or "/by-hash/" in path
-
-
-def parse_range(header: str, size: int) -> tuple[int, int] | None:
-    """First byte and end of a Range header with one range (RFC 9110); None to send the whole file.
-
-    A range that begins behind the end gives an empty one.
-    """
-    found = _RANGE.fullmatch(header)
-    if not found or found.group() == "bytes=-":
-        return None
-    first, last = found.groups()
-    if not first:
-        return max(0, size - int(last)), size
-    end = min(size, int(last) + 1) if last else size
-    return (int(first), end) if int(first) < end else (size, size)
 
 
 class Depot:
@@ -111,7 +66,7 @@ class Depot:
         self._failures: list[str] = []
         self._current: set[str] = set()
         self._takers: dict[str, threading.Lock] = {}
-        self._index = _Index()
+        self._index = Index()
         self._server = _Server(self)
         self.port: int = self._server.server_address[1]
 
@@ -211,49 +166,6 @@ class Depot:
         with self._lock:
             self._current.add(path)
         self._index.learn(path, self.folder / path)
-
-
-class _Index:
-    """The digests of pool files, from indexes that are read only when one is asked for."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._unread: dict[str, Path] = {}
-        self._read: set[str] = set()
-        self._digests: dict[str, str] = {}
-
-    def learn(self, path: str, place: Path) -> None:
-        """Note a file; one that is no index is forgotten at once."""
-        with self._lock:
-            if _INDEX.fullmatch(path) and path not in self._read:
-                self._unread[path] = place
-
-    def digest(self, path: str) -> str | None:
-        """The sha256 of a file of the pool, if an index names it."""
-        if not path.startswith("pool/"):
-            return None
-        with self._lock:
-            while self._unread:
-                index, place = self._unread.popitem()
-                self._read.add(index)
-                with suppress(lzma.LZMAError, OSError, UnicodeDecodeError), lzma.open(place, "rt") as lines:
-                    self._digests.update(parse_digests(lines))
-            return self._digests.get(path)
-
-
-def parse_digests(lines: Iterator[str] | IO[str]) -> Iterator[tuple[str, str]]:
-    """Path and sha256 of each paragraph of a Packages file, whatever the order of its fields."""
-    path = digest = ""
-    for line in lines:
-        if line.startswith("Filename: "):
-            path = line[10:].strip()
-        elif line.startswith("SHA256: "):
-            digest = line[8:].strip()
-        elif line == "\n":
-            path = digest = ""
-        if path and digest:
-            yield path, digest
-            path = digest = ""
 
 
 @contextmanager
@@ -395,7 +307,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             ranged = self._wanted_range(facts.st_size, modified)
             start, end = ranged or (0, facts.st_size)
-            status, told = _describe(ranged, facts.st_size)
+            status, told = describe(ranged, facts.st_size)
             length = {"Content-Length": str(end - start), "Accept-Ranges": "bytes"}
             self.server.depot.count(files=1, size=end - start, cached=1)
             self._begin(status, {"Last-Modified": modified, **length, **told})
@@ -418,13 +330,3 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("If-Range", modified) != modified:
             return None
         return parse_range(self.headers.get("Range", ""), size)
-
-
-def _describe(ranged: tuple[int, int] | None, size: int) -> tuple[HTTPStatus, dict[str, str]]:
-    """Status and header of an answer to a request for a part."""
-    if ranged is None:
-        return HTTPStatus.OK, {}
-    start, end = ranged
-    if start == end:
-        return HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{size}"}
-    return HTTPStatus.PARTIAL_CONTENT, {"Content-Range": f"bytes {start}-{end - 1}/{size}"}

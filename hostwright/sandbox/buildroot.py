@@ -11,11 +11,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from hostwright import fetch
-from hostwright.archive import Pin, parse_lock
 from hostwright.base import paths
 from hostwright.base.files import folder_replaced, locked
 from hostwright.formats import deb
+from hostwright.source import fetch
+from hostwright.source.pins import Pin, parse_lock
 
 # Changes when the unpacked tree changes while the lock does not.
 FORMAT = "1"

@@ -1,0 +1,1 @@
+"""The pinned tools, and the closed place they run in."""

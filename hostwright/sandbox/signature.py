@@ -1,0 +1,54 @@
+"""`./doit lock`: the build root's pins and every source's pin, held against the archive's signed indexes.
+
+    InRelease --gpgv, Debian's keyring (both from the build root)--> Release --> Packages.xz, Sources.xz
+        --> buildroot/lock written anew; recipes whose source left the archive are named
+
+The trust starts in the committed lock: gpgv and the keyring are pinned there.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hostwright.base.errors import UserError
+from hostwright.formats import control
+from hostwright.sandbox import sandbox
+from hostwright.source import fetch, pins
+from hostwright.source.index import SUITE, index_digest, read_index
+
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+def signed_release(mirrors: Sequence[str], root: Path) -> str:
+    """The text of the archive's InRelease, its signature checked with the build root below `root`."""
+    return verify(_fetch("InRelease", mirrors), root).decode()
+
+
+def index(name: str, release: str, mirrors: Sequence[str]) -> list[control.Stanza]:
+    """The paragraphs of an index of the suite, checked against the signed Release text."""
+    return read_index(_fetch(name, mirrors), release, name)
+
+
+def kept_index(name: str, release: str, mirrors: Sequence[str]) -> list[control.Stanza]:
+    """As `index`, but from the cache where it has been fetched before and is still the one of the Release text."""
+    digest = index_digest(release, name)
+    folder = f"dists/{SUITE}/{name.rpartition('/')[0]}"
+    by_digest = pins.places(f"{folder}/by-hash/SHA256/{digest}", mirrors)
+    by_name = pins.places(f"dists/{SUITE}/{name}", mirrors)
+    here = fetch.fetch(pins.Wanted(name, digest, (*by_digest, *by_name)), lambda _: None)
+    return read_index(here.read_bytes(), release, name)
+
+
+def _fetch(name: str, mirrors: Sequence[str]) -> bytes:
+    return fetch.fetch_bytes(f"dists/{SUITE}/{name}", mirrors)
+
+
+def verify(signed: bytes, root: Path) -> bytes:
+    """The signed text of a clear-signed file, by gpgv and the archive's keyring of the build root."""
+    argv = ("gpgv", "--quiet", "--keyring", KEYRING, "--output", "-")
+    try:
+        return sandbox.output(sandbox.Job(root / "tools", argv, cwd="/"), root / "tools", stdin=signed)
+    except UserError as error:
+        raise UserError(
+            f"the archive's InRelease is not signed by a key of Debian: {error.message}",
+            "name another archive in HOSTWRIGHT_MIRROR",
+        ) from error

@@ -1,0 +1,75 @@
+"""The packages that a list of seeds needs, from the indexes of an archive."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from hostwright.base.errors import UserError
+from hostwright.formats.control import Stanza, dependencies
+from hostwright.source.pins import Pin, pin_of
+
+
+def parse_seeds(text: str) -> tuple[list[str], frozenset[str]]:
+    """Wanted and excluded package names of a seeds file."""
+    words = [line.split("#")[0].strip() for line in text.splitlines()]
+    wanted = [word for word in words if word and not word.startswith("-")]
+    return wanted, frozenset(word[1:] for word in words if word.startswith("-"))
+
+
+def lock(
+    stanzas: Iterable[Stanza], seeds: Sequence[str], excluded: frozenset[str], file: str = "buildroot/seeds"
+) -> list[Pin]:
+    """The closure of `seeds` under Depends and Pre-Depends, sorted by name; a seed may be what a package provides.
+
+    Of several packages that would do for a dependency a seed is taken, else the first. A missing package is a
+    UserError that names the `file` of the seeds.
+    """
+    index = _Index(stanzas)
+    chosen: dict[str, Stanza] = {}
+    queue = list(seeds)
+    while queue:
+        name = queue.pop(0)
+        if name in excluded:
+            continue
+        stanza = index.find(name, file)
+        if stanza["Package"] not in chosen:
+            chosen[stanza["Package"]] = stanza
+            queue += list(_needs(stanza, index, {*seeds, *chosen, *excluded}))
+    return sorted(pin_of(stanza) for stanza in chosen.values())
+
+
+class _Index:
+    """Packages by name and by what they provide."""
+
+    def __init__(self, stanzas: Iterable[Stanza]) -> None:
+        self.real: dict[str, Stanza] = {}
+        self.virtual: dict[str, list[str]] = {}
+        for stanza in stanzas:
+            self.real[stanza["Package"]] = stanza
+            for name in dependencies(stanza, "Provides"):
+                self.virtual.setdefault(name[0], []).append(stanza["Package"])
+
+    def find(self, name: str, file: str) -> Stanza:
+        real = name if name in self.real else min(self.virtual.get(name, [name]))
+        try:
+            return self.real[real]
+        except KeyError:
+            raise UserError(f"{file}: the archive has no package {name}") from None
+
+    def resolve(self, alternatives: list[str], settled: set[str]) -> str:
+        """The package that satisfies one dependency; '' if one that is settled already does."""
+        offers = [
+            o
+            for name in alternatives
+            for o in ([name] if name in self.real else sorted(self.virtual.get(name, [])))
+        ]
+        # A package may also be what another one provides: lsb-base is sysvinit-utils.
+        providers = [one for name in alternatives for one in self.virtual.get(name, [])]
+        if any(name in settled for name in [*alternatives, *providers]) or not offers:
+            return ""
+        return offers[0]
+
+
+def _needs(stanza: Stanza, index: _Index, settled: set[str]) -> Iterator[str]:
+    for field in ("Pre-Depends", "Depends"):
+        for alternatives in dependencies(stanza, field):
+            if name := index.resolve(alternatives, settled):
+                yield name

@@ -1,0 +1,1 @@
+"""For maintainers: draft a recipe, find old ones, renew the locks."""
