@@ -11,15 +11,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hostwright import emulator, lab, qemu
+from hostwright import lab
 from hostwright.base import paths
 from hostwright.base.errors import UserError
-from hostwright.console import Console, ConsoleError, StoppedError
 from hostwright.formats import bzimage
 from hostwright.judge import Boot, Outcome
+from hostwright.lab import IMAGE, NVME_MIB, plan_boot
 from hostwright.machine.model import Machine
-from hostwright.qemu import Accelerator
 from hostwright.sandbox import buildroot, sandbox
+from hostwright.vm import board, process
+from hostwright.vm.board import Accelerator
+from hostwright.vm.console import Console, ConsoleError, StoppedError
 
 # Seconds. Ten times what a boot takes on two free cores of 2020, since this may share them with a compiler.
 MENU_LIMIT_S = 120.0
@@ -69,8 +71,8 @@ def find_inputs(machine: Machine, image: Path) -> Inputs:
         machine=machine,
         image=image,
         kernel=paths.KERNEL / "bzImage",
-        code=paths.OVMF / qemu.CODE,
-        vars=paths.OVMF / qemu.VARS,
+        code=paths.OVMF / board.CODE,
+        vars=paths.OVMF / board.VARS,
         tools=buildroot.root(buildroot.load_lock()) / "tools",
     )
 
@@ -92,14 +94,14 @@ def start(
 ) -> Outcome:
     """Boot the image once, to the self-check and to the end."""
     record, error = _Record(), ""
-    with emulator.folder(out, boot.name) as folder:
+    with process.folder(out, boot.name) as folder:
         fill(folder, inputs)
-        argv = qemu.plan_boot(inputs.machine, boot.firmware, accelerator)
-        job = emulator.plan_job(argv, folder, inputs.tools, accelerator)
+        argv = plan_boot(inputs.machine, boot.firmware, accelerator)
+        job = process.plan_job(argv, folder, inputs.tools, accelerator)
         # The image is in sight, and out of reach.
-        image = sandbox.Bind(inputs.image, f"{qemu.FOLDER}/{qemu.IMAGE}")
+        image = sandbox.Bind(inputs.image, f"{board.FOLDER}/{IMAGE}")
         job = replace(job, binds=(*job.binds, image))
-        with emulator.running(job, out / f"{boot.name}.log") as (console, status_of):
+        with process.running(job, out / f"{boot.name}.log") as (console, status_of):
             try:
                 _follow(console, boot, record, progress)
             except ConsoleError as what:
@@ -159,9 +161,9 @@ def _parse(text: str, console: Console) -> Mapping[str, Any]:
 
 def fill(folder: Path, inputs: Inputs) -> None:
     """What QEMU opens: a place for the image, the firmware with a variable store of its own, empty drives."""
-    (folder / qemu.IMAGE).touch()
-    shutil.copyfile(inputs.code, folder / qemu.CODE)
-    shutil.copyfile(inputs.vars, folder / qemu.VARS)
+    (folder / IMAGE).touch()
+    shutil.copyfile(inputs.code, folder / board.CODE)
+    shutil.copyfile(inputs.vars, folder / board.VARS)
     for drive in lab.DRIVES:
         with (folder / f"{drive}.img").open("wb") as disk:
-            disk.truncate(qemu.NVME_MIB << 20)
+            disk.truncate(NVME_MIB << 20)

@@ -10,8 +10,6 @@ comes to lie on the guest's disk.
 import os
 import re
 import shutil
-import socket
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,12 +17,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hostwright import emulator, ssh, vm
 from hostwright.base import files
 from hostwright.base.errors import UserError
 from hostwright.base.run import tail
 from hostwright.install import Plan
-from hostwright.session import Session, started
+from hostwright.vm import guest_argv, login, process
+from hostwright.vm.login import free_port, tmpfiles
+from hostwright.vm.session import Session, started
 
 LOGIN_LIMIT_S = 420.0
 COMMAND_LIMIT_S = 60.0
@@ -49,9 +48,9 @@ BOOTS = (
     Boot(
         "with-devices",
         (
-            f"nvme,bus={vm.passed_port(0)},addr=00.0,drive=drive,serial=CHECK",
-            f"bochs-display,bus={vm.passed_port(1)},addr=00.0,multifunction=on",
-            f"qemu-xhci,bus={vm.passed_port(1)},addr=00.1",
+            f"nvme,bus={guest_argv.passed_port(0)},addr=00.0,drive=drive,serial=CHECK",
+            f"bochs-display,bus={guest_argv.passed_port(1)},addr=00.0,multifunction=on",
+            f"qemu-xhci,bus={guest_argv.passed_port(1)},addr=00.1",
         ),
         ("1b36:0010", "1234:1111", "1b36:000d"),
     ),
@@ -93,13 +92,15 @@ def judge(boot: Boot, facts: Mapping[str, object], network: Mapping[str, str]) -
 
 
 def _boot(plan: Plan, boot: Boot) -> dict[str, object]:
-    key, port = ssh.generate_key(), free_port()
+    key, port = login.generate_key(), free_port()
     credential = tmpfiles(plan.guest.install.user, key.public)
-    argv = vm.plan_boot(plan.guest, plan.accelerator, port, (credential,), boot.extra)
+    argv = guest_argv.plan_boot(plan.guest, plan.accelerator, port, (credential,), boot.extra)
     with ExitStack() as stack:
-        folder = stack.enter_context(emulator.folder(plan.folder, f"check-{boot.name}"))
+        folder = stack.enter_context(process.folder(plan.folder, f"check-{boot.name}"))
         _fill(plan.folder, folder)
-        session = stack.enter_context(started(argv, folder, plan.tools, plan.accelerator, vm.Vnc(unix=True)))
+        session = stack.enter_context(
+            started(argv, folder, plan.tools, plan.accelerator, guest_argv.Vnc(unix=True))
+        )
         try:
             facts = _ask(plan, session, port, key)
         except UserError as error:
@@ -113,16 +114,16 @@ def _boot(plan: Plan, boot: Boot) -> dict[str, object]:
 
 def _fill(source: Path, folder: Path) -> None:
     """The guest's disk, which nobody writes to, its firmware and a variable store of its own."""
-    os.link(source / vm.DISK, folder / vm.DISK)
-    os.link(source / vm.CODE, folder / vm.CODE)
-    shutil.copyfile(source / vm.VARS, folder / vm.VARS)
-    with (folder / vm.SPARE_DRIVE).open("wb") as drive:
+    os.link(source / guest_argv.DISK, folder / guest_argv.DISK)
+    os.link(source / guest_argv.CODE, folder / guest_argv.CODE)
+    shutil.copyfile(source / guest_argv.VARS, folder / guest_argv.VARS)
+    with (folder / guest_argv.SPARE_DRIVE).open("wb") as drive:
         drive.truncate(DRIVE_MIB << 20)
 
 
-def _ask(plan: Plan, session: Session, port: int, key: ssh.Key) -> dict[str, object]:
+def _ask(plan: Plan, session: Session, port: int, key: login.Key) -> dict[str, object]:
     user = plan.guest.install.user
-    with ssh.connect("127.0.0.1", port, user, key.private, LOGIN_LIMIT_S) as shell:
+    with login.connect("127.0.0.1", port, user, key.private, LOGIN_LIMIT_S) as shell:
         facts: dict[str, object] = {
             "network": dict(line.split() for line in _output(shell, LIST_CARDS).splitlines()),
             "lspci": _output(shell, "lspci -nnv"),
@@ -130,7 +131,7 @@ def _ask(plan: Plan, session: Session, port: int, key: ssh.Key) -> dict[str, obj
             "failed_units": _output(shell, "systemctl --failed --plain --no-legend").split("\n")[:-1],
             "seconds_to_userland": _output(shell, "cat /proc/uptime").split()[0],
         }
-    facts["accepts_password"] = ssh.accepts_password("127.0.0.1", port, user)
+    facts["accepts_password"] = login.accepts_password("127.0.0.1", port, user)
     facts["has_password"] = plan.guest.install.password_hash is not None
     said = session.console.path.read_text(errors="replace")
     facts["boot_entry"] = boot_entry(said)
@@ -140,7 +141,7 @@ def _ask(plan: Plan, session: Session, port: int, key: ssh.Key) -> dict[str, obj
     return facts
 
 
-def _output(shell: ssh.Session, command: str) -> str:
+def _output(shell: login.Session, command: str) -> str:
     status, output = shell.run(command, COMMAND_LIMIT_S)
     if status != 0:
         raise UserError(f"`{command}` in the guest ended with status {status}: {output.strip()}")
@@ -151,18 +152,3 @@ def boot_entry(console: str) -> str:
     """The entry of the variable store that OVMF started last, as it says on the serial line (MdeModulePkg, BdsDxe)."""
     started = re.findall(r'BdsDxe: starting Boot\w+ "([^"]*)"', console)
     return started[-1] if started else "none"
-
-
-def tmpfiles(user: str, key: str) -> str:
-    """A credential with tmpfiles.d(5) lines that let `key` in, beside the guest's own keys."""
-    home = f"/home/{user}/.ssh"
-    lines = f"d {home} 0700 {user} {user} -\nf {home}/authorized_keys2 0600 {user} {user} - {key}\n"
-    return f"tmpfiles.extra={b64encode(lines.encode()).decode()}"
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -13,19 +13,22 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from hostwright import boots, emulator, inner, lab, qemu, rootfs, ssh
+from hostwright import boots, inner, lab
 from hostwright.base import files, run
 from hostwright.base.errors import UserError
 from hostwright.build import store
 from hostwright.build.recipes import load_recipe, recipe_names
-from hostwright.check import free_port
 from hostwright.deepjudge import GROWTH_MIB, UNMAPPED, Answer, Facts
 from hostwright.formats import gpt
+from hostwright.image import rootfs
 from hostwright.judge import Boot, Outcome
+from hostwright.lab import IMAGE, plan_boot
 from hostwright.machine.model import Guest
-from hostwright.qemu import Accelerator
 from hostwright.sandbox import sandbox
 from hostwright.sandbox.sandbox import Bind, Job
+from hostwright.vm import login, process
+from hostwright.vm.board import Accelerator
+from hostwright.vm.login import free_port
 
 # Seconds. An emulated machine inside an emulated one takes two minutes, and ten beside four compilers.
 LOGIN_LIMIT_S = 300.0
@@ -72,7 +75,7 @@ class Visit:
     boot: Boot
     job: Job
     port: int
-    key: ssh.Key
+    key: login.Key
 
 
 def find_smokes() -> dict[str, tuple[str, ...]]:
@@ -92,21 +95,21 @@ def start(
     inputs: Inputs, accelerator: Accelerator, out: Path, boot: Boot, progress: Callable[[str], None]
 ) -> Answered:
     """Boot the image once and ask it all; the facts are None where there was no login, for the outcome's reason."""
-    record, key, port = Record(), ssh.generate_key(), free_port()
+    record, key, port = Record(), login.generate_key(), free_port()
 
-    def ask(shell: ssh.Session) -> Facts:
+    def ask(shell: login.Session) -> Facts:
         asker = Asker(shell, inputs, record, lambda text: progress(f"{boot.name}: {text}"))
         facts = asker.ask(boot, port)
         if asker.said:
             files.write(out / f"{boot.name}-guest.log", asker.said)
         return facts
 
-    with emulator.folder(out, boot.name) as folder:
+    with process.folder(out, boot.name) as folder:
         fill(folder, inputs.proof, key)
         _place_guest(folder, inputs)
-        argv = qemu.plan_boot(inputs.proof.machine, boot.firmware, accelerator, port)
+        argv = plan_boot(inputs.proof.machine, boot.firmware, accelerator, port)
         progress(f"{boot.name}: booting")
-        job = emulator.plan_job(argv, folder, inputs.proof.tools, accelerator)
+        job = process.plan_job(argv, folder, inputs.proof.tools, accelerator)
         outcome, facts = carry_out(Visit(boot, job, port, key), record, out, ask)
         if facts:
             facts = replace(facts, drives=tuple(_digest(folder / f"{drive}.img") for drive in lab.DRIVES))
@@ -114,15 +117,15 @@ def start(
 
 
 def carry_out(
-    visit: Visit, record: Record, out: Path, ask: Callable[[ssh.Session], _Answers]
+    visit: Visit, record: Record, out: Path, ask: Callable[[login.Session], _Answers]
 ) -> tuple[Outcome, _Answers | None]:
     """Boot, log in, ask, and power off; what went wrong is the outcome's error."""
     boot, answers, error = visit.boot, None, ""
-    with emulator.running(replace(visit.job, network=True), out / f"{boot.name}.log") as (console, status_of):
+    with process.running(replace(visit.job, network=True), out / f"{boot.name}.log") as (console, status_of):
         try:
             console.wait_for("executed automatically in", boots.MENU_LIMIT_S, stop=boots.NO_BOOT)
             boots.choose(console, boot)
-            with ssh.connect("127.0.0.1", visit.port, "root", visit.key.private, LOGIN_LIMIT_S) as shell:
+            with login.connect("127.0.0.1", visit.port, "root", visit.key.private, LOGIN_LIMIT_S) as shell:
                 record.reach("ssh")
                 answers = ask(shell)
                 shell.run("init 0", COMMAND_LIMIT_S)
@@ -151,7 +154,7 @@ def _digest(path: Path) -> str:
         return sha256(drive.read(inner.SAMPLE_BYTES)).hexdigest()
 
 
-def fill(folder: Path, inputs: boots.Inputs, key: ssh.Key) -> None:
+def fill(folder: Path, inputs: boots.Inputs, key: login.Key) -> None:
     """What QEMU opens: the altered copy of the image, the firmware, and drives with their samples."""
     boots.fill(folder, inputs)
     for number, drive in enumerate(lab.DRIVES, start=1):
@@ -160,10 +163,10 @@ def fill(folder: Path, inputs: boots.Inputs, key: ssh.Key) -> None:
     copy_image(folder, inputs, key)
 
 
-def copy_image(folder: Path, inputs: boots.Inputs, key: ssh.Key) -> None:
+def copy_image(folder: Path, inputs: boots.Inputs, key: login.Key) -> None:
     """A copy of the image in `folder`, on a disk that is larger, with `key` as the only one that gets in."""
-    _copy_sparse(inputs.image, folder / qemu.IMAGE)
-    with (folder / qemu.IMAGE).open("r+b") as disk:
+    _copy_sparse(inputs.image, folder / IMAGE)
+    with (folder / IMAGE).open("r+b") as disk:
         disk.truncate(disk.seek(0, os.SEEK_END) + (GROWTH_MIB << 20))
     (folder / KEY).write_text(f"{key.public}\n")
     alter(folder, inputs, (
@@ -197,7 +200,7 @@ def alter(folder: Path, inputs: boots.Inputs, commands: Sequence[str]) -> None:
     """Commands of debugfs(8), on the root file system of the copy."""
     (folder / COMMANDS).write_text("\n".join(commands) + "\n")
     offset = gpt.find_root(inputs.image).offset
-    argv = ("debugfs", "-w", "-f", COMMANDS, f"{qemu.IMAGE}?offset={offset}")
+    argv = ("debugfs", "-w", "-f", COMMANDS, f"{IMAGE}?offset={offset}")
     sandbox.output(Job(inputs.tools, argv, (Bind(folder, "/build", writable=True),)), inputs.tools)
     (folder / COMMANDS).unlink()
 
@@ -206,7 +209,7 @@ class Asker:
     """What is asked of the booted host, command by command, as root over ssh."""
 
     def __init__(
-        self, shell: ssh.Session, inputs: Inputs, record: Record, progress: Callable[[str], None]
+        self, shell: login.Session, inputs: Inputs, record: Record, progress: Callable[[str], None]
     ) -> None:
         self.shell, self.inputs, self.record, self.progress = shell, inputs, record, progress
         self.name = inputs.guest.name
@@ -217,7 +220,7 @@ class Asker:
         """All that the judge wants to know of this boot."""
         facts = Facts(
             uptime_s=float(self._run("cat /proc/uptime").output.split()[0]),
-            methods=ssh.find_methods("127.0.0.1", port, "root"),
+            methods=login.find_methods("127.0.0.1", port, "root"),
             listening=tuple(self._run("ss -Hltun").output.splitlines()),
             used_mib=self._mib("used"),
             size_mib=self._mib("size"),

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hostwright import judge as plain
-from hostwright import lab, vm
+from hostwright import lab
 from hostwright.inner import Report
 from hostwright.judge import LAB_WORDS, UNKNOWN, Boot, Finding, Outcome, Row
 from hostwright.machine.model import Guest, Machine
-from hostwright.qemu import Firmware
+from hostwright.vm import guest_argv
+from hostwright.vm.board import Firmware
 
 HOST = Boot("host", Firmware.UEFI, "normal", LAB_WORDS)
 # A guest that can forge interrupts of others must not start.
@@ -205,7 +206,9 @@ def _said(answer: Answer | None) -> str:
 def _places(guest: Guest) -> dict[str, str]:
     """Where the guest must see each passed device, by the port that it is on; and the device's id."""
     return {
-        f"0000:{vm.bus(vm.FIRST_PASSED_SLOT + index):02x}:00.0": lab.BY_ADDRESS[address].function.id
+        f"0000:{guest_argv.bus(guest_argv.FIRST_PASSED_SLOT + index):02x}:00.0": lab.BY_ADDRESS[
+            address
+        ].function.id
         for index, address in enumerate(guest.devices)
     }
 

@@ -15,20 +15,22 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hostwright import check, comparison, dpkg, image, installer, preseed, selection, vm
+from hostwright import check, comparison, dpkg, installer, preseed, selection
 from hostwright.base import files, paths, times
 from hostwright.base.errors import UserError
 from hostwright.formats import cpio, gpt
 from hostwright.formats.control import Stanza
 from hostwright.formats.cpio import Entry
 from hostwright.guest import Inputs, Options, find_accelerator, place, publish, record, workplace
+from hostwright.image.ids import Ids, ids_for
 from hostwright.install import Outcome, Plan, Voice, follow
 from hostwright.machine.model import Guest, Machine
 from hostwright.preseed import SERIAL_CONSOLES
 from hostwright.sandbox import buildroot, sandbox, signature
 from hostwright.source import fetch, index, mirrors
 from hostwright.source.pins import Pin, Pinned
-from hostwright.ssh import generate_key
+from hostwright.vm import guest_argv
+from hostwright.vm.login import generate_key
 from hostwright.watch import Stage
 
 SECOND_STAGE = paths.GUEST / "second-stage.sh"
@@ -71,7 +73,9 @@ def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice
         prepare(machine, guest, pins, keys, inputs.tools, work)
         accelerator, reason = find_accelerator(inputs, work)
         plan = Plan(guest, work, inputs.tools, accelerator, options.vnc, {}, stages=STAGES)
-        outcome = follow(plan, vm.plan_second_stage(guest, accelerator, options.vnc, WORDS), None, voice)
+        outcome = follow(
+            plan, guest_argv.plan_second_stage(guest, accelerator, options.vnc, WORDS), None, voice
+        )
         checked = check.check(plan, outcome.network, voice.note)
     record(guest, outcome, checked, f"{accelerator.value}: {reason}", work)
     write_differences(guest, outcome, work)
@@ -149,37 +153,37 @@ def prepare(
     machine: Machine, guest: Guest, pins: Sequence[Pin], keys: tuple[str, ...], tools: Path, work: Path
 ) -> None:
     """The partitioned disk, the system as an archive, kernel and initramfs of the second stage."""
-    ids = image.ids_for(f"{machine.name}/{guest.name}")
+    ids = ids_for(f"{machine.name}/{guest.name}")
     sources = preseed.sources_list(mirrors.find_mirrors()[0], mirrors.find_security(), guest.install)
     own = own_files(guest, guest.install.timezone or machine.timezone, sources, ids)
-    with (work / vm.SYSTEM).open("wb") as sink:
+    with (work / guest_argv.SYSTEM).open("wb") as sink:
         dpkg.write_system((fetch.local(pin.sha256) for pin in pins), own, sink)
     write_disk(guest, ids, tools, work)
     boot = installer.build_initrd(installer.load_lock(), work / "medium.log")
-    shutil.copyfile(boot.kernel, work / vm.KERNEL)
+    shutil.copyfile(boot.kernel, work / guest_argv.KERNEL)
     # The kernel takes archives one after another, each beginning at a multiple of 4 bytes.
     packed = boot.initrd.read_bytes()
     answers = cpio.write(entries(guest, keys, sources, ids))
-    (work / vm.INITRD).write_bytes(packed + bytes(-len(packed) % 4) + answers)
+    (work / guest_argv.INITRD).write_bytes(packed + bytes(-len(packed) % 4) + answers)
 
 
-def write_disk(guest: Guest, ids: image.Ids, tools: Path, work: Path) -> None:
+def write_disk(guest: Guest, ids: Ids, tools: Path, work: Path) -> None:
     """The guest's disk with its partition table and nothing else."""
     (work / "table").write_text(partition_table(ids))
-    raw, target = f"{vm.FOLDER}/disk.raw", f"{vm.FOLDER}/{vm.DISK}"
+    raw, target = f"{guest_argv.FOLDER}/disk.raw", f"{guest_argv.FOLDER}/{guest_argv.DISK}"
     steps = (
         ("truncate", "-s", f"{guest.disk_gib}G", raw),
         ("sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", raw),
         ("qemu-img", "convert", "-q", "-O", "qcow2", raw, target),
     )
-    script = "set -eu\n" + "".join(f"{shlex.join(argv)} <{vm.FOLDER}/table\n" for argv in steps)
-    job = sandbox.Job(tools, ("sh", "-c", script), (sandbox.Bind(work, vm.FOLDER, writable=True),))
+    script = "set -eu\n" + "".join(f"{shlex.join(argv)} <{guest_argv.FOLDER}/table\n" for argv in steps)
+    job = sandbox.Job(tools, ("sh", "-c", script), (sandbox.Bind(work, guest_argv.FOLDER, writable=True),))
     sandbox.execute("making the disk", job, tools, work / "medium.log")
     for name in ("table", "disk.raw"):
         files.remove(work / name)
 
 
-def partition_table(ids: image.Ids) -> str:
+def partition_table(ids: Ids) -> str:
     """GPT, an EFI system partition and the rest, in the language of sfdisk(8)."""
     return (
         f"label: gpt\nlabel-id: {ids.disk_guid}\n\n"
@@ -188,7 +192,7 @@ def partition_table(ids: image.Ids) -> str:
     )
 
 
-def own_files(guest: Guest, timezone: str, sources: str, ids: image.Ids) -> list[dpkg.Node]:
+def own_files(guest: Guest, timezone: str, sources: str, ids: Ids) -> list[dpkg.Node]:
     """What the installer writes beside the packages, as it writes it."""
     return [
         dpkg.Node("etc/fstab", fstab(guest, ids)),
@@ -242,7 +246,7 @@ link_in_boot = no
 FSTAB_OPTIONS = {"ext4": "errors=remount-ro", "xfs": "defaults"}
 
 
-def fstab(guest: Guest, ids: image.Ids) -> str:
+def fstab(guest: Guest, ids: Ids) -> str:
     """fstab(5) of the guest."""
     kind = guest.install.filesystem
     check_pass = 0 if kind == "xfs" else 1
@@ -269,7 +273,7 @@ def selections(guest: Guest) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def entries(guest: Guest, keys: tuple[str, ...], sources: str, ids: image.Ids) -> list[Entry]:
+def entries(guest: Guest, keys: tuple[str, ...], sources: str, ids: Ids) -> list[Entry]:
     """What comes over the installer's initramfs: the second stage, what it is told, and the install's last command."""
     shared = [
         entry for entry in preseed.entries(guest, "", keys, sources) if entry.path.startswith("hostwright/")

@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import emulator, initramfs, qemu, topologies
+from hostwright import topologies
 from hostwright.base import files as disk
 from hostwright.base import paths
 from hostwright.base.errors import UserError
-from hostwright.console import ConsoleError
 from hostwright.formats import bzimage, cpio, deb
 from hostwright.grouping import (
     COLUMNS,
@@ -31,10 +30,13 @@ from hostwright.grouping import (
     read_console,
     replace_series,
 )
+from hostwright.image import initramfs
 from hostwright.pci import hierarchy
-from hostwright.qemu import Accelerator
 from hostwright.source import fetch, mirrors, pins
 from hostwright.topologies import Placed, Topology
+from hostwright.vm import board, process
+from hostwright.vm.board import Accelerator
+from hostwright.vm.console import ConsoleError
 
 # Ten times what a full machine takes on two free cores.
 BOOT_LIMIT_S = 600.0
@@ -86,7 +88,7 @@ class Emulated:
 def prepare(kernel: Kernel, tools: Path, out: Path) -> Emulated:
     """The initramfs for a kernel, and the way to run it; raises UserError if a package is not built."""
     out.mkdir(parents=True, exist_ok=True)
-    accelerator, _ = emulator.find_accelerator(kernel.image, tools, out)
+    accelerator, _ = process.find_accelerator(kernel.image, tools, out)
     return Emulated(kernel, make_initramfs(kernel), tools, out, accelerator)
 
 
@@ -145,7 +147,7 @@ def capture(machine: Emulated, placed: Sequence[Placed], words: Words) -> bytes:
     argv = plan_boot(placed, words, machine.accelerator)
     place = argv.index("-append") + 1
     argv = (*argv[:place], f"{argv[place]} hostwright.capture", *argv[place + 1 :])
-    drive = f"if=none,id=out,file={qemu.FOLDER}/{DISK},format=raw"
+    drive = f"if=none,id=out,file={board.FOLDER}/{DISK},format=raw"
     argv = (*argv, "-drive", drive, "-device", "ide-hd,bus=ide.0,drive=out")
     with _booted(machine, argv, "capture") as (_, folder):
         return (folder / DISK).read_bytes()
@@ -154,13 +156,13 @@ def capture(machine: Emulated, placed: Sequence[Placed], words: Words) -> bytes:
 @contextmanager
 def _booted(machine: Emulated, argv: tuple[str, ...], name: str) -> Iterator[tuple[str, Path]]:
     """The console's text of a whole boot, and the folder of it while the block runs."""
-    with emulator.folder(machine.out, name) as folder:
-        shutil.copyfile(machine.kernel.image, folder / qemu.KERNEL)
+    with process.folder(machine.out, name) as folder:
+        shutil.copyfile(machine.kernel.image, folder / board.KERNEL)
         (folder / INITRD).write_bytes(machine.initrd)
         with (folder / DISK).open("wb") as file:
             file.truncate(DISK_MIB << 20)
-        job = emulator.plan_job(argv, folder, machine.tools, machine.accelerator)
-        with emulator.running(job, machine.out / f"{name}.log") as (console, _):
+        job = process.plan_job(argv, folder, machine.tools, machine.accelerator)
+        with process.running(job, machine.out / f"{name}.log") as (console, _):
             try:
                 console.wait_for(END, BOOT_LIMIT_S, stop=PANIC)
                 console.wait_for_end(BOOT_LIMIT_S)

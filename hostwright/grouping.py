@@ -10,14 +10,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hostwright import qemu
 from hostwright.base.errors import UserError
 from hostwright.pci import iommu
 from hostwright.pci.function import Function
 from hostwright.pci.iommu import Prediction
 from hostwright.pci.isolation import Setting
-from hostwright.qemu import Accelerator
 from hostwright.topologies import Placed
+from hostwright.vm import board
+from hostwright.vm.board import Accelerator
 
 MEMORY_MIB = 512
 INITRD = "initrd"
@@ -97,11 +97,11 @@ def plan_boot(placed: Sequence[Placed], words: Words, accelerator: Accelerator) 
     """The argv of QEMU: the board of the lab with these functions on it, a kernel and its initramfs."""
     options = (option for one in placed for option in one.options)
     return (
-        *qemu.plan_board(accelerator),
+        *board.plan_board(accelerator),
         "-serial", "stdio",
         "-m", f"{MEMORY_MIB}M",
-        "-kernel", f"{qemu.FOLDER}/{qemu.KERNEL}",
-        "-initrd", f"{qemu.FOLDER}/{INITRD}",
+        "-kernel", f"{board.FOLDER}/{board.KERNEL}",
+        "-initrd", f"{board.FOLDER}/{INITRD}",
         "-append", " ".join(plan_cmdline(placed, words)),
         *(word for option in options for word in ("-device", option)),
     )  # fmt: skip

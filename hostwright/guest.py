@@ -14,21 +14,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hostwright import check, emulator, installer, pictures, preseed, vm
+from hostwright import check, installer, preseed
 from hostwright.base import files, page, paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import clock
 from hostwright.formats import cpio
+from hostwright.image.templates import render_text
 from hostwright.install import Outcome, Plan, Voice, install
 from hostwright.machine.model import Guest, Machine
-from hostwright.qemu import Accelerator
-from hostwright.render import render_text
 from hostwright.sandbox import buildroot, sandbox, signature
 from hostwright.source import mirrors
 from hostwright.source.archive import reachable
 from hostwright.source.depot import Depot
 from hostwright.source.index import SUITE
-from hostwright.ssh import Key, generate_key
+from hostwright.vm import guest_argv, pictures, process
+from hostwright.vm.board import Accelerator
+from hostwright.vm.login import Key, generate_key
 
 # What QEMU's user network calls the installing machine.
 GATEWAY = "10.0.2.2"
@@ -51,7 +52,7 @@ class Options:
     """What the command line says: the archive from the cache alone, and how the screen is shown."""
 
     offline: bool = False
-    vnc: vm.Vnc = field(default_factory=vm.Vnc)
+    vnc: guest_argv.Vnc = field(default_factory=guest_argv.Vnc)
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Inputs:
 def find_inputs(grub: Path) -> Inputs:
     """OVMF of dist/, `grub` as staged, QEMU of the build root."""
     tools = buildroot.root(buildroot.load_lock()) / "tools"
-    return Inputs(paths.OVMF / vm.CODE, paths.OVMF / vm.VARS, grub, tools)
+    return Inputs(paths.OVMF / guest_argv.CODE, paths.OVMF / guest_argv.VARS, grub, tools)
 
 
 def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice: Voice) -> None:
@@ -117,14 +118,23 @@ def workplace(name: str) -> Iterator[Path]:
     try:
         yield work
     except UserError:
-        for left in (vm.DISK, vm.MEDIUM, vm.SYSTEM, vm.KERNEL, vm.INITRD, vm.CODE, vm.VARS, KEY_FILE):
+        for left in (
+            guest_argv.DISK,
+            guest_argv.MEDIUM,
+            guest_argv.SYSTEM,
+            guest_argv.KERNEL,
+            guest_argv.INITRD,
+            guest_argv.CODE,
+            guest_argv.VARS,
+            KEY_FILE,
+        ):
             files.remove(work / left)
         raise
 
 
 def find_accelerator(inputs: Inputs, work: Path) -> tuple[Accelerator, str]:
     """KVM or TCG, by a boot of the installer's own kernel."""
-    return emulator.find_accelerator(installer.build_initrd(installer.load_lock()).kernel, inputs.tools, work)
+    return process.find_accelerator(installer.build_initrd(installer.load_lock()).kernel, inputs.tools, work)
 
 
 @dataclass(frozen=True)
@@ -144,13 +154,13 @@ def prepare(
     sources = preseed.sources_list(source.mirror, mirrors.find_security(), guest.install)
     answers = cpio.write(preseed.entries(guest, text, keys, sources))
     (work / "preseed.cfg").write_text(text)
-    installer.write_iso(work / vm.MEDIUM, inputs.grub, answers, INSTALL_WORDS, work / "medium.log")
+    installer.write_iso(work / guest_argv.MEDIUM, inputs.grub, answers, INSTALL_WORDS, work / "medium.log")
 
 
 def place(guest: Guest, inputs: Inputs, key: Key | None, work: Path) -> tuple[str, ...]:
     """Firmware, an empty disk, and the key where one was made; who may log in, as lines of authorized_keys."""
-    shutil.copyfile(inputs.code, work / vm.CODE)
-    shutil.copyfile(inputs.vars, work / vm.VARS)
+    shutil.copyfile(inputs.code, work / guest_argv.CODE)
+    shutil.copyfile(inputs.vars, work / guest_argv.VARS)
     _make_disk(guest, inputs.tools, work)
     if not key:
         return guest.install.ssh_keys
@@ -165,8 +175,16 @@ def _write_key(path: Path, key: Key) -> None:
 
 
 def _make_disk(guest: Guest, tools: Path, work: Path) -> None:
-    argv = ("qemu-img", "create", "-q", "-f", "qcow2", f"{vm.FOLDER}/{vm.DISK}", f"{guest.disk_gib}G")
-    job = sandbox.Job(tools, argv, (sandbox.Bind(work, vm.FOLDER, writable=True),))
+    argv = (
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        f"{guest_argv.FOLDER}/{guest_argv.DISK}",
+        f"{guest.disk_gib}G",
+    )
+    job = sandbox.Job(tools, argv, (sandbox.Bind(work, guest_argv.FOLDER, writable=True),))
     sandbox.execute("making the disk", job, tools, work / "medium.log")
 
 
@@ -188,10 +206,10 @@ def record(
     pictures.animate(outcome.frames, work / "install.webp", FRAME_MS)
     folder = str(_target(work))
     passed = [_split(each) for each in guest.devices]
-    _render("guest.xml", work, {"guest": guest, "vm": vm, "folder": folder, "passed": passed})
+    _render("guest.xml", work, {"guest": guest, "vm": guest_argv, "folder": folder, "passed": passed})
     took = clock(outcome.seconds)
     _render("report.html", work, {"guest": guest, "manifest": manifest, "took": took, "style": page.STYLE})
-    files.write(work / "launch.args", "\n".join(vm.plan_launch(guest, folder)) + "\n")
+    files.write(work / "launch.args", "\n".join(guest_argv.plan_launch(guest, folder)) + "\n")
 
 
 def _render(name: str, work: Path, values: Mapping[str, object]) -> None:
@@ -212,9 +230,17 @@ def _target(work: Path) -> Path:
 
 def publish(work: Path) -> None:
     """What is kept takes the place of the guest's folder at once."""
-    for name in (vm.MEDIUM, vm.SYSTEM, vm.KERNEL, vm.INITRD, vm.CODE, "medium.log", vm.QEMU_LOG):
+    for name in (
+        guest_argv.MEDIUM,
+        guest_argv.SYSTEM,
+        guest_argv.KERNEL,
+        guest_argv.INITRD,
+        guest_argv.CODE,
+        "medium.log",
+        guest_argv.QEMU_LOG,
+    ):
         files.remove(work / name)
-    shutil.copyfile(paths.OVMF / vm.CODE, work / vm.CODE)
+    shutil.copyfile(paths.OVMF / guest_argv.CODE, work / guest_argv.CODE)
     target = _target(work)
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=paths.GUESTS))
     if target.exists():

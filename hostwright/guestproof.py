@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hostwright import boots, check, deeper, emulator, inner, lab, pictures, qemu, report, ssh, vm
+from hostwright import boots, deeper, inner, lab, report
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.deepjudge import (
@@ -29,10 +29,12 @@ from hostwright.deepjudge import (
     judge_guest,
 )
 from hostwright.judge import Outcome, Verdict
+from hostwright.lab import plan_boot
 from hostwright.machine.model import Guest, Machine
-from hostwright.qemu import Accelerator
 from hostwright.sandbox import sandbox
 from hostwright.sandbox.sandbox import Bind, Job
+from hostwright.vm import board, guest_argv, login, pictures, process
+from hostwright.vm.board import Accelerator
 
 # Seconds; a Debian that boots in a machine emulated inside an emulated machine takes its time, and so does its sshd.
 GUEST_LIMIT_S = 7200.0
@@ -79,7 +81,7 @@ def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], No
         files.remove(out / name)
     started = time.monotonic()
     inputs = boots.find_inputs(machine, image)
-    accelerator, reason = emulator.find_accelerator(inputs.kernel, inputs.tools, out)
+    accelerator, reason = process.find_accelerator(inputs.kernel, inputs.tools, out)
     outcome, facts = start(inputs, guest, accelerator, out, progress)
     sample = deeper.digest_samples()[lab.NVME_DRIVES.index(find_drive(guest))]
     verdict = Verdict(
@@ -103,15 +105,15 @@ def start(
     inputs: boots.Inputs, guest: Guest, accelerator: Accelerator, out: Path, progress: Callable[[str], None]
 ) -> tuple[Outcome, GuestFacts | None]:
     """Boot the host, start the guest in it, and ask it; the facts are None where there was no login to the guest."""
-    record, key, ports = deeper.Record(), ssh.generate_key(), Ports(check.free_port(), check.free_port())
+    record, key, ports = deeper.Record(), login.generate_key(), Ports(login.free_port(), login.free_port())
 
     def reach(step: str) -> None:
         record.reach(step)
         progress(step)
 
-    with emulator.folder(out, GUEST_BOOT.name) as folder:
+    with process.folder(out, GUEST_BOOT.name) as folder:
         fill(folder, inputs, guest, key)
-        job = emulator.plan_job(plan(inputs.machine, accelerator, ports), folder, inputs.tools, accelerator)
+        job = process.plan_job(plan(inputs.machine, accelerator, ports), folder, inputs.tools, accelerator)
         visit = deeper.Visit(GUEST_BOOT, job, ports.host, key)
         return deeper.carry_out(
             visit, record, out, lambda host: Asker(host, guest, key, ports.guest, out, reach).ask()
@@ -121,43 +123,43 @@ def start(
 def plan(machine: Machine, accelerator: Accelerator, ports: Ports) -> tuple[str, ...]:
     """The lab with the disk of the guests beside the image."""
     return (
-        *qemu.plan_boot(machine, GUEST_BOOT.firmware, accelerator, ports.host, ports.guest),
-        "-drive", f"if=none,id=guests,file={qemu.FOLDER}/{GUESTS_IMAGE},format=raw",
+        *plan_boot(machine, GUEST_BOOT.firmware, accelerator, ports.host, ports.guest),
+        "-drive", f"if=none,id=guests,file={board.FOLDER}/{GUESTS_IMAGE},format=raw",
         "-device", "ide-hd,bus=ide.1,drive=guests",
     )  # fmt: skip
 
 
-def fill(folder: Path, inputs: boots.Inputs, guest: Guest, key: ssh.Key) -> None:
+def fill(folder: Path, inputs: boots.Inputs, guest: Guest, key: login.Key) -> None:
     """What QEMU opens, with the guest's disk on one of its own; UserError where the guest is not installed."""
     deeper.fill(folder, inputs, key)
     _write_extra(folder, inputs, guest, key)
     _write_guests(folder, inputs.tools, guest)
 
 
-def plan_extra(guest: Guest, key: ssh.Key) -> tuple[str, ...]:
+def plan_extra(guest: Guest, key: login.Key) -> tuple[str, ...]:
     """Arguments for the guest's QEMU: the credential that lets `key` in, and a clock that counts its instructions.
 
     By the host's clock an emulated guest inside an emulated host is too slow for the limits of its own systemd, which
     gives up. 4 ns an instruction are what such a guest does on this machine itself. The host has no KVM here
     (plan_board()), so its guests are always emulated.
     """
-    credential = check.tmpfiles(guest.install.user, key.public)
+    credential = login.tmpfiles(guest.install.user, key.public)
     return (
         *("-smbios", f"type=11,value=io.systemd.credential.binary:{credential}"),
         *("-icount", f"shift={INSTRUCTION_SHIFT}"),
     )
 
 
-def _write_extra(folder: Path, inputs: boots.Inputs, guest: Guest, key: ssh.Key) -> None:
+def _write_extra(folder: Path, inputs: boots.Inputs, guest: Guest, key: login.Key) -> None:
     (folder / "extra.args").write_text("".join(f"{word}\n" for word in plan_extra(guest, key)))
-    deeper.alter(folder, inputs, (f"write extra.args /{vm.HOST_SETTINGS}/{guest.name}/extra.args",))
+    deeper.alter(folder, inputs, (f"write extra.args /{guest_argv.HOST_SETTINGS}/{guest.name}/extra.args",))
 
 
 def _write_guests(folder: Path, tools: Path, guest: Guest) -> None:
     place = folder / "guests" / guest.name
     place.mkdir(parents=True)
     size_mib = ROOM_MIB
-    for name in (vm.DISK, vm.VARS):
+    for name in (guest_argv.DISK, guest_argv.VARS):
         source = paths.GUESTS / guest.name / name
         if not source.exists():
             raise UserError(f"{source}: guest {guest.name} is not installed", "run ./doit guest")
@@ -173,7 +175,7 @@ def plan_picture(guest: Guest) -> str:
 
     What is written to the monitor is as in `guest stop`; the file is whole once it grows no more.
     """
-    run = f"{vm.HOST_RUN_FOLDER}/{guest.name}"
+    run = f"{guest_argv.HOST_RUN_FOLDER}/{guest.name}"
     place = f"{run}/{SCREEN}"
     words = {"execute": "qmp_capabilities"}, {"execute": "screendump", "arguments": {"filename": place}}
     asked = " ".join(f"'{json.dumps(word)}'" for word in words)
@@ -189,9 +191,9 @@ class Asker:
 
     def __init__(
         self,
-        host: ssh.Session,
+        host: login.Session,
         guest: Guest,
-        key: ssh.Key,
+        key: login.Key,
         port: int,
         out: Path,
         reach: Callable[[str], None],
@@ -200,7 +202,7 @@ class Asker:
 
     def ask(self) -> GuestFacts:
         """All that the judge wants to know."""
-        self._on_host(f"mkdir -p {vm.HOST_FOLDER} && mount /dev/sdb {vm.HOST_FOLDER}")
+        self._on_host(f"mkdir -p {guest_argv.HOST_FOLDER} && mount /dev/sdb {guest_argv.HOST_FOLDER}")
         checked = self._on_host(f"guest check {self.guest.name}")
         started = self._on_host(f"guest start {self.guest.name}")
         self.reach("guest start")
@@ -214,14 +216,18 @@ class Asker:
             stop = self._on_host(f"guest stop --limit {STOP_LIMIT_S} {self.guest.name}", STOP_LIMIT_S + 60)
             self.reach("guest stop")
         finally:
-            said = self._on_host(f"cat {vm.HOST_FOLDER}/{self.guest.name}/{vm.CONSOLE_LOG}").output
+            said = self._on_host(
+                f"cat {guest_argv.HOST_FOLDER}/{self.guest.name}/{guest_argv.CONSOLE_LOG}"
+            ).output
             files.write(self.out / CONSOLE, said)
         return replace(facts, stop=stop)
 
     def _ask_guest(self, facts: GuestFacts) -> GuestFacts:
         self._picture_start()
         user = self.guest.install.user
-        with ssh.connect("127.0.0.1", self.port, user, self.key.private, GUEST_LIMIT_S, TRY_LIMIT_S) as shell:
+        with login.connect(
+            "127.0.0.1", self.port, user, self.key.private, GUEST_LIMIT_S, TRY_LIMIT_S
+        ) as shell:
             self.reach("ssh to the guest")
             self._picture("screen-login.png")
             lspci = shell.run("lspci -nnv", COMMAND_LIMIT_S)[1]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import join
 
-from hostwright import initramfs
+from hostwright.image import initramfs
 from hostwright.sandbox import sandbox
 from hostwright.sandbox.sandbox import Bind, Job
 

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from hostwright import pictures, vm
 from hostwright.base.errors import UserError
 from hostwright.base.times import clock, meter
 from hostwright.machine.model import Guest
-from hostwright.pictures import Frame, Shot
-from hostwright.qemu import Accelerator
-from hostwright.qmp import Event
-from hostwright.session import Session, started
 from hostwright.source.depot import Depot
 from hostwright.udeb import Template
-from hostwright.vnc import VncError
+from hostwright.vm import guest_argv, pictures
+from hostwright.vm.board import Accelerator
+from hostwright.vm.monitor import Event
+from hostwright.vm.pictures import Frame, Shot
+from hostwright.vm.screen import VncError
+from hostwright.vm.session import Session, started
 from hostwright.watch import STAGES, Fault, Limits, Stage, Watch
 
 TICK_S = 1.0
@@ -55,7 +55,7 @@ class Plan:
     folder: Path
     tools: Path
     accelerator: Accelerator
-    vnc: vm.Vnc
+    vnc: guest_argv.Vnc
     templates: Mapping[str, Template]
     limits: Limits = field(default_factory=Limits)
     stages: tuple[Stage, ...] = STAGES
@@ -71,7 +71,7 @@ class Voice:
 
 def install(plan: Plan, depot: Depot, voice: Voice) -> Outcome:
     """Run the installer to its end; raises UserError that says why it was given up, with its last lines."""
-    return follow(plan, vm.plan_install(plan.guest, plan.accelerator, plan.vnc), depot, voice)
+    return follow(plan, guest_argv.plan_install(plan.guest, plan.accelerator, plan.vnc), depot, voice)
 
 
 def follow(plan: Plan, argv: tuple[str, ...], depot: Depot | None, voice: Voice) -> Outcome:

@@ -21,12 +21,13 @@ from hashlib import sha256
 from pathlib import Path
 from shlex import quote
 
-from hostwright import render, udeb
+from hostwright import udeb
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
 from hostwright.formats import bzimage, cpio, deb, gpt
 from hostwright.formats.cpio import Entry
+from hostwright.image.templates import render_text
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.source import fetch
 from hostwright.source.pins import Pin, parse_lock
@@ -265,7 +266,7 @@ def render_menu(has_answers: bool, words: Sequence[str], default: str) -> str:
         "default": default,
         "timeout": 1 if has_answers else 5,
     }
-    return render.render_text(template.read_text(), "guest/grub.cfg.j2", values)
+    return render_text(template.read_text(), "guest/grub.cfg.j2", values)
 
 
 def early_config(ids: Ids) -> str:

@@ -16,7 +16,7 @@ from hostwright.machine.cmdline import kernel_words, serial_lines
 from hostwright.machine.model import Device, Machine
 from hostwright.pci.function import Kind
 from hostwright.pci.iommu import Prediction, predict
-from hostwright.qemu import Firmware
+from hostwright.vm.board import Firmware
 
 OWN_MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci", "tun")
 # The rows that compare boots carry this instead of a boot's name.

@@ -11,7 +11,20 @@ QEMU gets its devices from here (`qemu`), and the proof its expectations (`judge
 
 from dataclasses import dataclass
 
+from hostwright.machine.cmdline import serial_lines
+from hostwright.machine.model import Machine
 from hostwright.pci.function import FULL_ACS, Function, Kind
+from hostwright.vm.board import (
+    CODE,
+    FOLDER,
+    GUEST_ADDRESS,
+    HOST_ADDRESS,
+    VARS,
+    Accelerator,
+    Firmware,
+    plan_board,
+    plan_serial,
+)
 
 ROOT_DISK = "0000:00:1f.2"
 DRIVES = ("drive1", "drive2")
@@ -81,3 +94,57 @@ FUNCTIONS = tuple(part.function for part in PARTS)
 
 # Modules of a real machine that find no hardware here: the emulated processor has neither VT-x nor AMD-V.
 MODULES_WITHOUT_HARDWARE = frozenset({"kvm_intel", "kvm_amd"})
+
+
+IMAGE = "host.img"
+
+MEMORY_MIB = 2048
+
+NVME_MIB = 64
+# The day after SOURCE_DATE_EPOCH: the same in every boot, and no file of the image is from the future.
+CLOCK = "2026-01-02T00:00:00"
+
+
+def plan_boot(
+    machine: Machine, firmware: Firmware, accelerator: Accelerator, ssh_port: int = 0, guest_port: int = 0
+) -> tuple[str, ...]:
+    """The lab with the image as its root disk, which is never written to.
+
+    The ssh of the host is at `ssh_port` of loopback, that of a guest on its bridge at `guest_port`; nowhere for 0.
+    The machine's main serial line is QEMU's standard input and output; UserError for one that a PC does not have.
+    """
+    return (
+        *plan_board(accelerator),
+        *plan_serial(serial_lines(machine)[-1][0], firmware),
+        "-m", f"{MEMORY_MIB}M",
+        "-rtc", f"base={CLOCK}",
+        *_plan_firmware(firmware),
+        *_plan_devices(),
+        "-netdev", "user,id=net" + _forward(ssh_port, HOST_ADDRESS) + _forward(guest_port, GUEST_ADDRESS),
+        # The image stays as it is: what the guest writes goes to a temporary file.
+        "-drive", f"if=none,id=root,file={FOLDER}/{IMAGE},format=raw,snapshot=on",
+        "-device", "ide-hd,bus=ide.0,drive=root,bootindex=1",
+    )  # fmt: skip
+
+
+def _forward(port: int, address: str) -> str:
+    return f",hostfwd=tcp:127.0.0.1:{port}-{address}:22" if port else ""
+
+
+def _plan_firmware(firmware: Firmware) -> tuple[str, ...]:
+    """OVMF in two flash drives, code and variable store; SeaBIOS is what QEMU takes by itself."""
+    if firmware is Firmware.BIOS:
+        return ()
+    return (
+        "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={FOLDER}/{CODE}",
+        "-drive", f"if=pflash,unit=1,format=raw,file={FOLDER}/{VARS}",
+    )  # fmt: skip
+
+
+def _plan_devices() -> tuple[str, ...]:
+    drives = [f"if=none,id={name},file={FOLDER}/{name}.img,format=raw" for name in DRIVES]
+    options = [part.option for part in PARTS if part.option]
+    return (
+        *(word for drive in drives for word in ("-drive", drive)),
+        *(word for option in options for word in ("-device", option)),
+    )

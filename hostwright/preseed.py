@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats.cpio import Entry
+from hostwright.image.templates import render_text
 from hostwright.machine.grammar import nearest
 from hostwright.machine.install import PRESETS, Install
 from hostwright.machine.model import Guest, Machine
-from hostwright.render import render_text
 from hostwright.source.index import SUITE
 from hostwright.udeb import Template
 

@@ -14,14 +14,15 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from hostwright import boots, deeper, deepjudge, emulator, report
+from hostwright import boots, deeper, deepjudge, report
 from hostwright.base import files
 from hostwright.boots import Inputs
 from hostwright.formats import gpt
 from hostwright.judge import Origin, Row, Verdict, judge, plan_boots
 from hostwright.machine.model import Guest, Machine
-from hostwright.qemu import Accelerator
 from hostwright.sandbox import sandbox
+from hostwright.vm import process
+from hostwright.vm.board import Accelerator
 
 Progress = Callable[[str], None]
 
@@ -44,7 +45,7 @@ def examine(inputs: Inputs, out: Path, progress: Progress) -> Verdict:
     out.mkdir(parents=True, exist_ok=True)
     origin = Origin(boots.kernel_release(inputs.kernel), gpt.find_root(inputs.image).partuuid)
     progress("trying the accelerators")
-    accelerator, reason = emulator.find_accelerator(inputs.kernel, inputs.tools, out)
+    accelerator, reason = process.find_accelerator(inputs.kernel, inputs.tools, out)
     with (
         ThreadPoolExecutor(max_workers=2) as workers,
         _begun_deeper(inputs, accelerator, out, workers, progress) as asked,
@@ -75,7 +76,7 @@ def _begun_deeper(
     if not guest:
         yield []
         return
-    with emulator.folder(out, "inner") as work:
+    with process.folder(out, "inner") as work:
         given = deeper.prepare(inputs, guest, work)
         yield [
             workers.submit(deeper.start, given, accelerator, out, boot, progress) for boot in deepjudge.BOOTS

@@ -15,8 +15,8 @@ from hostwright import lab
 from hostwright.base import files
 from hostwright.base.errors import UserError
 from hostwright.base.page import STYLE
-from hostwright.console import last_lines
 from hostwright.judge import ALL_BOOTS, UNKNOWN, Outcome, Row, Verdict
+from hostwright.vm.console import last_lines
 
 FORMAT = 1
 TAIL_LINES = 40

@@ -136,11 +136,11 @@ def _voice(task: str) -> "Voice":
 
 def _options() -> "Options":
     """`offline=yes`, `vnc=unix`, `password=yes` of the command line."""
-    from hostwright import vm
     from hostwright.guest import Options
+    from hostwright.vm import guest_argv
 
     shown = _choice("vnc", ("tcp", "unix"))
-    vnc = vm.Vnc(unix=shown == "unix", password=_choice("password", ("no", "yes")) == "yes")
+    vnc = guest_argv.Vnc(unix=shown == "unix", password=_choice("password", ("no", "yes")) == "yes")
     return Options(offline=_choice("offline", ("no", "yes")) == "yes", vnc=vnc)
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from doit import get_var
 
-from hostwright import manifest
-from hostwright import rootfs as assembly
 from hostwright.base import canonical, files, jobs, paths, times
 from hostwright.base.errors import UserError
 from hostwright.build import kconfig, package, recipes, script, store
 from hostwright.build import kernel as linux
 from hostwright.build import ovmf as firmware
+from hostwright.image import manifest
+from hostwright.image import rootfs as assembly
 from hostwright.machine import load as model
 from hostwright.machine.model import Machine
 from hostwright.recipe import Recipe
@@ -260,12 +260,12 @@ def ovmf() -> Task:
 
 def rootfs() -> Task:
     def act() -> None:
-        from hostwright import image
+        from hostwright.image import ids
 
         built = [store.read_stamp(name) for name in [*_on_host(), "linux"]]
         release = linux.release(store.read_stamp("linux"))
         with files.replaced(ROOTFS_TAR) as new:
-            assembly.assemble(machine(), built, image.ids_for(machine().name), release, new)
+            assembly.assemble(machine(), built, ids.ids_for(machine().name), release, new)
 
     return step(
         "lay packages, kernel and rootfs/ together as one archive",
@@ -286,9 +286,9 @@ def _on_host() -> list[str]:
 
 def host() -> Task:
     def act() -> None:
-        from hostwright import image
+        from hostwright.image import disk
 
-        image.write_image(
+        disk.write_image(
             machine(), ROOTFS_TAR, store.read_stamp("grub").tree, paths.HOST_IMAGE, paths.log_file("host")
         )
         manifest.write_manifest(paths.DIST, paths.MANIFEST)
@@ -354,7 +354,7 @@ def lock() -> Task:
 
 def reproduce() -> Task:
     def act() -> None:
-        from hostwright import reproduce as again
+        from hostwright.image import reproduce as again
 
         count = again.reproduce(sys.executable, machine_file(), paths.log_file("reproduce"))
         report.board().say(f"{count} artifacts are equal bit by bit")

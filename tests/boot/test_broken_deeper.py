@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, deeper, deepjudge, lab, qemu, ssh
+from hostwright import boots, deeper, deepjudge, lab
 from hostwright.base import paths
 from hostwright.deeper import Answered
 from hostwright.deepjudge import HOST, MOST_ROOT_MIB
+from hostwright.lab import IMAGE
 from hostwright.machine import load
 from hostwright.machine.model import Machine
-from hostwright.qemu import Accelerator
+from hostwright.vm import login
+from hostwright.vm.board import Accelerator
 from tests.boot.machines import write_over
 
 SPOILT, BLOCK = lab.NVME_DRIVES[0], 4096
@@ -46,11 +48,11 @@ def host() -> Machine:
 def answered(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Answered:
     folder, work = tmp_path_factory.mktemp("image"), tmp_path_factory.mktemp("inner")
     whole = boots.find_inputs(host, paths.HOST_IMAGE)
-    deeper.copy_image(folder, whole, ssh.generate_key())
+    deeper.copy_image(folder, whole, login.generate_key())
     deeper.alter(folder, whole, break_all(folder))
     guest = deepjudge.find_guest(host)
     assert guest
-    given = deeper.prepare(boots.find_inputs(host, folder / qemu.IMAGE), guest, work)
+    given = deeper.prepare(boots.find_inputs(host, folder / IMAGE), guest, work)
     return deeper.start(given, Accelerator.TCG, tmp_path_factory.mktemp("proof"), HOST, lambda _: None)
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from hostwright import boots, deeper, deepjudge, guestproof, qemu, ssh, vm
+from hostwright import boots, deeper, deepjudge, guestproof, lab
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.machine import load
 from hostwright.machine.model import Machine
 from hostwright.sandbox import buildroot, sandbox
+from hostwright.vm import guest_argv, login
 from tests.boot.machines import write_over
 
 Json = dict[str, Any]
@@ -31,10 +32,10 @@ def image(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The host's image, which forgot what it was to pass."""
     folder = tmp_path_factory.mktemp("image")
     whole = boots.find_inputs(host, paths.HOST_IMAGE)
-    deeper.copy_image(folder, whole, ssh.generate_key())
+    deeper.copy_image(folder, whole, login.generate_key())
     (folder / "devices").write_text("")
     deeper.alter(folder, whole, write_over("/etc/hostwright/devices"))
-    return folder / qemu.IMAGE
+    return folder / lab.IMAGE
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +44,9 @@ def guests(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert guest
     place = tmp_path_factory.mktemp("guests") / guest.name
     place.mkdir()
-    shutil.copy(paths.OVMF / "OVMF_VARS.fd", place / vm.VARS)
+    shutil.copy(paths.OVMF / "OVMF_VARS.fd", place / guest_argv.VARS)
     tools = buildroot.root(buildroot.load_lock()) / "tools"
-    argv = ("qemu-img", "create", "-q", "-f", "qcow2", vm.DISK, "64M")
+    argv = ("qemu-img", "create", "-q", "-f", "qcow2", guest_argv.DISK, "64M")
     sandbox.output(sandbox.Job(tools, argv, (sandbox.Bind(place, "/build", writable=True),)), tools)
     return place.parent
 

@@ -8,7 +8,7 @@ from hostwright.formats import gpt
 from hostwright.judge import LAB_WORDS, Boot, Origin, Outcome
 from hostwright.machine import load
 from hostwright.machine.model import Machine
-from hostwright.qemu import Accelerator, Firmware
+from hostwright.vm.board import Accelerator, Firmware
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, deeper, emulator, qemu, ssh
+from hostwright import boots, deeper, lab
 from hostwright.base import paths
-from hostwright.check import free_port
-from hostwright.console import Console
 from hostwright.deepjudge import HOST
 from hostwright.judge import LAB_WORDS, Boot
 from hostwright.machine import load
 from hostwright.machine.model import Machine
-from hostwright.qemu import Accelerator, Firmware
+from hostwright.vm import board, login, process
+from hostwright.vm.board import Accelerator, Firmware
+from hostwright.vm.console import Console
+from hostwright.vm.login import free_port
 
 DISK_MIB = 2048
 INSTALL_LIMIT_S = 400.0
@@ -31,8 +32,8 @@ def host() -> Machine:
 def booted(host: Machine, folder: Path, boot: Boot, argv: tuple[str, ...], name: str) -> Iterator[Console]:
     """The host from the disk that `argv` names, past GRUB's menu."""
     inputs = boots.find_inputs(host, paths.HOST_IMAGE)
-    job = replace(emulator.plan_job(argv, folder, inputs.tools, Accelerator.TCG), network=True)
-    with emulator.running(job, folder / f"{name}.log") as (console, _):
+    job = replace(process.plan_job(argv, folder, inputs.tools, Accelerator.TCG), network=True)
+    with process.running(job, folder / f"{name}.log") as (console, _):
         console.wait_for("executed automatically in", boots.MENU_LIMIT_S, stop=boots.NO_BOOT)
         boots.choose(console, boot)
         yield console
@@ -42,20 +43,22 @@ def booted(host: Machine, folder: Path, boot: Boot, argv: tuple[str, ...], name:
 def installed(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the disk SECOND, on which the booted host has installed itself, and the key for it."""
     folder = tmp_path_factory.mktemp("install")
-    key, port = ssh.generate_key(), free_port()
+    key, port = login.generate_key(), free_port()
     boots.fill(folder, boots.find_inputs(host, paths.HOST_IMAGE))
     deeper.copy_image(folder, boots.find_inputs(host, paths.HOST_IMAGE), key)
     with (folder / SECOND).open("wb") as disk:
         disk.truncate(DISK_MIB << 20)
     (folder / "key").write_text(key.private)
-    drive = f"if=none,id=second,file={qemu.FOLDER}/{SECOND},format=raw"
+    drive = f"if=none,id=second,file={board.FOLDER}/{SECOND},format=raw"
     argv = (
-        *qemu.plan_boot(host, Firmware.UEFI, Accelerator.TCG, port),
+        *lab.plan_boot(host, Firmware.UEFI, Accelerator.TCG, port),
         *("-drive", drive, "-device", "ide-hd,bus=ide.1,drive=second"),
     )
     with ExitStack() as stack:
         console = stack.enter_context(booted(host, folder, HOST, argv, "installing"))
-        shell = stack.enter_context(ssh.connect("127.0.0.1", port, "root", key.private, deeper.LOGIN_LIMIT_S))
+        shell = stack.enter_context(
+            login.connect("127.0.0.1", port, "root", key.private, deeper.LOGIN_LIMIT_S)
+        )
         assert "is in use" in shell.run("hostwright-install --yes /dev/sda")[1]
         status, said = shell.run("hostwright-install --yes /dev/sdb", INSTALL_LIMIT_S)
         assert status == 0, said
@@ -69,14 +72,14 @@ def installed(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_copy_boots_alone(host: Machine, installed: Path, firmware: Firmware) -> None:
     port = free_port()
     argv = tuple(
-        word.replace(f"/{qemu.IMAGE}", f"/{SECOND}")
-        for word in qemu.plan_boot(host, firmware, Accelerator.TCG, port)
+        word.replace(f"/{lab.IMAGE}", f"/{SECOND}")
+        for word in lab.plan_boot(host, firmware, Accelerator.TCG, port)
     )
     boot = Boot("copy", firmware, "normal", LAB_WORDS)
     key = (installed / "key").read_text()
     with (
         booted(host, installed, boot, argv, f"copy-{firmware.value}"),
-        ssh.connect("127.0.0.1", port, "root", key, deeper.LOGIN_LIMIT_S) as shell,
+        login.connect("127.0.0.1", port, "root", key, deeper.LOGIN_LIMIT_S) as shell,
     ):
         assert shell.run("hostwright-selfcheck --quiet")[0] == 0
         size_mib = int(shell.run("df -BM --output=size / | tail -n 1 | tr -dc 0-9")[1])

@@ -7,15 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, emulator, image, qemu, rootfs
+from hostwright import boots
 from hostwright.base import paths
 from hostwright.build import kernel, recipes, store
-from hostwright.console import Console
+from hostwright.image import rootfs
+from hostwright.image.disk import write_image
+from hostwright.image.ids import ids_for
 from hostwright.judge import LAB_WORDS, Boot
+from hostwright.lab import IMAGE, plan_boot
 from hostwright.machine import load
 from hostwright.machine.model import Machine
-from hostwright.qemu import Accelerator, Firmware
 from hostwright.sandbox import sandbox
+from hostwright.vm import board, process
+from hostwright.vm.board import Accelerator, Firmware
+from hostwright.vm.console import Console
 
 PASSWORD = "passthrough"
 HASH = "$6$hostwright$7ISJkqBuOzXuLeTcuviLLC6mz8rm14pbolbgI/JnVvvwQ.PDFn/u.qHdSBDAeXhlIXyVZ0mOuHHmxsFVf1d7t/"
@@ -36,9 +41,9 @@ def disk(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     special = ("linux", "edk2")
     names = recipes.closure([name for name in recipes.recipe_names() if name not in special])
     built = [store.read_stamp(name) for name in [*names, *special] if name not in rootfs.NOT_ON_HOST]
-    ids = image.ids_for(host.name)
+    ids = ids_for(host.name)
     rootfs.assemble(host, built, ids, kernel.release(store.read_stamp("linux")), folder / "rootfs.tar")
-    image.write_image(
+    write_image(
         host, folder / "rootfs.tar", store.read_stamp("grub").tree, folder / "host.img", folder / "image.log"
     )
     return folder / "host.img"
@@ -49,12 +54,12 @@ def console(host: Machine, disk: Path) -> Iterator[Console]:
     """The serial line of the booted image, at its login."""
     inputs = boots.find_inputs(host, disk)
     with ExitStack() as stack:
-        folder = stack.enter_context(emulator.folder(disk.parent, "boot"))
+        folder = stack.enter_context(process.folder(disk.parent, "boot"))
         boots.fill(folder, inputs)
-        argv = qemu.plan_boot(host, Firmware.BIOS, Accelerator.TCG)
-        job = emulator.plan_job(argv, folder, inputs.tools, Accelerator.TCG)
-        job = replace(job, binds=(*job.binds, sandbox.Bind(disk, f"{qemu.FOLDER}/{qemu.IMAGE}")))
-        line, _ = stack.enter_context(emulator.running(job, disk.parent / "console.log"))
+        argv = plan_boot(host, Firmware.BIOS, Accelerator.TCG)
+        job = process.plan_job(argv, folder, inputs.tools, Accelerator.TCG)
+        job = replace(job, binds=(*job.binds, sandbox.Bind(disk, f"{board.FOLDER}/{IMAGE}")))
+        line, _ = stack.enter_context(process.running(job, disk.parent / "console.log"))
         line.wait_for("executed automatically in", BOOT_LIMIT_S)
         boots.choose(line, Boot("login", Firmware.BIOS, "normal", LAB_WORDS))
         yield line

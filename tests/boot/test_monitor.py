@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hostwright.base.errors import UserError
-from hostwright.qmp import Monitor, MonitorError
+from hostwright.vm.monitor import Monitor, MonitorError
 from tests.boot.machines import started
 
 

@@ -14,16 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, deeper, emulator, qemu, ssh
+from hostwright import boots, deeper, lab
 from hostwright.base import files, paths
-from hostwright.check import free_port
 from hostwright.formats import cpio, gpt
 from hostwright.grouping import INITRD
 from hostwright.judge import LAB_WORDS
 from hostwright.machine import load
 from hostwright.machine.cmdline import kernel_words
 from hostwright.machine.model import Machine
-from hostwright.qemu import Accelerator, Firmware
+from hostwright.vm import board, login, process
+from hostwright.vm.board import Accelerator, Firmware
+from hostwright.vm.login import free_port
 from tests.boot.test_rmrr import END, START, TABLE
 from tests.fakes.machines import append_rmrr
 
@@ -72,33 +73,33 @@ def kept(host: Machine, plain: Said, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @contextmanager
-def booted(host: Machine, folder: Path, initrd: bytes | None) -> Iterator[ssh.Session]:
+def booted(host: Machine, folder: Path, initrd: bytes | None) -> Iterator[login.Session]:
     """A login to the host, its kernel started by QEMU with `initrd` and the words of its own first entry."""
     inputs = boots.find_inputs(host, paths.HOST_IMAGE)
-    key, port = ssh.generate_key(), free_port()
+    key, port = login.generate_key(), free_port()
     boots.fill(folder, inputs)
     deeper.copy_image(folder, inputs, key)
-    files.write(folder / qemu.KERNEL, inputs.kernel.read_bytes())
+    files.write(folder / board.KERNEL, inputs.kernel.read_bytes())
     files.write(folder / INITRD, initrd or b"")
     root = gpt.find_root(inputs.image).partuuid
     words = (f"root=PARTUUID={root}", "ro", "rootwait", "console=ttyS0,115200", *kernel_words(host, True))
     argv = (
-        *qemu.plan_boot(host, Firmware.BIOS, Accelerator.TCG, port),
-        "-kernel", f"{qemu.FOLDER}/{qemu.KERNEL}",
-        *(("-initrd", f"{qemu.FOLDER}/{INITRD}") if initrd else ()),
+        *lab.plan_boot(host, Firmware.BIOS, Accelerator.TCG, port),
+        "-kernel", f"{board.FOLDER}/{board.KERNEL}",
+        *(("-initrd", f"{board.FOLDER}/{INITRD}") if initrd else ()),
         "-append", " ".join((*words, *LAB_WORDS)),
     )  # fmt: skip
-    job = replace(emulator.plan_job(argv, folder, inputs.tools, Accelerator.TCG), network=True)
+    job = replace(process.plan_job(argv, folder, inputs.tools, Accelerator.TCG), network=True)
     with (
-        emulator.running(job, folder / "console.log") as (console, _),
-        ssh.connect("127.0.0.1", port, "root", key.private, deeper.LOGIN_LIMIT_S) as shell,
+        process.running(job, folder / "console.log") as (console, _),
+        login.connect("127.0.0.1", port, "root", key.private, deeper.LOGIN_LIMIT_S) as shell,
     ):
         yield shell
         shell.run("init 0")
         console.wait_for_end(boots.POWER_OFF_LIMIT_S)
 
 
-def ask(shell: ssh.Session) -> Said:
+def ask(shell: login.Session) -> Said:
     """With an empty disk in its place the guest lacks nothing that the lab has."""
     assert shell.run(f"mkdir -p {Path(DISK).parent} && qemu-img create -q -f qcow2 {DISK} 64M")[0] == 0
     device = f"/sys/bus/pci/devices/{DRIVE}"

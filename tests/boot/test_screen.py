@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import pictures
-from hostwright.qmp import Monitor
-from hostwright.vnc import Screen, VncError
+from hostwright.vm import pictures
+from hostwright.vm.monitor import Monitor
+from hostwright.vm.screen import Screen, VncError
 from tests.boot.machines import FOLDER, started
 
 LIMIT_S = 30.0

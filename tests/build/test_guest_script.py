@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import vm
 from hostwright.base import paths
+from hostwright.image import guest_files
 from hostwright.machine.load import load
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.sandbox.sandbox import Bind, Job
+from hostwright.vm import guest_argv
 
 # A line before what each step says. Another network than none would have the firmware look for a server.
 STEPS = """
@@ -80,11 +81,11 @@ def arrange(folder: Path) -> Iterator[Bind]:
     passed = replace(machine.guests[0], name="passed")
     shell = replace(passed, name="shell", devices=(), memory_mib=256)
     network = replace(machine.network, nic=None, address=None)
-    for path, text in vm.render_host(replace(machine, guests=(passed, shell), network=network)):
+    for path, text in guest_files.render_host(replace(machine, guests=(passed, shell), network=network)):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     extra = "-fw_cfg\nname=opt/org.tianocore/IPv4PXESupport,string=n\n"
-    (folder / vm.HOST_SETTINGS / "shell/extra.args").write_text(extra)
+    (folder / guest_argv.HOST_SETTINGS / "shell/extra.args").write_text(extra)
     for guest in (passed, shell):
         make_disk(folder / "data/guests" / guest.name)
     yield Bind(folder / "etc/hostwright", "/etc/hostwright")

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import image
 from hostwright.base import files, paths
 from hostwright.build import store
 from hostwright.formats import gpt
+from hostwright.image import ids
+from hostwright.image.disk import layout, write_image
 from hostwright.machine import load
 from hostwright.sandbox import buildroot, sandbox
 
 LAB = load.load(paths.TREE / "host.toml")
-IDS = image.ids_for(LAB.name)
-PLAN = image.layout(LAB.disk.esp_mib, LAB.disk.root_mib, IDS)
+IDS = ids.ids_for(LAB.name)
+PLAN = layout(LAB.disk.esp_mib, LAB.disk.root_mib, IDS)
 ROOT = f"/input/host.img?offset={PLAN.root.offset}"
 ESP = f"dd if=/input/host.img of=/tmp/esp bs=1M skip={PLAN.esp.offset >> 20} count={LAB.disk.esp_mib} status=none"
 
@@ -116,6 +117,6 @@ def test_a_second_writing_gives_the_same_bits() -> None:
     grub = store.read_stamp("grub").tree
     with tempfile.TemporaryDirectory(dir=paths.DIST, prefix=".test-") as folder:
         again = Path(folder) / "again.img"
-        image.write_image(LAB, paths.DIST / "rootfs.tar", grub, again, Path(folder) / "log")
+        write_image(LAB, paths.DIST / "rootfs.tar", grub, again, Path(folder) / "log")
         assert sorted(file.name for file in Path(folder).iterdir()) == ["again.img", "log"]
         assert files.digest(again) == files.digest(paths.HOST_IMAGE)

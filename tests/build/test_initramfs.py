@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from hostwright import groupboot, initramfs, inner
+from hostwright import groupboot, inner
 from hostwright.base import paths
 from hostwright.formats import cpio, elf
+from hostwright.image import initramfs
 
 ARCHIVES: dict[str, tuple[Callable[[], bytes], set[str]]] = {
     "groups": (lambda: groupboot.make_initramfs(groupboot.Kernel(paths.TREE)), {"bash", "dmesg", "sum"}),

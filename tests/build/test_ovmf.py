@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from virt.firmware.varstore.edk2 import Edk2VarStore  # type: ignore[import-untyped]
 
-from hostwright import qemu
 from hostwright.base import paths, run
 from hostwright.build import ovmf
-from hostwright.console import Console
 from hostwright.sandbox import buildroot, sandbox
+from hostwright.vm import board
+from hostwright.vm.console import Console
 
 # gLzmaCustomDecompressGuid of MdeModulePkg.
 LZMA_SECTION = uuid.UUID("EE4E5898-3914-4259-9D6E-DC7BD79403CF").bytes_le
@@ -32,10 +32,10 @@ def machine(folder: Path) -> Iterator[Console]:
     argv = (
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-M", "q35", "-accel", "tcg", "-m", "256",
         "-display", "none", "-serial", "stdio", "-no-reboot",
-        "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={qemu.FOLDER}/{qemu.CODE}",
-        "-drive", f"if=pflash,unit=1,format=raw,file={qemu.FOLDER}/{qemu.VARS}",
+        "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={board.FOLDER}/{board.CODE}",
+        "-drive", f"if=pflash,unit=1,format=raw,file={board.FOLDER}/{board.VARS}",
     )  # fmt: skip
-    job = sandbox.Job(tools, argv, (sandbox.Bind(folder, qemu.FOLDER, writable=True),), cwd=qemu.FOLDER)
+    job = sandbox.Job(tools, argv, (sandbox.Bind(folder, board.FOLDER, writable=True),), cwd=board.FOLDER)
     with sandbox.entered(job, tools) as command:
         child = run.open_pipe(command)
         assert child.stdout and child.stdin
@@ -56,7 +56,7 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The variable store after a boot to the shell and a `reset -s` typed there."""
     folder = tmp_path_factory.mktemp("ovmf") / "machine"
     folder.mkdir()
-    for name in (qemu.CODE, qemu.VARS):
+    for name in (board.CODE, board.VARS):
         shutil.copy(paths.OVMF / name, folder / name)
     with machine(folder) as console:
         console.wait_for("BdsDxe: starting Boot", LIMIT_S)
@@ -66,7 +66,7 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         console.type_echoed("reset -s")
         console.send("\r")
         console.wait_for_end(SHELL_LIMIT_S)
-    return folder / qemu.VARS
+    return folder / board.VARS
 
 
 def test_both_flash_files_have_the_size_of_the_4_mib_layout() -> None:

@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from hostwright import rootfs
 from hostwright.base import files, paths
 from hostwright.base.run import ProgramError
 from hostwright.base.times import EPOCH
 from hostwright.build import checks, package, recipes, stage, store
 from hostwright.formats import elf
+from hostwright.image import rootfs
 from hostwright.recipe import Make, Recipe, Source
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.source import fetch

@@ -4,9 +4,9 @@ import tarfile
 
 import pytest
 
-from hostwright import rootfs
 from hostwright.base import paths
 from hostwright.base.times import EPOCH
+from hostwright.image import rootfs
 
 TAR = paths.DIST / "rootfs.tar"
 LIMIT_MIB = 250

@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 from hostwright import guest as making
-from hostwright import installer, vm
+from hostwright import installer
 from hostwright.base import paths
 from hostwright.build import store
 from hostwright.install import Follower, Plan
 from hostwright.machine.model import Guest
-from hostwright.qemu import Accelerator
-from hostwright.session import started
 from hostwright.source import mirrors
 from hostwright.source.depot import Depot
-from hostwright.ssh import generate_key
+from hostwright.vm import guest_argv
+from hostwright.vm.board import Accelerator
+from hostwright.vm.login import generate_key
+from hostwright.vm.session import started
 from tests.install.runs import LAB, Run, Start
 
 
@@ -31,8 +32,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
             depot = stack.enter_context(Depot(paths.cache() / "archive", mirrors.find_mirrors()))
             source = making.Source(depot.mirrors[0], depot.port)
             making.prepare(LAB, guest, inputs, source, generate_key(), tmp_path)
-            plan = Plan(guest, tmp_path, inputs.tools, Accelerator.TCG, vm.Vnc(unix=True), known)
-            argv = vm.plan_install(guest, plan.accelerator, plan.vnc)
+            plan = Plan(guest, tmp_path, inputs.tools, Accelerator.TCG, guest_argv.Vnc(unix=True), known)
+            argv = guest_argv.plan_install(guest, plan.accelerator, plan.vnc)
             session = stack.enter_context(started(argv, tmp_path, plan.tools, plan.accelerator, plan.vnc))
             return Run(Follower(plan, session, depot, lambda _: None), session, depot)
 

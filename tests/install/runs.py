@@ -8,8 +8,8 @@ from hostwright.base import paths
 from hostwright.install import Follower
 from hostwright.machine import load
 from hostwright.machine.model import Guest, Machine
-from hostwright.session import Session
 from hostwright.source.depot import Depot
+from hostwright.vm.session import Session
 from hostwright.watch import STAGES, Fault
 
 TOLD_LIMIT_S = 120.0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import comparison, fastguest, selection, vm
+from hostwright import comparison, fastguest, selection
 from hostwright import guest as making
 from hostwright.base import paths
 from hostwright.base.errors import UserError
@@ -15,12 +15,13 @@ from hostwright.build import store
 from hostwright.install import Plan, Voice, follow
 from hostwright.machine import load
 from hostwright.machine.model import Guest, Machine
-from hostwright.qemu import Accelerator
+from hostwright.vm import guest_argv
+from hostwright.vm.board import Accelerator
 
 LAB: Machine = load.load(paths.TREE / "host.toml")
 GUEST: Guest = LAB.guests[0]
 VOICE = Voice(lambda _: None, lambda _: None)
-UNIX = vm.Vnc(unix=True)
+UNIX = guest_argv.Vnc(unix=True)
 INSTALLED = paths.GUESTS / GUEST.name / "manifest.json"
 
 
@@ -40,7 +41,7 @@ def test_a_guest_without_the_installer_is_checked_like_any_other(
     assert not [boot for boot, facts in manifest["check"].items() if facts["failed_units"]]
     assert GUEST.mac in manifest["network"].values()
     assert {"bash", "openssh-server", "grub-efi-amd64"} <= {name for name, _, _ in manifest["packages"]}
-    assert (made / vm.DISK).exists() and not (made / vm.SYSTEM).exists()
+    assert (made / guest_argv.DISK).exists() and not (made / guest_argv.SYSTEM).exists()
     if INSTALLED.exists():
         differences = comparison.find_differences(json.loads(INSTALLED.read_text()), manifest)
         assert [one for one in differences if not one.reason] == []
@@ -54,13 +55,13 @@ def broken(break_it: Callable[[Path], None], inputs: making.Inputs, work: Path) 
     fastguest.prepare(LAB, GUEST, pins, keys, inputs.tools, work)
     break_it(work)
     plan = Plan(GUEST, work, inputs.tools, Accelerator.TCG, UNIX, {}, stages=fastguest.STAGES)
-    argv = vm.plan_second_stage(GUEST, Accelerator.TCG, UNIX, fastguest.WORDS)
+    argv = guest_argv.plan_second_stage(GUEST, Accelerator.TCG, UNIX, fastguest.WORDS)
     with pytest.raises(UserError) as caught:
         follow(plan, argv, None, VOICE)
     return caught.value
 
 
 def test_a_system_that_cannot_be_unpacked_is_told(inputs: making.Inputs, tmp_path: Path) -> None:
-    error = broken(lambda work: os.truncate(work / vm.SYSTEM, 100 << 20), inputs, tmp_path)
+    error = broken(lambda work: os.truncate(work / guest_argv.SYSTEM, 100 << 20), inputs, tmp_path)
     assert "failed: unpacking the system (at: files" in error.message
     assert "tar: " in error.message

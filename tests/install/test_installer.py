@@ -9,14 +9,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from hostwright import guest as making
-from hostwright import installer, pictures, vm
+from hostwright import installer
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.build import store
-from hostwright.qemu import Accelerator
-from hostwright.session import Session, started
 from hostwright.source import mirrors
 from hostwright.source.depot import Depot
+from hostwright.vm import guest_argv, pictures
+from hostwright.vm.board import Accelerator
+from hostwright.vm.session import Session, started
 from hostwright.watch import STAGES
 from tests.install.runs import LAB, TOLD_LIMIT_S, Start
 
@@ -28,9 +29,11 @@ def by_hand(entry: str, folder: Path, stack: ExitStack) -> Session:
     guest, inputs = LAB.guests[0], making.find_inputs(store.read_stamp("grub").tree)
     with Depot(paths.cache() / "archive", mirrors.find_mirrors()) as depot:
         making.prepare(LAB, guest, inputs, making.Source(depot.mirrors[0], depot.port), None, folder)
-    installer.write_iso(folder / vm.MEDIUM, inputs.grub, None, (), folder / "medium.log", default=entry)
-    vnc = vm.Vnc(unix=True)
-    argv = vm.plan_install(guest, Accelerator.TCG, vnc)
+    installer.write_iso(
+        folder / guest_argv.MEDIUM, inputs.grub, None, (), folder / "medium.log", default=entry
+    )
+    vnc = guest_argv.Vnc(unix=True)
+    argv = guest_argv.plan_install(guest, Accelerator.TCG, vnc)
     return stack.enter_context(started(argv, folder, inputs.tools, Accelerator.TCG, vnc))
 
 

@@ -4,7 +4,8 @@ from base64 import b64decode
 
 import pytest
 
-from hostwright.check import BOOTS, Boot, boot_entry, judge, tmpfiles
+from hostwright.check import BOOTS, Boot, boot_entry, judge
+from hostwright.vm.login import tmpfiles
 
 NETWORK = {"enp2s0": "52:54:00:00:00:01"}
 ALONE, WITH_DEVICES = BOOTS

@@ -12,15 +12,7 @@ from typing import IO
 import pytest
 
 from hostwright.base import run
-from hostwright.console import (
-    Console,
-    EndedError,
-    Plain,
-    StoppedError,
-    TimedOutError,
-    last_lines,
-    plain,
-)
+from hostwright.vm.console import Console, EndedError, Plain, StoppedError, TimedOutError, last_lines, plain
 
 
 @dataclass
@@ -168,7 +160,7 @@ def test_keys_wait_for_their_echo(line: Line, times: int) -> None:
 
 
 def test_key_without_an_echo(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hostwright.console.ECHO_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("hostwright.vm.console.ECHO_TIMEOUT_S", 0.05)
     thread = echo(line, 2, lambda key: "" if key == "b" else key)
     with pytest.raises(TimedOutError):
         line.console.type_echoed("abc")

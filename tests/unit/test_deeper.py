@@ -13,14 +13,15 @@ from unittest.mock import Mock
 
 import pytest
 
-from hostwright import deeper, deepjudge, guestproof, inner, lab, pictures, ssh, vm
+from hostwright import deeper, deepjudge, guestproof, inner, lab
 from hostwright.base import paths
 from hostwright.deepjudge import GUEST_BOOT, HOST, UNMAPPED, Answer, Facts, GuestFacts
 from hostwright.inner import Report
 from hostwright.judge import Outcome
 from hostwright.machine import load
 from hostwright.machine.model import Guest, Machine
-from hostwright.qemu import Accelerator
+from hostwright.vm import guest_argv, login, pictures
+from hostwright.vm.board import Accelerator
 
 SAMPLES = ("a" * 64, "b" * 64)
 FINE = Answer(0, "")
@@ -224,7 +225,7 @@ def test_the_guests_screen_is_pictured_by_its_qemu(guest: Guest, tmp_path: Path)
 
     qemu = threading.Thread(target=act_as_qemu, daemon=True)
     qemu.start()
-    command = guestproof.plan_picture(guest).replace(vm.HOST_RUN_FOLDER, str(tmp_path))
+    command = guestproof.plan_picture(guest).replace(guest_argv.HOST_RUN_FOLDER, str(tmp_path))
     said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
     qemu.join()
     assert [one["execute"] for one in asked] == ["qmp_capabilities", "screendump"]
@@ -234,14 +235,14 @@ def test_the_guests_screen_is_pictured_by_its_qemu(guest: Guest, tmp_path: Path)
 
 @pytest.mark.parametrize("half", [b"P6\n2 1\n255\n\x01", b"P6\n2", b""])
 def test_half_a_picture_is_none(guest: Guest, tmp_path: Path, half: bytes) -> None:
-    host = Mock(spec=ssh.Session, **{"run.return_value": (0, b64encode(half).decode())})
-    asker = guestproof.Asker(host, guest, ssh.Key("", ""), 0, tmp_path, lambda _: None)
+    host = Mock(spec=login.Session, **{"run.return_value": (0, b64encode(half).decode())})
+    asker = guestproof.Asker(host, guest, login.Key("", ""), 0, tmp_path, lambda _: None)
     assert asker._picture("screen-login.png") is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_guest_gets_its_key_and_a_clock_of_its_own(guest: Guest) -> None:
-    key = ssh.Key("", "ssh-ed25519 AAAA check")
+    key = login.Key("", "ssh-ed25519 AAAA check")
     words = guestproof.plan_extra(guest, key)
     encoded = words[1].partition("tmpfiles.extra=")[2]
     assert b"ssh-ed25519 AAAA check" in b64decode(encoded)

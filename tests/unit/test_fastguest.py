@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import comparison, dpkg, fastguest, image, selection
+from hostwright import comparison, dpkg, fastguest, selection
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats import gpt
 from hostwright.formats.control import Stanza
+from hostwright.image import ids
 from hostwright.machine.load import load
 from hostwright.machine.model import Guest
 from hostwright.sandbox import signature
@@ -21,7 +22,7 @@ from hostwright.source import fetch
 from hostwright.source.pins import Pin
 
 GUEST: Guest = load(paths.TREE / "host.toml").guests[0]
-IDS = image.ids_for("guest")
+IDS = ids.ids_for("guest")
 
 
 def with_install(**changes: object) -> Guest:

@@ -13,8 +13,8 @@ from hostwright.grouping import COLUMNS, Found, Tally, Words
 from hostwright.pci import iommu
 from hostwright.pci.function import Kind
 from hostwright.pci.isolation import Setting
-from hostwright.qemu import Accelerator
 from hostwright.topologies import GOLDEN, Node, Slot, Topology
+from hostwright.vm.board import Accelerator
 
 ALL = [*GOLDEN, *topologies.generate(3, 200)]
 WORDS = {words.name: words for words in COLUMNS}

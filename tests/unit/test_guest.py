@@ -7,13 +7,13 @@ from xml.etree import ElementTree
 import pytest
 
 from hostwright import guest as making
-from hostwright import pictures, vm
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.install import Outcome
 from hostwright.machine.load import load
 from hostwright.machine.model import Guest
-from hostwright.pictures import Frame, Shot
+from hostwright.vm import guest_argv, pictures
+from hostwright.vm.pictures import Frame, Shot
 
 GUEST: Guest = load(paths.TREE / "host.toml").guests[0]
 MAC = GUEST.mac
@@ -35,10 +35,10 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "GUESTS", tmp_path)
     monkeypatch.setattr(paths, "OVMF", tmp_path / "ovmf")
     (tmp_path / "ovmf").mkdir()
-    (tmp_path / "ovmf" / vm.CODE).write_text("firmware")
+    (tmp_path / "ovmf" / guest_argv.CODE).write_text("firmware")
     folder = tmp_path / f".{GUEST.name}"
     folder.mkdir()
-    for name in (vm.DISK, vm.VARS, vm.MEDIUM, "qemu.log"):
+    for name in (guest_argv.DISK, guest_argv.VARS, guest_argv.MEDIUM, "qemu.log"):
         (folder / name).write_text(name)
     return folder
 
@@ -77,10 +77,15 @@ def test_libvirt_and_qemu_are_told_of_the_same_places(work: Path) -> None:
     }
     argv = (work / "launch.args").read_text().splitlines()
     ports = {
-        "disk": vm.DISK_SLOT, "interface": vm.NET_SLOT, "rng": vm.RNG_SLOT, "hostdev": vm.FIRST_PASSED_SLOT
-    }  # fmt: skip
-    assert buses == {tag: vm.bus(slot) for tag, slot in ports.items()}
-    assert any(word.startswith("virtio-net-pci") and f"bus=port{vm.NET_SLOT}," in word for word in argv)
+        "disk": guest_argv.DISK_SLOT,
+        "interface": guest_argv.NET_SLOT,
+        "rng": guest_argv.RNG_SLOT,
+        "hostdev": guest_argv.FIRST_PASSED_SLOT,
+    }
+    assert buses == {tag: guest_argv.bus(slot) for tag, slot in ports.items()}
+    assert any(
+        word.startswith("virtio-net-pci") and f"bus=port{guest_argv.NET_SLOT}," in word for word in argv
+    )
     assert any(
         word.startswith("vfio-pci,host=0000:01:00.0") and f"bus=port{ports['hostdev']}" in word
         for word in argv
@@ -92,14 +97,16 @@ def test_the_result_replaces_an_earlier_one_as_a_whole(work: Path) -> None:
     earlier.mkdir()
     (earlier / "old").touch()
     making.publish(work)
-    assert sorted(file.name for file in earlier.iterdir()) == sorted([vm.CODE, vm.DISK, vm.VARS])
+    assert sorted(file.name for file in earlier.iterdir()) == sorted(
+        [guest_argv.CODE, guest_argv.DISK, guest_argv.VARS]
+    )
     assert sorted(file.name for file in paths.GUESTS.iterdir()) == [GUEST.name, "ovmf"]
 
 
 def test_a_failed_install_leaves_no_disk(work: Path) -> None:
     with pytest.raises(UserError), making.workplace(GUEST.name) as place:
         assert place == work and not list(work.iterdir())
-        for name in (vm.DISK, vm.VARS, vm.SYSTEM, vm.KERNEL, "qemu.log"):
+        for name in (guest_argv.DISK, guest_argv.VARS, guest_argv.SYSTEM, guest_argv.KERNEL, "qemu.log"):
             (work / name).write_text(name)
         raise UserError("the installer asks")
     assert [file.name for file in work.iterdir()] == ["qemu.log"]
@@ -108,6 +115,6 @@ def test_a_failed_install_leaves_no_disk(work: Path) -> None:
 def test_records_name_the_folder_that_the_guest_comes_to_lie_in(work: Path) -> None:
     fast = work.rename(paths.GUESTS / ".debian-fast")
     making.record(GUEST, outcome(fast), {"alone": FACTS}, "", fast)
-    assert f"{paths.GUESTS}/debian-fast/{vm.DISK}" in (fast / "guest.xml").read_text()
+    assert f"{paths.GUESTS}/debian-fast/{guest_argv.DISK}" in (fast / "guest.xml").read_text()
     making.publish(fast)
-    assert (paths.GUESTS / "debian-fast" / vm.DISK).exists()
+    assert (paths.GUESTS / "debian-fast" / guest_argv.DISK).exists()

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import vm
 from hostwright.base.paths import ROOTFS
 from hostwright.doctor import findings
+from hostwright.image import guest_files
+from hostwright.image.templates import render_text
 from hostwright.machine.load import load
 from hostwright.machine.model import Machine
-from hostwright.render import render_text
+from hostwright.vm import guest_argv
 from tests.fakes.host import AHCI, BUS, NAMED, NVME, TWIN, FakeHost
 
 SHELLS = [shell for shell in (("dash",), ("bash", "--posix")) if shutil.which(shell[0])]
@@ -96,7 +97,7 @@ def machine(folder: Path) -> Machine:
 
 def arrange(host: FakeHost, made: Machine) -> None:
     """A host on which nothing is in the way of the guest debian."""
-    for path, text in vm.render_host(made):
+    for path, text in guest_files.render_host(made):
         host.write(path, text)
     template = ROOTFS / "usr/libexec/hostwright/findings.j2"
     rules = {"findings": tuple(findings.load().values())}
@@ -478,7 +479,7 @@ def test_a_large_bar_makes_a_larger_window(host: FakeHost, resource: str, wanted
 
 def test_the_accelerator_is_chosen_by_a_boot_and_kept(host: FakeHost) -> None:
     host.run(GUEST, "check", "debian")
-    assert argv(host) == list(vm.plan_kvm_probe())[1:]
+    assert argv(host) == list(guest_argv.plan_kvm_probe())[1:]
     assert (host.root / "run/hostwright/accelerator").read_text() == "kvm a kernel ran under it\n"
     (host.root / "argv").unlink()
     host.run(GUEST, "check", "debian")
@@ -618,7 +619,7 @@ def test_vnc_says_how_to_reach_it(host: FakeHost) -> None:
 def test_a_host_without_a_bridge_forwards_ssh(host: FakeHost, tmp_path: Path) -> None:
     made = machine(tmp_path)
     alone = replace(made, network=replace(made.network, nic=None, address=None))
-    for path, text in vm.render_host(alone):
+    for path, text in guest_files.render_host(alone):
         host.write(path, text)
     shutil.rmtree(host.root / "sys/class/net/br0")
     assert verdicts(host)["network"] == "green"

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import image
 from hostwright.base import paths
 from hostwright.base.errors import UserError
+from hostwright.image import disk, grub
+from hostwright.image.ids import Ids, ids_for
 
-IDS = image.Ids(
+IDS = Ids(
     disk_guid="11111111-1111-5111-8111-111111111111",
     bios_partuuid="22222222-2222-5222-8222-222222222222",
     esp_partuuid="33333333-3333-5333-8333-333333333333",
@@ -22,7 +23,7 @@ IDS = image.Ids(
     esp_uuid="ABCD-1234",
     hash_seed="66666666-6666-5666-8666-666666666666",
 )
-PLAN = image.layout(esp_mib=64, root_mib=1024, ids=IDS)
+PLAN = disk.layout(esp_mib=64, root_mib=1024, ids=IDS)
 BOOT = bytes(range(256)) + bytes(254) + b"\x55\xaa"
 
 
@@ -35,7 +36,7 @@ def core(sectors: int, segment: int = 0x820) -> bytes:
 def test_ids_are_the_ones_that_were_given_out() -> None:
     """A machine that was installed keeps its ids when the image is built anew."""
     given = {
-        f"{name} {slot}": asdict(image.ids_for(name, slot))
+        f"{name} {slot}": asdict(ids_for(name, slot))
         for name in ("lab", "proliant-t10")
         for slot in ("a", "b")
     }
@@ -43,25 +44,25 @@ def test_ids_are_the_ones_that_were_given_out() -> None:
 
 
 def test_no_two_ids_are_equal_and_another_name_changes_all() -> None:
-    ids = [value for name in ("one", "two") for value in astuple(image.ids_for(name))]
+    ids = [value for name in ("one", "two") for value in astuple(ids_for(name))]
     assert len(set(ids)) == 14
 
 
 def test_a_slot_has_ids_of_its_own_on_the_same_disk() -> None:
-    first, second = asdict(image.ids_for("one", "a")), asdict(image.ids_for("one", "b"))
+    first, second = asdict(ids_for("one", "a")), asdict(ids_for("one", "b"))
     changed = {name for name in first if first[name] != second[name]}
     assert changed == {"root_partuuid", "root_uuid", "hash_seed"}
 
 
 def test_every_id_has_the_form_that_its_tool_takes() -> None:
-    *uuids, volume, seed = astuple(image.ids_for("content"))
+    *uuids, volume, seed = astuple(ids_for("content"))
     assert {uuid.UUID(one).version for one in (*uuids, seed)} == {5}
     assert re.fullmatch("[0-9A-F]{4}-[0-9A-F]{4}", volume)
 
 
 @pytest.mark.parametrize(("esp_mib", "root_mib"), [(34, 256), (64, 1024), (4096, 1 << 20)])
 def test_partitions_follow_each_other_and_leave_room_for_both_tables(esp_mib: int, root_mib: int) -> None:
-    plan = image.layout(esp_mib, root_mib, IDS)
+    plan = disk.layout(esp_mib, root_mib, IDS)
     assert plan.bios.offset == 1 << 20
     assert plan.esp.start == plan.bios.start + plan.bios.sectors
     assert plan.root.start == plan.esp.start + plan.esp.sectors
@@ -72,7 +73,7 @@ def test_partitions_follow_each_other_and_leave_room_for_both_tables(esp_mib: in
 
 
 def test_the_table_leaves_no_id_to_chance() -> None:
-    assert image.sfdisk_script(PLAN, IDS) == (
+    assert disk.sfdisk_script(PLAN, IDS) == (
         "label: gpt\n"
         "label-id: 11111111-1111-5111-8111-111111111111\n"
         "unit: sectors\n"
@@ -87,14 +88,14 @@ def test_the_table_leaves_no_id_to_chance() -> None:
 
 
 def test_grub_looks_for_the_root_file_system_by_its_uuid() -> None:
-    assert image.early_config(IDS) == (
+    assert grub.early_config(IDS) == (
         "search --no-floppy --fs-uuid --set=root 55555555-5555-5555-8555-555555555555\n"
         "set prefix=($root)/boot/grub\n"
     )
 
 
 def test_the_script_fills_the_partitions_where_the_table_has_them() -> None:
-    lines = image.script(PLAN, IDS).splitlines()
+    lines = disk.script(PLAN, IDS).splitlines()
     assert f"truncate -s {1091 << 20} disk" in lines
     assert [line.split()[2] for line in lines if line.startswith(("mformat", "mmd", "mcopy"))] == [
         "disk@@2097152"
@@ -102,18 +103,18 @@ def test_the_script_fills_the_partitions_where_the_table_has_them() -> None:
     (mke2fs,) = [line for line in lines if line.startswith("mke2fs")]
     assert f"offset={66 << 20},hash_seed={IDS.hash_seed}" in mke2fs
     assert mke2fs.endswith("-d root.tar disk 1048576k")
-    assert "-N ABCD1234 " in image.script(PLAN, IDS)
+    assert "-N ABCD1234 " in disk.script(PLAN, IDS)
 
 
 def test_mke2fs_is_given_extended_options_once() -> None:
     """It silently forgets the first of two."""
-    assert image.plan_root(PLAN.root, IDS).count("-E") == 1
+    assert disk.plan_root(PLAN.root, IDS).count("-E") == 1
 
 
 @pytest.mark.parametrize("platform", ["i386-pc", "x86_64-efi"])
 def test_a_core_has_all_that_grub_cfg_uses(platform: str) -> None:
     template = (paths.ROOTFS / "boot/grub/grub.cfg.j2").read_text()
-    argv = image.plan_core(platform)
+    argv = grub.plan_core(platform)
     assert argv[argv.index("--format") + 1] == platform
     assert set(re.findall(r"insmod (\w+)", template)) <= set(argv)
     commands = {"search": "search", "linux": "linux", "serial": "serial", "terminal_input": "terminal"}
@@ -121,7 +122,7 @@ def test_a_core_has_all_that_grub_cfg_uses(platform: str) -> None:
 
 
 def test_boot_code_is_told_where_the_core_is_and_to_check_its_drive() -> None:
-    patched = image.patch_boot(BOOT, 2048)
+    patched = grub.patch_boot(BOOT, 2048)
     assert len(patched) == 0x1B8
     assert patched[0x5C:0x64] == (2048).to_bytes(8, "little")
     assert patched[0x66:0x68] == b"\x90\x90"
@@ -130,7 +131,7 @@ def test_boot_code_is_told_where_the_core_is_and_to_check_its_drive() -> None:
 
 
 def test_the_core_says_that_it_lies_in_one_piece() -> None:
-    patched = image.patch_core(core(80), 2048, 2048)
+    patched = grub.patch_core(core(80), 2048, 2048)
     assert len(patched) == 80 * 512
     assert struct.unpack_from("<QHH", patched, 500) == (2049, 79, 0x820)
     assert patched[:500] == core(80)[:500]
@@ -138,35 +139,35 @@ def test_the_core_says_that_it_lies_in_one_piece() -> None:
 
 
 def test_a_core_that_fills_its_partition_is_taken_and_a_larger_one_is_not() -> None:
-    assert image.patch_core(core(80), 2048, 80)
+    assert grub.patch_core(core(80), 2048, 80)
     with pytest.raises(ValueError, match="80 sectors, its partition has 79"):
-        image.patch_core(core(80), 2048, 79)
+        grub.patch_core(core(80), 2048, 79)
 
 
 @pytest.mark.parametrize("blob", [b"", BOOT[:-2], BOOT[:-2] + b"\0\0"])
 def test_what_is_no_boot_sector_is_refused(blob: bytes) -> None:
     with pytest.raises(ValueError, match="not a boot sector"):
-        image.patch_boot(blob, 2048)
+        grub.patch_boot(blob, 2048)
 
 
 def test_a_core_without_the_part_that_reads_the_rest_is_refused() -> None:
     with pytest.raises(ValueError, match=r"diskboot\.img"):
-        image.patch_core(core(80, segment=0), 2048, 2048)
+        grub.patch_core(core(80, segment=0), 2048, 2048)
 
 
 def test_early_config_and_table_reach_the_sandbox(tmp_path: Path) -> None:
     (tmp_path / "root.tar").write_bytes(b"root")
     work = tmp_path / "work"
     work.mkdir()
-    image._fill(work, tmp_path / "root.tar", PLAN, IDS)
+    disk._fill(work, tmp_path / "root.tar", PLAN, IDS)
     assert sorted(file.name for file in work.iterdir()) == ["early.cfg", "root.tar", "script", "table"]
-    assert (work / "table").read_text() == image.sfdisk_script(PLAN, IDS)
+    assert (work / "table").read_text() == disk.sfdisk_script(PLAN, IDS)
 
 
 def test_an_archive_that_does_not_fit_is_refused_with_the_size_it_needs() -> None:
-    image.check_room(256, 150 << 20)
+    disk.check_room(256, 150 << 20)
     with pytest.raises(
         UserError, match=r"disk\.root_mib = 1024: the root file system needs 1493 MiB"
     ) as raised:
-        image.check_room(1024, 1360 << 20)
+        disk.check_room(1024, 1360 << 20)
     assert "1493" in raised.value.hint

@@ -4,7 +4,7 @@ import pytest
 
 from hostwright.base.errors import UserError
 from hostwright.install import MOST_MISSES, find_disk_fault, is_frozen
-from hostwright.qmp import Event
+from hostwright.vm.monitor import Event
 
 
 def test_a_disk_that_cannot_grow_is_told() -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import manifest
 from hostwright.base.errors import UserError
+from hostwright.image import manifest
 
 
 def make_dist(dist: Path) -> Path:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hostwright import pictures
-from hostwright.pictures import Frame, Shot
+from hostwright.vm import pictures
+from hostwright.vm.pictures import Frame, Shot
 
 WIDTH, HEIGHT = 80, 50
 BLUE, RED, GRAY, BLACK = b"\0\0\xaa", b"\xaa\0\0", b"\xaa\xaa\xaa", b"\0\0\0"

@@ -15,15 +15,17 @@ from typing import Any
 
 import pytest
 
-from hostwright import boots, console, emulator, judge, lab, proof, qemu, report
+from hostwright import boots, judge, lab, proof, report
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats import gpt
 from hostwright.judge import Boot, Origin, Outcome, Row, Verdict
+from hostwright.lab import IMAGE, plan_boot
 from hostwright.machine import load
 from hostwright.machine.model import Machine
-from hostwright.qemu import Accelerator, Firmware
 from hostwright.sandbox import sandbox
+from hostwright.vm import console, process
+from hostwright.vm.board import Accelerator, Firmware
 
 FAKES = paths.TREE / "tests" / "fakes"
 ORIGIN = Origin("6.12.107-hostwright", "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee")
@@ -406,7 +408,7 @@ def test_boot_to_the_end(inputs: boots.Inputs, stand_in: Install, tmp_path: Path
     assert (outcome.platform, outcome.status) == ("efi", 0)
     assert list(outcome.seconds) == ["menu", "kernel", "self-check", "power-off"]
     assert "Command line: entry=1 hostwright.selfcheck quiet\n" in outcome.console
-    assert jobs[0].argv == qemu.plan_boot(inputs.machine, Firmware.UEFI, Accelerator.TCG)
+    assert jobs[0].argv == plan_boot(inputs.machine, Firmware.UEFI, Accelerator.TCG)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["uefi-fallback.log"]
 
 
@@ -455,7 +457,7 @@ def test_what_a_killed_run_left_is_no_hindrance(
     stand_in("")
     left = tmp_path / "out" / ".bios"
     left.mkdir(parents=True)
-    (left / qemu.IMAGE).write_text("old")
+    (left / IMAGE).write_text("old")
     assert start(inputs, tmp_path / "out", Boot("bios", Firmware.BIOS, "selfcheck")).error == ""
     assert not left.exists()
 
@@ -464,8 +466,8 @@ def test_what_a_killed_run_left_is_no_hindrance(
 
 
 def test_no_kvm_here(inputs: boots.Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulator, "KVM", tmp_path / "nothing")
-    assert emulator.find_accelerator(inputs.kernel, inputs.tools, tmp_path)[0] is Accelerator.TCG
+    monkeypatch.setattr(process, "KVM", tmp_path / "nothing")
+    assert process.find_accelerator(inputs.kernel, inputs.tools, tmp_path)[0] is Accelerator.TCG
 
 
 @pytest.mark.parametrize(
@@ -489,9 +491,9 @@ def test_kvm_counts_only_when_a_kernel_runs_to_its_end(
         yield [sys.executable, "-c", program]
 
     monkeypatch.setattr(sandbox, "entered", entered)
-    monkeypatch.setattr(emulator, "KVM", tmp_path)
-    monkeypatch.setattr(emulator, "PROBE_LIMIT_S", 1.0)
-    found, reason = emulator.find_accelerator(inputs.kernel, inputs.tools, tmp_path)
+    monkeypatch.setattr(process, "KVM", tmp_path)
+    monkeypatch.setattr(process, "PROBE_LIMIT_S", 1.0)
+    found, reason = process.find_accelerator(inputs.kernel, inputs.tools, tmp_path)
     assert found is accelerator
     assert reason
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import lab, qemu
+from hostwright import lab
 from hostwright.base import paths
 from hostwright.base.errors import UserError
+from hostwright.lab import IMAGE, plan_boot
 from hostwright.machine import load
 from hostwright.machine.model import Machine
-from hostwright.qemu import Accelerator, Firmware
+from hostwright.vm import board
+from hostwright.vm.board import Accelerator, Firmware
 
 GOLDEN = paths.GOLDEN / "lab.argv"
 
@@ -39,28 +41,28 @@ def show(argv: tuple[str, ...]) -> str:
 
 def test_argv_is_the_golden_one(host: Machine) -> None:
     plans = {
-        "UEFI": qemu.plan_boot(host, Firmware.UEFI, Accelerator.TCG),
-        "BIOS": qemu.plan_boot(host, Firmware.BIOS, Accelerator.TCG),
-        "BIOS, KVM": qemu.plan_boot(host, Firmware.BIOS, Accelerator.KVM),
-        "probe, KVM": qemu.plan_probe(Accelerator.KVM),
+        "UEFI": plan_boot(host, Firmware.UEFI, Accelerator.TCG),
+        "BIOS": plan_boot(host, Firmware.BIOS, Accelerator.TCG),
+        "BIOS, KVM": plan_boot(host, Firmware.BIOS, Accelerator.KVM),
+        "probe, KVM": board.plan_probe(Accelerator.KVM),
     }
     assert "\n".join(f"# {name}\n{show(argv)}" for name, argv in plans.items()) == GOLDEN.read_text()
 
 
 def test_iommu_comes_before_every_device(host: Machine) -> None:
-    argv = qemu.plan_boot(host, Firmware.UEFI, Accelerator.TCG)
+    argv = plan_boot(host, Firmware.UEFI, Accelerator.TCG)
     devices = [value for option, value in pairwise(argv) if option == "-device"]
     assert devices[0].startswith("intel-iommu,")
 
 
 def test_image_is_never_written_to(host: Machine) -> None:
-    argv = qemu.plan_boot(host, Firmware.BIOS, Accelerator.TCG)
-    [root] = [word for word in argv if f"/{qemu.IMAGE}" in word]
+    argv = plan_boot(host, Firmware.BIOS, Accelerator.TCG)
+    [root] = [word for word in argv if f"/{IMAGE}" in word]
     assert "snapshot=on" in root.split(",")
 
 
 def test_all_devices_that_the_board_lacks_are_asked_for(host: Machine) -> None:
-    argv = qemu.plan_boot(host, Firmware.BIOS, Accelerator.TCG)
+    argv = plan_boot(host, Firmware.BIOS, Accelerator.TCG)
     assert all(part.option in argv for part in lab.PARTS if part.option)
     assert {part.function.address for part in lab.PARTS if not part.option} == {
         "0000:00:00.0", "0000:00:1f.0", "0000:00:1f.2", "0000:00:1f.3",
@@ -84,13 +86,13 @@ def test_serial_line_of_the_machine_is_heard(
     host: Machine, words: tuple[str, ...], bios: list[str], uefi: list[str]
 ) -> None:
     other = with_words(host, *words)
-    assert serial_ports(qemu.plan_boot(other, Firmware.BIOS, Accelerator.TCG)) == bios
-    assert serial_ports(qemu.plan_boot(other, Firmware.UEFI, Accelerator.TCG)) == uefi
+    assert serial_ports(plan_boot(other, Firmware.BIOS, Accelerator.TCG)) == bios
+    assert serial_ports(plan_boot(other, Firmware.UEFI, Accelerator.TCG)) == uefi
 
 
 def test_serial_line_that_no_pc_has(host: Machine) -> None:
     with pytest.raises(UserError, match="ttyS4"):
-        qemu.plan_boot(with_words(host, "console=ttyS4"), Firmware.BIOS, Accelerator.TCG)
+        plan_boot(with_words(host, "console=ttyS4"), Firmware.BIOS, Accelerator.TCG)
 
 
 def test_golden_file_has_no_path_of_this_machine() -> None:

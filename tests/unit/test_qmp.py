@@ -12,16 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostwright import qmp
 from hostwright.base import files
-from hostwright.qmp import Monitor, MonitorError
+from hostwright.vm.monitor import Monitor, MonitorError, plan_chord
 
 KEYS = st.from_regex(r"[a-z0-9_]+", fullmatch=True)
 
 
 @given(st.lists(KEYS, min_size=1))
 def test_a_chord_is_its_keys(keys: list[str]) -> None:
-    assert [key["data"] for key in qmp.plan_chord("-".join(keys))] == keys
+    assert [key["data"] for key in plan_chord("-".join(keys))] == keys
 
 
 def test_no_socket_is_told_in_time(tmp_path: Path) -> None:

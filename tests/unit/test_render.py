@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from hostwright.base.errors import UserError
 from hostwright.base.paths import GOLDEN, ROOTFS, TREE
-from hostwright.image import ids_for
+from hostwright.image.host_values import host_values
+from hostwright.image.ids import ids_for
+from hostwright.image.templates import grub_word, render_text
 from hostwright.machine.cmdline import serial_lines
 from hostwright.machine.load import load
-from hostwright.render import grub_word, host_values, render_text
 
 IDS = ids_for("lab")
 TEMPLATES = sorted(path.relative_to(ROOTFS).as_posix() for path in ROOTFS.rglob("*.j2"))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import manifest, reproduce
 from hostwright.base import jobs, paths
+from hostwright.image import manifest, reproduce
 
 
 def test_the_second_build_has_another_home_cache_locale_zone_and_job_count(

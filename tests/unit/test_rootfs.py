@@ -9,12 +9,12 @@ from posixpath import normpath
 
 import pytest
 
-from hostwright import image, rootfs
 from hostwright.base.errors import UserError
 from hostwright.base.paths import ROOTFS, TREE
 from hostwright.base.times import EPOCH
+from hostwright.image import ids, rootfs
+from hostwright.image.rootfs import Node
 from hostwright.machine import load as model
-from hostwright.rootfs import Node
 
 
 def archive(nodes: list[Node]) -> list[tarfile.TarInfo]:
@@ -114,7 +114,7 @@ def test_a_zone_that_tzdata_does_not_have_is_refused(zone: str, hint: str) -> No
 def test_an_unknown_zone_stops_the_root_file_system(tmp_path: Path) -> None:
     machine = replace(model.load(TREE / "host.toml"), timezone="Europe/Berlim")
     with pytest.raises(UserError, match="Europe/Berlim"):
-        rootfs.assemble(machine, [], image.ids_for("x"), "6.12", tmp_path / "tar")
+        rootfs.assemble(machine, [], ids.ids_for("x"), "6.12", tmp_path / "tar")
     assert not (tmp_path / "tar").exists()
 
 

@@ -13,8 +13,8 @@ import paramiko
 import pytest
 from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
-from hostwright import ssh
-from hostwright.ssh import Key, SshError
+from hostwright.vm import login
+from hostwright.vm.login import Key, SshError
 
 
 @dataclass
@@ -93,18 +93,18 @@ def serving(sshd: Sshd) -> Iterator[Sshd]:
 
 @pytest.fixture
 def sshd() -> Iterator[Sshd]:
-    with serving(Sshd(ssh.generate_key(), ssh.generate_key())) as running:
+    with serving(Sshd(login.generate_key(), login.generate_key())) as running:
         yield running
 
 
 @pytest.fixture
-def session(sshd: Sshd) -> Iterator[ssh.Session]:
-    with ssh.connect("127.0.0.1", sshd.port, "root", sshd.key.private, limit_s=10) as logged_in:
+def session(sshd: Sshd) -> Iterator[login.Session]:
+    with login.connect("127.0.0.1", sshd.port, "root", sshd.key.private, limit_s=10) as logged_in:
         yield logged_in
 
 
 def test_every_key_is_new_and_both_halves_fit() -> None:
-    one, other = ssh.generate_key("me@here"), ssh.generate_key()
+    one, other = login.generate_key("me@here"), login.generate_key()
     assert one.public != other.public
     assert one.private.startswith("-----BEGIN OPENSSH PRIVATE KEY-----\n")
     kind, body, comment = one.public.split()
@@ -112,23 +112,23 @@ def test_every_key_is_new_and_both_halves_fit() -> None:
     assert paramiko.Ed25519Key.from_private_key(StringIO(one.private)).get_base64() == body
 
 
-def test_status_and_output_come_back(session: ssh.Session) -> None:
+def test_status_and_output_come_back(session: login.Session) -> None:
     assert session.run("echo one; echo two >&2; exit 3") == (3, "one\ntwo\n")
     assert session.run("true") == (0, "")
 
 
-def test_a_lot_of_output_is_whole(session: ssh.Session) -> None:
+def test_a_lot_of_output_is_whole(session: login.Session) -> None:
     status, output = session.run("seq 200000")
     assert (status, output.splitlines()[-1], len(output.splitlines())) == (0, "200000", 200000)
 
 
-def test_the_host_key_is_named(session: ssh.Session, sshd: Sshd) -> None:
+def test_the_host_key_is_named(session: login.Session, sshd: Sshd) -> None:
     key = paramiko.Ed25519Key.from_private_key(StringIO(sshd.host_key.private))
     assert session.fingerprint == key.fingerprint
     assert session.fingerprint.startswith("SHA256:")
 
 
-def test_a_slow_command_is_ended_and_the_session_goes_on(session: ssh.Session) -> None:
+def test_a_slow_command_is_ended_and_the_session_goes_on(session: login.Session) -> None:
     started = time.monotonic()
     with pytest.raises(SshError, match=r"(?s)'echo first; sleep 20' did not end within 0\.5 s.*first"):
         session.run("echo first; sleep 20", limit_s=0.5)
@@ -136,7 +136,7 @@ def test_a_slow_command_is_ended_and_the_session_goes_on(session: ssh.Session) -
     assert session.run("echo again") == (0, "again\n")
 
 
-def test_a_guest_that_goes_away_is_told(session: ssh.Session) -> None:
+def test_a_guest_that_goes_away_is_told(session: login.Session) -> None:
     with pytest.raises(SshError, match=r"(?s)the guest went away during 'die'.*dying"):
         session.run("die")
     with pytest.raises(SshError, match="cannot be asked to run 'true'"):
@@ -147,17 +147,17 @@ def test_a_guest_that_goes_away_is_told(session: ssh.Session) -> None:
 
 @pytest.mark.parametrize("user", ["root", "nobody"])
 def test_a_refused_key_is_told_at_once(sshd: Sshd, user: str) -> None:
-    key = ssh.generate_key() if user == "root" else sshd.key
+    key = login.generate_key() if user == "root" else sshd.key
     started = time.monotonic()
     with pytest.raises(SshError, match=rf"{user} may not log in with this key at 127\.0\.0\.1:{sshd.port}"):
-        ssh.connect("127.0.0.1", sshd.port, user, key.private, limit_s=30)
+        login.connect("127.0.0.1", sshd.port, user, key.private, limit_s=30)
     assert time.monotonic() - started < 10
 
 
 def test_a_server_that_comes_late_is_waited_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
-    late = Sshd(ssh.generate_key(), ssh.generate_key(), port=port)
+    late = Sshd(login.generate_key(), login.generate_key(), port=port)
     stop = threading.Event()
 
     def start() -> None:
@@ -166,7 +166,7 @@ def test_a_server_that_comes_late_is_waited_for() -> None:
             stop.wait(20)
 
     threading.Thread(target=start, daemon=True).start()
-    with ssh.connect("127.0.0.1", port, "root", late.key.private, limit_s=20) as session:
+    with login.connect("127.0.0.1", port, "root", late.key.private, limit_s=20) as session:
         assert session.run("echo there") == (0, "there\n")
     stop.set()
 
@@ -175,14 +175,14 @@ def test_nobody_there_is_told_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(SshError, match=rf"did not answer at 127\.0\.0\.1:{port} within 0\.3 s: .*refused"):
-        ssh.connect("127.0.0.1", port, "root", ssh.generate_key().private, limit_s=0.3)
+        login.connect("127.0.0.1", port, "root", login.generate_key().private, limit_s=0.3)
 
 
 def test_a_port_that_says_nothing_does_not_hang_us() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
         with pytest.raises(SshError, match=r"within 0\.5 s: "):
-            ssh.accepts_password("127.0.0.1", silent.getsockname()[1], limit_s=0.5)
+            login.accepts_password("127.0.0.1", silent.getsockname()[1], limit_s=0.5)
         assert time.monotonic() - started < 5
 
 
@@ -197,10 +197,10 @@ def test_a_port_that_says_nothing_does_not_hang_us() -> None:
 )
 def test_passwords_are_found_out(sshd: Sshd, methods: str, guessable: bool) -> None:
     sshd.methods = methods
-    assert ssh.accepts_password("127.0.0.1", sshd.port) is guessable
-    assert ssh.find_methods("127.0.0.1", sshd.port, "root") == set(methods.split(","))
+    assert login.accepts_password("127.0.0.1", sshd.port) is guessable
+    assert login.find_methods("127.0.0.1", sshd.port, "root") == set(methods.split(","))
 
 
 def test_only_loopback_is_connected_to() -> None:
     with pytest.raises(ValueError, match=r"192\.0\.2\.1 is no loopback address"):
-        ssh.accepts_password("192.0.2.1", 22)
+        login.accepts_password("192.0.2.1", 22)

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from hostwright import vm
 from hostwright.base import paths
+from hostwright.image import guest_files
 from hostwright.machine.load import load
 from hostwright.machine.model import Guest
-from hostwright.qemu import Accelerator
-from hostwright.vm import Vnc
+from hostwright.vm import guest_argv
+from hostwright.vm.board import Accelerator
+from hostwright.vm.guest_argv import Vnc
 
 GUEST: Guest = load(paths.TREE / "host.toml").guests[0]
 GOLDEN = paths.GOLDEN / "guest.argv"
@@ -21,7 +22,7 @@ def lines(argv: tuple[str, ...]) -> str:
 
 
 def test_the_argv_of_a_guest_is_the_reviewed_one() -> None:
-    assert lines(vm.plan_launch(GUEST, "/var/lib/hostwright/guests/debian")) == GOLDEN.read_text()
+    assert lines(guest_argv.plan_launch(GUEST, "/var/lib/hostwright/guests/debian")) == GOLDEN.read_text()
 
 
 HOSTS = {"lab": paths.TREE / "host.toml", "proliant": paths.TREE / "hosts/proliant-t10.toml"}
@@ -30,17 +31,17 @@ HOSTS = {"lab": paths.TREE / "host.toml", "proliant": paths.TREE / "hosts/prolia
 @pytest.mark.parametrize("name", HOSTS)
 def test_what_the_host_gets_is_the_reviewed_text(name: str) -> None:
     text = ""
-    for path, content in vm.render_host(load(HOSTS[name])):
+    for path, content in guest_files.render_host(load(HOSTS[name])):
         text += f"# {path}\n{lines(tuple(content.splitlines())) if path.endswith('.args') else content}\n"
     assert text == (paths.GOLDEN / f"host-guest-{name}").read_text()
 
 
 def test_the_host_starts_the_machine_of_the_install() -> None:
     machine = load(HOSTS["lab"])
-    host = vm.plan_host(machine, GUEST, Accelerator.KVM)
-    launch = vm.plan_launch(GUEST, "/g")
+    host = guest_argv.plan_host(machine, GUEST, Accelerator.KVM)
+    launch = guest_argv.plan_launch(GUEST, "/g")
     assert [word for word in host if "addr=" in word] == [word for word in launch if "addr=" in word]
-    assert not [word for word in host if vm.FOLDER in word]
+    assert not [word for word in host if guest_argv.FOLDER in word]
     assert host[host.index("-pidfile") + 1] == "/run/hostwright/guests/debian/pid"
 
 
@@ -49,7 +50,7 @@ def test_each_guest_of_a_host_has_its_own_places() -> None:
     twin = replace(GUEST, name="twin", devices=())
     network = replace(machine.network, nic=None, address=None)
     both = replace(machine, guests=(GUEST, twin), network=network)
-    plans = [vm.plan_host(both, guest, Accelerator.KVM) for guest in both.guests]
+    plans = [guest_argv.plan_host(both, guest, Accelerator.KVM) for guest in both.guests]
     shared = ("OVMF_CODE", "addr=", "mode=control", "chardev:")
     own = [
         {word for word in plan if "=" in word and not any(part in word for part in shared)} for plan in plans
@@ -65,7 +66,7 @@ def test_a_guest_is_on_the_bridge_that_the_host_has() -> None:
     nets = {}
     for nic, address in (("eno1", None), (None, "10.0.0.1/24"), (None, None)):
         made = replace(machine, network=replace(machine.network, nic=nic, address=address))
-        argv = vm.plan_host(made, guest, Accelerator.KVM)
+        argv = guest_argv.plan_host(made, guest, Accelerator.KVM)
         nets[nic, address] = argv[argv.index("-netdev") + 1].partition(",")[0]
     assert list(nets.values()) == ["bridge", "bridge", "user"]
 
@@ -73,10 +74,10 @@ def test_a_guest_is_on_the_bridge_that_the_host_has() -> None:
 @pytest.mark.parametrize("accelerator", list(Accelerator))
 def test_places_are_the_same_at_install_and_ever_after(accelerator: Accelerator) -> None:
     plans = (
-        vm.plan_install(GUEST, accelerator, Vnc()),
-        vm.plan_boot(GUEST, accelerator, 2222),
-        vm.plan_launch(GUEST, "/g"),
-        vm.plan_launch(replace(GUEST, devices=(*GUEST.devices, "0000:03:00.0")), "/g"),
+        guest_argv.plan_install(GUEST, accelerator, Vnc()),
+        guest_argv.plan_boot(GUEST, accelerator, 2222),
+        guest_argv.plan_launch(GUEST, "/g"),
+        guest_argv.plan_launch(replace(GUEST, devices=(*GUEST.devices, "0000:03:00.0")), "/g"),
     )
     places = [{word for word in plan if "addr=" in word and "vfio-pci" not in word} for plan in plans]
     assert places == [places[0]] * len(plans)
@@ -84,7 +85,7 @@ def test_places_are_the_same_at_install_and_ever_after(accelerator: Accelerator)
 
 def test_a_passed_device_has_a_port_of_its_own() -> None:
     guest = replace(GUEST, devices=tuple(f"0000:8{number}:00.0" for number in range(8)))
-    argv = vm.plan_launch(guest, "/g")
+    argv = guest_argv.plan_launch(guest, "/g")
     ports = [word.split(",")[1].removeprefix("id=") for word in argv if word.startswith("pcie-root-port")]
     used = [word.split("bus=")[1].split(",")[0] for word in argv if "bus=port" in word]
     assert len(set(ports)) == len(ports)
@@ -94,24 +95,27 @@ def test_a_passed_device_has_a_port_of_its_own() -> None:
 
 @pytest.mark.parametrize("vnc", [Vnc(), Vnc(unix=True), Vnc(password=True)])
 def test_nothing_listens_beyond_loopback(vnc: Vnc) -> None:
-    argv = (*vm.plan_install(GUEST, Accelerator.TCG, vnc), *vm.plan_boot(GUEST, Accelerator.TCG, 2222))
+    argv = (
+        *guest_argv.plan_install(GUEST, Accelerator.TCG, vnc),
+        *guest_argv.plan_boot(GUEST, Accelerator.TCG, 2222),
+    )
     shown = argv[argv.index("-vnc") + 1]
-    assert shown.startswith(("127.0.0.1:", f"unix:{vm.SOCKETS}/"))
+    assert shown.startswith(("127.0.0.1:", f"unix:{guest_argv.SOCKETS}/"))
     assert ("password-secret" in shown) is vnc.password
     assert [word for word in argv if "hostfwd" in word] == ["user,id=net,hostfwd=tcp:127.0.0.1:2222-:22"]
 
 
 def test_the_check_writes_nothing_to_the_disk() -> None:
-    argv = vm.plan_boot(GUEST, Accelerator.TCG, 2222, ("a=b",), ("nvme",))
-    assert [word for word in argv if vm.DISK in word and "snapshot=on" not in word] == []
+    argv = guest_argv.plan_boot(GUEST, Accelerator.TCG, 2222, ("a=b",), ("nvme",))
+    assert [word for word in argv if guest_argv.DISK in word and "snapshot=on" not in word] == []
     assert "type=11,value=io.systemd.credential.binary:a=b" in argv
 
 
 @pytest.mark.parametrize("accelerator", list(Accelerator))
 def test_the_second_stage_runs_in_the_machine_of_the_install(accelerator: Accelerator) -> None:
-    install = vm.plan_install(GUEST, accelerator, Vnc())
-    second = vm.plan_second_stage(GUEST, accelerator, Vnc(), ("init=/a", "quiet"))
+    install = guest_argv.plan_install(GUEST, accelerator, Vnc())
+    second = guest_argv.plan_second_stage(GUEST, accelerator, Vnc(), ("init=/a", "quiet"))
     own = [word for word in install if word.startswith(("virtio-", "pcie-root-port"))]
     assert own and set(own) <= set(second)
     assert second[second.index("-append") + 1] == "init=/a quiet"
-    assert any(vm.SYSTEM in word and "readonly=on" in word for word in second)
+    assert any(guest_argv.SYSTEM in word and "readonly=on" in word for word in second)

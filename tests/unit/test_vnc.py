@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright.pictures import Frame
-from hostwright.vnc import Screen, VncError
+from hostwright.vm.pictures import Frame
+from hostwright.vm.screen import Screen, VncError
 
 # RFC 6143: protocol version, security type None, its result.
 HELLO = b"RFB 003.008\n"
@@ -183,7 +183,7 @@ def test_signals_stay_with_the_program() -> None:
 
 def test_a_connection_does_not_hold_up_the_end_of_the_program() -> None:
     code = (
-        "import threading, time; from hostwright.vnc import Screen;"
+        "import threading, time; from hostwright.vm.screen import Screen;"
         "watch = lambda: Screen(('127.0.0.1', {})).capture(60);"
         "threading.Thread(target=watch, daemon=True).start(); time.sleep(0.5)"
     )

@@ -23,6 +23,7 @@ from hostwright.base.files import short_name
 if TYPE_CHECKING:
     from qemu.qmp import Message
 
+
 CONNECT_LIMIT_S = 10.0
 COMMAND_LIMIT_S = 30.0
 CLOSE_LIMIT_S = 5.0

@@ -12,13 +12,11 @@ root rights are needed: the tools write into the file, at an offset.
 """
 
 import os
-import struct
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from hostwright.base import canonical, files
+from hostwright.base import files
 from hostwright.base.errors import UserError
 from hostwright.formats.gpt import (
     BIOS_BOOT,
@@ -28,30 +26,10 @@ from hostwright.formats.gpt import (
     SECTORS_PER_MIB,
     Partition,
 )
+from hostwright.image.grub import PLATFORMS, early_config, patch_boot, patch_core, plan_core, plan_esp
+from hostwright.image.ids import Ids, ids_for
 from hostwright.machine.model import Machine
 from hostwright.sandbox import buildroot, sandbox
-
-# Offsets in boot.img: include/grub/i386/pc/boot.h of GRUB, GRUB_BOOT_MACHINE_*.
-KERNEL_SECTOR = 0x5C
-DRIVE_CHECK = 0x66
-CODE_END = 0x1B8
-NOP = b"\x90"
-
-# The block list ends core.img's first sector: grub-core/boot/i386/pc/diskboot.S, struct grub_pc_bios_boot_blocklist.
-BLOCK_LIST = struct.Struct("<QHH")
-BLOCK_LIST_OFFSET = SECTOR - BLOCK_LIST.size
-KERNEL_SEGMENT = 0x820
-
-# What grub.cfg uses, and what one wants at GRUB's prompt when it does not boot.
-MODULES = (
-    "normal", "part_gpt", "ext2", "fat", "search", "search_fs_uuid", "search_label", "linux", "chain",
-    "configfile", "test", "true", "echo", "help", "minicmd", "ls", "cat", "probe", "sleep", "loadenv",
-    "serial", "terminal", "terminfo", "all_video", "acpi", "halt", "reboot",
-)  # fmt: skip
-PLATFORMS = {
-    "i386-pc": ("biosdisk", *MODULES),
-    "x86_64-efi": ("efi_gop", "efifwsetup", *MODULES),
-}
 
 # What ext4 keeps for itself in a small file system: journal, inodes, bitmaps.
 TABLES_MIB = 48
@@ -61,48 +39,6 @@ EXT4_FEATURES = (
     "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,"
     "huge_file,dir_nlink,extra_isize,metadata_csum"
 )
-
-_NAMESPACE = uuid.UUID("2b3ad3a1-5a4e-5d0c-9e0c-6f2f1b7a9f10")
-
-# A disk has one root so far; the name of its slot is part of its ids.
-FIRST_SLOT = "a"
-
-
-@dataclass(frozen=True)
-class Ids:
-    """All ids of a disk, as its tools and the kernel spell them; `esp_uuid` is the volume id, `XXXX-XXXX`.
-
-    Those of the root belong to one slot of the disk, the others to the whole of it.
-    """
-
-    disk_guid: str
-    bios_partuuid: str
-    esp_partuuid: str
-    root_partuuid: str
-    root_uuid: str
-    esp_uuid: str
-    hash_seed: str
-
-
-def ids_for(name: str, slot: str = FIRST_SLOT) -> Ids:
-    """The ids of the disk of machine `name`, with the root in `slot`.
-
-    Nothing else goes in, so that no other setting ever changes where a host finds its root.
-    """
-
-    def derived(*what: str) -> str:
-        return str(uuid.uuid5(_NAMESPACE, canonical.text([name, *what])))
-
-    volume = canonical.digest(name, "esp")[:8].upper()
-    return Ids(
-        disk_guid=derived("disk"),
-        bios_partuuid=derived("bios-boot partition"),
-        esp_partuuid=derived("esp partition"),
-        root_partuuid=derived("root partition", slot),
-        root_uuid=derived("root", slot),
-        esp_uuid=f"{volume[:4]}-{volume[4:]}",
-        hash_seed=derived("hash seed", slot),
-    )
 
 
 @dataclass(frozen=True)
@@ -139,11 +75,6 @@ def sfdisk_script(plan: Layout, ids: Ids) -> str:
     return "\n".join(["label: gpt", f"label-id: {ids.disk_guid}", "unit: sectors", "", *lines]) + "\n"
 
 
-def early_config(ids: Ids) -> str:
-    """What both cores run before anything else; `normal` then reads $prefix/grub.cfg."""
-    return f"search --no-floppy --fs-uuid --set=root {ids.root_uuid}\nset prefix=($root)/boot/grub\n"
-
-
 def script(plan: Layout, ids: Ids) -> str:
     """The shell script that fills the folder /build: `disk` without its boot code, and the files that hold that.
 
@@ -162,31 +93,6 @@ def script(plan: Layout, ids: Ids) -> str:
     return "\n".join(steps) + "\n"
 
 
-def plan_core(platform: str) -> list[str]:
-    """GRUB's core image with early.cfg and every module in it."""
-    return [
-        "/input/usr/bin/grub-mkimage",
-        "--directory", f"/input/usr/lib/grub/{platform}",
-        "--format", platform,
-        "--config", "early.cfg",
-        "--prefix", "/boot/grub",
-        "--output", f"core.{platform}",
-        *PLATFORMS[platform],
-    ]  # fmt: skip
-
-
-def plan_esp(esp: Partition, ids: Ids) -> list[list[str]]:
-    """A FAT32 file system (one sector a cluster, as even the smallest ESP needs it) with the removable-media loader."""
-    drive = f"disk@@{esp.offset}"
-    serial = ids.esp_uuid.replace("-", "")
-    shape = ["-F", "-c", "1", "-h", "255", "-s", "63", "-T", str(esp.sectors), "-H", str(esp.start)]
-    return [
-        ["mformat", "-i", drive, *shape, "-N", serial, "-v", "ESP", "::"],
-        ["mmd", "-i", drive, "::/EFI", "::/EFI/BOOT"],
-        ["mcopy", "-i", drive, "core.x86_64-efi", "::/EFI/BOOT/BOOTX64.EFI"],
-    ]
-
-
 def plan_root(root: Partition, ids: Ids) -> list[str]:
     """An ext4 file system with the content of root.tar, owners and modes as in the archive."""
     # The lazy ways would be chosen by what the running kernel offers. A second -E would override the first.
@@ -203,36 +109,6 @@ def plan_root(root: Partition, ids: Ids) -> list[str]:
 
 def _line(*argv: str) -> str:
     return " ".join(quote(word) for word in argv)
-
-
-def patch_boot(boot: bytes, core_start: int) -> bytes:
-    """The boot code of sector 0, told in which sector core.img starts; what util/setup.c of GRUB does.
-
-    The jump at DRIVE_CHECK trusts the drive number of the BIOS. With two NOPs in its place a number that cannot be
-    a hard disk is read as the first one, as GRUB installs itself on hard disks.
-    """
-    if len(boot) != SECTOR or boot[-2:] != b"\x55\xaa":
-        raise ValueError("boot.img is not a boot sector")
-    code = bytearray(boot[:CODE_END])
-    struct.pack_into("<Q", code, KERNEL_SECTOR, core_start)
-    code[DRIVE_CHECK : DRIVE_CHECK + 2] = NOP * 2
-    return bytes(code)
-
-
-def patch_core(core: bytes, start: int, limit: int) -> bytes:
-    """core.img padded to whole sectors, its block list saying that it lies in one piece from sector `start` on.
-
-    `limit` is how many sectors there are for it.
-    """
-    core += bytes(-len(core) % SECTOR)
-    sectors = len(core) // SECTOR
-    _, _, segment = BLOCK_LIST.unpack_from(core, BLOCK_LIST_OFFSET)
-    if segment != KERNEL_SEGMENT:
-        raise ValueError("core.img does not begin with diskboot.img")
-    if sectors > limit:
-        raise ValueError(f"core.img has {sectors} sectors, its partition has {limit}")
-    block_list = BLOCK_LIST.pack(start + 1, sectors - 1, segment)
-    return core[:BLOCK_LIST_OFFSET] + block_list + core[SECTOR:]
 
 
 def check_room(root_mib: int, archive_bytes: int) -> None:

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hostwright import render, vm
 from hostwright.base import canonical, files, paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
 from hostwright.build import store
 from hostwright.doctor import findings
+from hostwright.image import guest_files, host_values, templates
 from hostwright.machine.model import Guest, Machine
+from hostwright.vm import guest_argv
 
 # Folders with the modes that FHS and LFS chapter 7 give them; those that are mount points are empty.
 FOLDERS = {
@@ -78,7 +79,7 @@ def rules() -> str:
         for file in paths.ROOTFS.rglob("*")
         if file.is_symlink()
     )
-    texts = files.digest(findings.FILE), files.digest(Path(vm.__file__))
+    texts = files.digest(findings.FILE), files.digest(Path(guest_argv.__file__))
     return canonical.text((FOLDERS, LINKS, MODES, UNWANTED, UNWANTED_ENDS, NOT_ON_HOST, links, texts))
 
 
@@ -125,25 +126,29 @@ def _mode(path: str, file: Path) -> int:
 def _content(file: Path, origin: str, values: dict[str, object]) -> Path | bytes:
     if file.suffix != ".j2":
         return file
-    return render.render_text(file.read_text(), origin, values).encode()
+    return templates.render_text(file.read_text(), origin, values).encode()
 
 
 def machine_nodes(machine: Machine) -> Iterator[Node]:
     """What host.toml brings as files: the time zone, how its guests are started, processor microcode."""
     yield Node("etc/localtime", 0o777, "host.toml timezone", link=f"../{ZONES}{machine.timezone}")
-    for path, text in vm.render_host(machine):
+    for path, text in guest_files.render_host(machine):
         yield Node(path, 0o644, "host.toml [[guest]]", text.encode())
     if machine.kernel.microcode:
         yield Node("boot/microcode.img", 0o644, "host.toml [kernel] microcode", machine.kernel.microcode)
     for guest in machine.guests:
         for file in embedded_files(guest):
-            path = f"{vm.HOST_FOLDER}/{guest.name}/{file.name}".lstrip("/")
+            path = f"{guest_argv.HOST_FOLDER}/{guest.name}/{file.name}".lstrip("/")
             yield Node(path, 0o600, "host.toml [[guest]] embed", file)
 
 
 def embedded_files(guest: Guest) -> list[Path]:
     """The disk and the variable store of an installed guest that goes onto the image."""
-    return [paths.GUESTS / guest.name / name for name in (vm.DISK, vm.VARS)] if guest.embed else []
+    return (
+        [paths.GUESTS / guest.name / name for name in (guest_argv.DISK, guest_argv.VARS)]
+        if guest.embed
+        else []
+    )
 
 
 def merge(nodes: Iterable[Node]) -> list[Node]:
@@ -207,7 +212,7 @@ def assemble(
     machine: Machine, packages: Iterable[store.Built], ids: object, release: str, target: Path
 ) -> None:
     """Write the root file system of `machine` to the tar archive `target`."""
-    values = render.host_values(machine, ids, release)
+    values = host_values.host_values(machine, ids, release)
     nodes = [*standard_nodes(), *tree_nodes(paths.ROOTFS, values), *machine_nodes(machine)]
     for built in packages:
         nodes += package_nodes(built)

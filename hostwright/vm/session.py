@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hostwright import emulator, vm
 from hostwright.base import files, run
 from hostwright.base.errors import UserError
-from hostwright.qemu import Accelerator
-from hostwright.qmp import Monitor, MonitorError
 from hostwright.sandbox import sandbox
-from hostwright.vnc import Screen
+from hostwright.vm import guest_argv, process
+from hostwright.vm.board import Accelerator
+from hostwright.vm.monitor import Monitor, MonitorError
+from hostwright.vm.screen import Screen
 
 
 @dataclass
@@ -53,8 +53,8 @@ class Session:
     installer: Log = field(init=False)
 
     def __post_init__(self) -> None:
-        self.console = Log(self.folder / vm.CONSOLE_LOG)
-        self.installer = Log(self.folder / vm.INSTALLER_LOG)
+        self.console = Log(self.folder / guest_argv.CONSOLE_LOG)
+        self.installer = Log(self.folder / guest_argv.INSTALLER_LOG)
 
     @property
     def status(self) -> int | None:
@@ -70,7 +70,7 @@ class Session:
 
 @contextmanager
 def started(
-    argv: tuple[str, ...], folder: Path, tools: Path, accelerator: Accelerator, vnc: vm.Vnc
+    argv: tuple[str, ...], folder: Path, tools: Path, accelerator: Accelerator, vnc: guest_argv.Vnc
 ) -> Iterator[Session]:
     """QEMU at home in `folder`; what still runs at the end of the block is ended by force."""
     sockets = folder / "sockets"
@@ -78,13 +78,15 @@ def started(
     sockets.mkdir(mode=0o700)
     password = secrets.token_urlsafe(6)[:8] if vnc.password else None
     if password:
-        (sockets / vm.VNC_PASSWORD).write_text(password)
-    job = emulator.plan_job(argv, folder, tools, accelerator)
-    job = replace(job, network=True, binds=(*job.binds, sandbox.Bind(sockets, vm.SOCKETS, writable=True)))
+        (sockets / guest_argv.VNC_PASSWORD).write_text(password)
+    job = process.plan_job(argv, folder, tools, accelerator)
+    job = replace(
+        job, network=True, binds=(*job.binds, sandbox.Bind(sockets, guest_argv.SOCKETS, writable=True))
+    )
     with sandbox.entered(job, job.root) as command:
-        child = run.start(command, folder / vm.QEMU_LOG)
+        child = run.start(command, folder / guest_argv.QEMU_LOG)
         try:
-            with _monitor(sockets / vm.QMP_SOCKET, folder / vm.QEMU_LOG) as monitor:
+            with _monitor(sockets / guest_argv.QMP_SOCKET, folder / guest_argv.QEMU_LOG) as monitor:
                 screen, address = _find_screen(monitor, sockets, vnc, password)
                 yield Session(child, monitor, screen, folder, address, password)
         finally:
@@ -99,10 +101,12 @@ def _monitor(socket: Path, log: Path) -> Monitor:
         raise UserError(f"QEMU did not start:\n{run.tail(log)}", f"the whole log is {log}") from None
 
 
-def _find_screen(monitor: Monitor, sockets: Path, vnc: vm.Vnc, password: str | None) -> tuple[Screen, str]:
+def _find_screen(
+    monitor: Monitor, sockets: Path, vnc: guest_argv.Vnc, password: str | None
+) -> tuple[Screen, str]:
     """The screen, and where a person's own client finds it."""
     if vnc.unix:
-        socket = sockets / vm.VNC_SOCKET
+        socket = sockets / guest_argv.VNC_SOCKET
         return Screen(socket, password), str(socket)
     found = monitor.execute("query-vnc")
     assert isinstance(found, dict)

@@ -11,11 +11,11 @@ network card keeps its name whatever is added. qemu-system-x86_64(1), systemd.ne
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hostwright.machine.model import Guest, Machine
-from hostwright.qemu import EMULATED_PROCESSOR, Accelerator
+from hostwright.vm.board import EMULATED_PROCESSOR, Accelerator
 
 FOLDER = "/output"
 SOCKETS = "/run"
@@ -166,7 +166,7 @@ def plan_host(machine: Machine, guest: Guest, accelerator: Accelerator) -> tuple
         "-mon", "chardev=monitor,mode=control",
         "-vnc", f"127.0.0.1:{index},share=force-shared",
         *_plan_disk("cache=none"),
-        *_plan_net(guest, f",hostfwd=tcp:127.0.0.1:{FIRST_SSH_PORT + index}-:22", _bridge(machine)),
+        *_plan_net(guest, f",hostfwd=tcp:127.0.0.1:{FIRST_SSH_PORT + index}-:22", name_bridge(machine)),
         "-chardev", f"pty,id=console,path={SOCKETS}/console,logfile={FOLDER}/{CONSOLE_LOG}",
         "-serial", "chardev:console",
         *(word for option in plan_passed(guest) for word in ("-device", option)),
@@ -200,43 +200,10 @@ def plan_kvm_probe() -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def render_host(machine: Machine) -> Iterator[tuple[str, str]]:
-    """Paths below / and texts of what `guest` on the host reads: one argument, or one key and its value, a line."""
-    for guest in machine.guests:
-        folder = f"{HOST_SETTINGS}/{guest.name}"
-        yield f"{folder}/settings", _render_settings(machine, guest)
-        for accelerator in Accelerator:
-            yield f"{folder}/{accelerator.value}.args", _lines(plan_host(machine, guest, accelerator))
-    if machine.guests:
-        yield HOST_PROBE, _lines(plan_kvm_probe())
-
-
-def _render_settings(machine: Machine, guest: Guest) -> str:
-    index = machine.guests.index(guest)
-    bridge = _bridge(machine)
-    known = {device.address: device for device in machine.devices}
-    devices = [known[address] for address in guest.devices]
-    return _lines((
-        "# Written from host.toml ([[guest]]): a key and its value a line.",
-        f"memory_mib {guest.memory_mib}",
-        f"vcpus {guest.vcpus}",
-        f"disk_gib {guest.disk_gib}",
-        f"mac {guest.mac}",
-        f"autostart {'yes' if guest.autostart else 'no'}",
-        f"vnc {FIRST_VNC_PORT + index}",
-        f"bridge {bridge}" if bridge else f"ssh {FIRST_SSH_PORT + index}",
-        *(f"device {device.address} {device.id or '-'} {device.label}" for device in devices),
-    ))  # fmt: skip
-
-
-def _bridge(machine: Machine) -> str | None:
+def name_bridge(machine: Machine) -> str | None:
     """The bridge that guests are on, where the host has one; QEMU's own network, with NAT and DHCP, where not."""
     network = machine.network
     return network.bridge if network.nic or network.address else None
-
-
-def _lines(lines: Sequence[str]) -> str:
-    return "\n".join(lines) + "\n"
 
 
 def _place(argv: Sequence[str], places: Mapping[str, str]) -> tuple[str, ...]:

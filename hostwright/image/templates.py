@@ -7,28 +7,10 @@ import re
 from collections.abc import Mapping
 
 from hostwright.base.errors import UserError
-from hostwright.doctor import findings
-from hostwright.machine.cmdline import is_serial_console, kernel_words, serial_lines
-from hostwright.machine.model import Machine
+from hostwright.machine.cmdline import is_serial_console
 
 # What GRUB's shell takes as it stands: everything else is quoted (GRUB manual, "Quoting").
 _PLAIN_GRUB_WORD = re.compile(r"[A-Za-z0-9_.,:/=@%+-]+")
-
-
-def host_values(machine: Machine, ids: object, kernel_release: str) -> dict[str, object]:
-    """What the templates of rootfs/ may name.
-
-    `ids` has the attributes root_uuid (ext4), root_partuuid and esp_partuuid (GPT); `kernel_release` is what
-    `uname -r` will say.
-    """
-    return {
-        "machine": machine,
-        "ids": ids,
-        "kernel_release": kernel_release,
-        "kernel_words": kernel_words,
-        "serial_lines": serial_lines(machine),
-        "findings": tuple(findings.load().values()),
-    }
 
 
 def render_text(template_text: str, name: str, values: Mapping[str, object]) -> str:

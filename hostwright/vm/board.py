@@ -8,13 +8,10 @@ Paths are those inside the sandbox: all files of a boot lie in one folder, FOLDE
 
 from enum import Enum
 
-from hostwright import lab
 from hostwright.base.errors import UserError
-from hostwright.machine.cmdline import serial_lines
-from hostwright.machine.model import Machine
 
 FOLDER = "/output"
-IMAGE = "host.img"
+
 CODE = "OVMF_CODE.fd"
 VARS = "OVMF_VARS.fd"
 KERNEL = "bzImage"
@@ -30,11 +27,8 @@ HOST_ADDRESS, GUEST_ADDRESS = "10.0.2.15", "10.0.2.16"
 
 # As many as an ISA bus has.
 SERIAL_PORTS = 4
-MEMORY_MIB = 2048
+
 PROBE_MEMORY_MIB = 256
-NVME_MIB = 64
-# The day after SOURCE_DATE_EPOCH: the same in every boot, and no file of the image is from the future.
-CLOCK = "2026-01-02T00:00:00"
 
 
 class Firmware(Enum):
@@ -51,32 +45,6 @@ class Accelerator(Enum):
     KVM = "kvm"
 
 
-def plan_boot(
-    machine: Machine, firmware: Firmware, accelerator: Accelerator, ssh_port: int = 0, guest_port: int = 0
-) -> tuple[str, ...]:
-    """The lab with the image as its root disk, which is never written to.
-
-    The ssh of the host is at `ssh_port` of loopback, that of a guest on its bridge at `guest_port`; nowhere for 0.
-    The machine's main serial line is QEMU's standard input and output; UserError for one that a PC does not have.
-    """
-    return (
-        *plan_board(accelerator),
-        *_plan_serial(serial_lines(machine)[-1][0], firmware),
-        "-m", f"{MEMORY_MIB}M",
-        "-rtc", f"base={CLOCK}",
-        *_plan_firmware(firmware),
-        *_plan_devices(),
-        "-netdev", "user,id=net" + _forward(ssh_port, HOST_ADDRESS) + _forward(guest_port, GUEST_ADDRESS),
-        # The image stays as it is: what the guest writes goes to a temporary file.
-        "-drive", f"if=none,id=root,file={FOLDER}/{IMAGE},format=raw,snapshot=on",
-        "-device", "ide-hd,bus=ide.0,drive=root,bootindex=1",
-    )  # fmt: skip
-
-
-def _forward(port: int, address: str) -> str:
-    return f",hostfwd=tcp:127.0.0.1:{port}-{address}:22" if port else ""
-
-
 def plan_probe(accelerator: Accelerator) -> tuple[str, ...]:
     """A kernel without a root: it panics and, told to reboot after a panic, ends QEMU.
 
@@ -84,7 +52,7 @@ def plan_probe(accelerator: Accelerator) -> tuple[str, ...]:
     """
     return (
         *plan_board(accelerator),
-        *_plan_serial(0, Firmware.BIOS),
+        *plan_serial(0, Firmware.BIOS),
         "-m", f"{PROBE_MEMORY_MIB}M",
         "-kernel", f"{FOLDER}/{KERNEL}",
         "-append", "console=ttyS0 panic=-1 no_timer_check",
@@ -114,7 +82,7 @@ def plan_board(accelerator: Accelerator) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _plan_serial(number: int, firmware: Firmware) -> tuple[str, ...]:
+def plan_serial(number: int, firmware: Firmware) -> tuple[str, ...]:
     """Serial ports up to `number`, which the kernel speaks on.
 
     A boot loader started by a PC BIOS uses the same port. UEFI has its console on the first one: what the kernel
@@ -129,22 +97,3 @@ def _plan_serial(number: int, firmware: Firmware) -> tuple[str, ...]:
     if firmware is Firmware.BIOS or number == 0:
         return (*unused * number, "-serial", "stdio")
     return ("-serial", "stdio", *unused * (number - 1), "-serial", "file:/dev/stdout")
-
-
-def _plan_firmware(firmware: Firmware) -> tuple[str, ...]:
-    """OVMF in two flash drives, code and variable store; SeaBIOS is what QEMU takes by itself."""
-    if firmware is Firmware.BIOS:
-        return ()
-    return (
-        "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={FOLDER}/{CODE}",
-        "-drive", f"if=pflash,unit=1,format=raw,file={FOLDER}/{VARS}",
-    )  # fmt: skip
-
-
-def _plan_devices() -> tuple[str, ...]:
-    drives = [f"if=none,id={name},file={FOLDER}/{name}.img,format=raw" for name in lab.DRIVES]
-    options = [part.option for part in lab.PARTS if part.option]
-    return (
-        *(word for drive in drives for word in ("-drive", drive)),
-        *(word for option in options for word in ("-device", option)),
-    )

@@ -17,6 +17,7 @@ from hostwright.base.files import replaced
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+
 SHEET_BYTES = 2 << 20
 SHEET_COLUMNS = 3
 # The first width that keeps a sheet below SHEET_BYTES is taken.

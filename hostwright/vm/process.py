@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from hostwright import qemu
 from hostwright.base import files, run
-from hostwright.console import Console, ConsoleError
-from hostwright.qemu import Accelerator
 from hostwright.sandbox import sandbox
+from hostwright.vm import board
+from hostwright.vm.board import Accelerator
+from hostwright.vm.console import Console, ConsoleError
 
 # Seconds.
 EXIT_LIMIT_S = 10.0
@@ -40,10 +40,10 @@ def plan_job(argv: tuple[str, ...], folder: Path, tools: Path, accelerator: Acce
     return sandbox.Job(
         root=tools,
         argv=argv,
-        binds=(sandbox.Bind(folder, qemu.FOLDER, writable=True),),
+        binds=(sandbox.Bind(folder, board.FOLDER, writable=True),),
         # A temporary disk goes to /var/tmp, which is closed, unless TMPDIR names another place than /tmp.
-        env=(("TMPDIR", qemu.FOLDER),),
-        cwd=qemu.FOLDER,
+        env=(("TMPDIR", board.FOLDER),),
+        cwd=board.FOLDER,
         devices=(str(KVM),) if accelerator is Accelerator.KVM else (),
         proc=True,
     )
@@ -65,8 +65,8 @@ def find_accelerator(kernel: Path, tools: Path, out: Path) -> tuple[Accelerator,
 
 def _probe(kernel: Path, tools: Path, out: Path) -> None:
     with folder(out, "probe") as place:
-        shutil.copyfile(kernel, place / qemu.KERNEL)
-        job = plan_job(qemu.plan_probe(Accelerator.KVM), place, tools, Accelerator.KVM)
+        shutil.copyfile(kernel, place / board.KERNEL)
+        job = plan_job(board.plan_probe(Accelerator.KVM), place, tools, Accelerator.KVM)
         with running(job, out / "probe.log") as (console, _):
             console.wait_for("Unable to mount root fs", PROBE_LIMIT_S)
             console.wait_for_end(PROBE_LIMIT_S)

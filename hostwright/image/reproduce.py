@@ -9,9 +9,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hostwright import manifest
 from hostwright.base import paths, run
 from hostwright.base.errors import UserError
+from hostwright.image import manifest
 
 OTHERWISE = {
     "LC_ALL": "tr_TR.UTF-8",

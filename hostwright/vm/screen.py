@@ -24,7 +24,7 @@ from vncdotool.client import VNCDoToolClient, VNCDoToolFactory
 
 from hostwright.base.errors import UserError
 from hostwright.base.files import short_name
-from hostwright.pictures import Frame
+from hostwright.vm.pictures import Frame
 
 CAPTURE_LIMIT_S = 10.0
 _RETRY_S = 0.02

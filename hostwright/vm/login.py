@@ -23,6 +23,7 @@ from hostwright.base.errors import UserError
 
 if TYPE_CHECKING:
     from paramiko import Channel, Transport
+from base64 import b64encode
 
 CONNECT_LIMIT_S = 120.0
 COMMAND_LIMIT_S = 60.0
@@ -218,3 +219,18 @@ def _handshake(host: str, port: int, limit_s: float) -> "Transport":
         transport.close()
         raise
     return transport
+
+
+def tmpfiles(user: str, key: str) -> str:
+    """A credential with tmpfiles.d(5) lines that let `key` in, beside the guest's own keys."""
+    home = f"/home/{user}/.ssh"
+    lines = f"d {home} 0700 {user} {user} -\nf {home}/authorized_keys2 0600 {user} {user} - {key}\n"
+    return f"tmpfiles.extra={b64encode(lines.encode()).decode()}"
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

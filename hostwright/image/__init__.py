@@ -1,0 +1,1 @@
+"""Staged trees, rootfs/ and host.toml become a disk."""

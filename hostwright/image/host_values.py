@@ -1,0 +1,21 @@
+"""What the templates of rootfs/ may name."""
+
+from hostwright.doctor import findings
+from hostwright.machine.cmdline import kernel_words, serial_lines
+from hostwright.machine.model import Machine
+
+
+def host_values(machine: Machine, ids: object, kernel_release: str) -> dict[str, object]:
+    """What the templates of rootfs/ may name.
+
+    `ids` has the attributes root_uuid (ext4), root_partuuid and esp_partuuid (GPT); `kernel_release` is what
+    `uname -r` will say.
+    """
+    return {
+        "machine": machine,
+        "ids": ids,
+        "kernel_release": kernel_release,
+        "kernel_words": kernel_words,
+        "serial_lines": serial_lines(machine),
+        "findings": tuple(findings.load().values()),
+    }
