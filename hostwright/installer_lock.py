@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import installer, udeb
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.formats.control import Stanza
+from hostwright.guest import initrd, udeb
 from hostwright.sandbox import signature
 from hostwright.source import fetch, index
 from hostwright.source.closure import lock, parse_seeds
@@ -51,9 +51,9 @@ def renew(mirrors: Sequence[str], root: Path) -> Outcome:
     release = signature.signed_release(mirrors, root)
     packages = signature.index(index.PACKAGES, release, mirrors)
     parts = signature.index(index.UDEBS, release, mirrors)
-    before = installer.load_lock()
-    pinned = [pin for pin in before if pin.name == installer.NETBOOT]
-    offered = [pin_of(one) for one in packages if one["Package"] == installer.NETBOOT]
+    before = initrd.load_lock()
+    pinned = [pin for pin in before if pin.name == initrd.NETBOOT]
+    offered = [pin_of(one) for one in packages if one["Package"] == initrd.NETBOOT]
     notes: list[str] = []
     for netboot in dict.fromkeys([*offered, *pinned]):
         choice = choose(netboot, parts, before, mirrors)
@@ -65,7 +65,7 @@ def renew(mirrors: Sequence[str], root: Path) -> Outcome:
 
 
 def _write(pins: Sequence[Pin], before: Sequence[Pin], notes: Sequence[str]) -> Outcome:
-    files.write(installer.lock_file(), render_lock(pins))
+    files.write(initrd.lock_file(), render_lock(pins))
     return Outcome(len(pins), tuple(differences(before, pins)), tuple(dict.fromkeys(notes)))
 
 
@@ -74,8 +74,8 @@ def choose(netboot: Pin, parts: Sequence[Stanza], before: Sequence[Pin], mirrors
     if not fetch.is_offered(netboot.path, mirrors):
         return Choice((), (_lost(netboot),), is_whole=False)
     wanted = Pinned(netboot.name, netboot.path, netboot.sha256, netboot.size)
-    kernel, tree = installer.read_netboot(fetch.fetch(wanted.at(mirrors), lambda _: None))
-    release = installer.kernel_release(kernel)
+    kernel, tree = initrd.read_netboot(fetch.fetch(wanted.at(mirrors), lambda _: None))
+    release = initrd.kernel_release(kernel)
     try:
         needed = closure(parts, tree, release)
     except UserError as error:

@@ -17,8 +17,8 @@ from hostwright.tasks import report, steps
 from hostwright.tasks.define import Task, step
 
 if TYPE_CHECKING:
-    from hostwright.guest import Options
-    from hostwright.install import Voice
+    from hostwright.guest.plan import Voice
+    from hostwright.guest.workplace import Options
 
 LOCK = paths.GUEST / "installer.lock"
 MEDIUM = paths.GUESTS / "installer.iso"
@@ -30,17 +30,17 @@ def sources() -> Task:
 
 
 def _pinned() -> list[pins.Pinned]:
-    from hostwright import installer
+    from hostwright.guest import initrd
 
-    return [pins.Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in installer.load_lock()]
+    return [pins.Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in initrd.load_lock()]
 
 
 def medium() -> Task:
     def act() -> None:
-        from hostwright import installer
+        from hostwright.guest.medium import write_iso
 
         with files.replaced(MEDIUM) as new:
-            installer.write_iso(new, _grub(), None, (), paths.log_file("medium"))
+            write_iso(new, _grub(), None, (), paths.log_file("medium"))
 
     return step(
         "write the installer medium dist/guest/installer.iso",
@@ -60,10 +60,11 @@ def _guest(guest: Guest) -> Task:
     folder = paths.GUESTS / guest.name
 
     def act() -> None:
-        from hostwright import guest as making
+        from hostwright.guest import make as making
+        from hostwright.guest import workplace
 
         voice = _voice(f"guest:{guest.name}")
-        making.make(steps.machine(), guest, making.find_inputs(_grub()), _options(), voice)
+        making.make(steps.machine(), guest, workplace.find_inputs(_grub()), _options(), voice)
 
     return step(
         f"install Debian as guest {guest.name}, watched over VNC, into dist/guest/{guest.name}",
@@ -85,11 +86,11 @@ def _fast(guest: Guest) -> Task:
     folder = paths.GUESTS / f"{guest.name}-fast"
 
     def act() -> None:
-        from hostwright import fastguest
-        from hostwright import guest as making
+        from hostwright.guest import workplace
+        from hostwright.guest.fast import make
 
         voice = _voice(f"guest-fast:{guest.name}")
-        fastguest.make(steps.machine(), guest, making.find_inputs(_grub()), _options(), voice)
+        make(steps.machine(), guest, workplace.find_inputs(_grub()), _options(), voice)
 
     return step(
         f"make guest {guest.name} without the installer, for quick loops, in dist/guest/{guest.name}-fast",
@@ -129,14 +130,14 @@ def prove() -> Task:
 
 
 def _voice(task: str) -> "Voice":
-    from hostwright.install import Voice
+    from hostwright.guest.plan import Voice
 
     return Voice(report.board().say, partial(report.board().note, task))
 
 
 def _options() -> "Options":
     """`offline=yes`, `vnc=unix`, `password=yes` of the command line."""
-    from hostwright.guest import Options
+    from hostwright.guest.workplace import Options
     from hostwright.vm import guest_argv
 
     shown = _choice("vnc", ("tcp", "unix"))

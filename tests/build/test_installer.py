@@ -11,22 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import installer, udeb
 from hostwright.base import files, paths
 from hostwright.build import store
 from hostwright.formats import control, cpio, deb, elf, gpt
+from hostwright.guest import initrd, medium, udeb
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.source import closure, fetch
 
 Shell = Callable[[str], str]
 
-PINS = installer.load_lock()
-PARTS = [pin for pin in PINS if pin.name != installer.NETBOOT]
+PINS = initrd.load_lock()
+PARTS = [pin for pin in PINS if pin.name != initrd.NETBOOT]
 
 
 @pytest.fixture(scope="module")
-def boot() -> installer.Boot:
-    return installer.build_initrd(PINS)
+def boot() -> initrd.Boot:
+    return initrd.build_initrd(PINS)
 
 
 def inside(line: str, *binds: sandbox.Bind) -> bytes:
@@ -36,7 +36,7 @@ def inside(line: str, *binds: sandbox.Bind) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def tree(boot: installer.Boot) -> udeb.Tree:
+def tree(boot: initrd.Boot) -> udeb.Tree:
     plain = inside("zstd -dc /input/initrd", sandbox.Bind(boot.folder, "/input"))
     return {entry.path: entry for entry in cpio.read(plain)}
 
@@ -60,7 +60,7 @@ def unpacked(tree: udeb.Tree) -> Iterator[Path]:
 def iso() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=paths.DIST, prefix=".test-") as folder:
         target = Path(folder) / "one.iso"
-        installer.write_iso(target, store.read_stamp("grub").tree, None, [], Path(folder) / "log")
+        medium.write_iso(target, store.read_stamp("grub").tree, None, [], Path(folder) / "log")
         yield target
 
 
@@ -79,8 +79,8 @@ def test_every_part_of_the_lock_is_unpacked_and_not_configured(tree: udeb.Tree) 
 
 
 def test_nothing_is_left_that_would_fetch_parts(tree: udeb.Tree) -> None:
-    assert installer.DOWNLOADER not in udeb.provided(tree)
-    assert not [path for path in tree if path.startswith(f"{udeb.INFO}/{installer.DOWNLOADER}.")]
+    assert initrd.DOWNLOADER not in udeb.provided(tree)
+    assert not [path for path in tree if path.startswith(f"{udeb.INFO}/{initrd.DOWNLOADER}.")]
 
 
 def test_every_need_of_every_part_is_met(tree: udeb.Tree) -> None:
@@ -118,9 +118,9 @@ def test_no_script_of_an_added_part_runs_before_it_is_unpacked() -> None:
     "module", ["ext4", "xfs", "vfat", "virtio_net", "virtio_blk", "virtio_scsi", "ahci", "nvme", "e1000e"]
 )
 def test_modprobe_finds_modules_of_the_image_and_of_the_parts(
-    boot: installer.Boot, unpacked: Path, module: str
+    boot: initrd.Boot, unpacked: Path, module: str
 ) -> None:
-    release = installer.kernel_release(boot.kernel.read_bytes())
+    release = initrd.kernel_release(boot.kernel.read_bytes())
     line = f"modprobe -d /input -S {release} --show-depends {module}"
     plan = inside(line, sandbox.Bind(unpacked, "/input")).decode()
     last = plan.splitlines()[-1]
@@ -130,18 +130,18 @@ def test_modprobe_finds_modules_of_the_image_and_of_the_parts(
         assert (unpacked / word).is_file()
 
 
-def test_modules_have_the_version_of_the_kernel(boot: installer.Boot, tree: udeb.Tree) -> None:
-    assert udeb.module_releases(tree.values()) == {installer.kernel_release(boot.kernel.read_bytes())}
+def test_modules_have_the_version_of_the_kernel(boot: initrd.Boot, tree: udeb.Tree) -> None:
+    assert udeb.module_releases(tree.values()) == {initrd.kernel_release(boot.kernel.read_bytes())}
 
 
 def test_questions_come_from_the_image_and_from_the_parts() -> None:
-    known = installer.templates(PINS)
+    known = initrd.templates(PINS)
     assert known["partman-auto/method"].owner == "partman-auto"
     assert known["partman/choose_partition"].type == "select"
     assert known["debian-installer/locale"].owner == "localechooser"
     assert known["base-installer/cannot_install"].type == "error"
     assert known["netcfg/get_hostname"].type == "string"
-    assert f"debian-installer/{installer.DOWNLOADER}/title" not in known
+    assert f"debian-installer/{initrd.DOWNLOADER}/title" not in known
 
 
 def test_the_first_screen_has_its_template_in_the_place_where_it_is_loaded(tree: udeb.Tree) -> None:
@@ -150,7 +150,7 @@ def test_the_first_screen_has_its_template_in_the_place_where_it_is_loaded(tree:
 
 
 def test_another_build_elsewhere_gives_the_same_bits(
-    boot: installer.Boot, monkeypatch: pytest.MonkeyPatch
+    boot: initrd.Boot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = paths.cache()
     with tempfile.TemporaryDirectory(dir=paths.DIST, prefix=".test-") as folder:
@@ -163,7 +163,7 @@ def test_another_build_elsewhere_gives_the_same_bits(
         time.tzset()
         mask = os.umask(0o077)
         try:
-            again = installer.build_initrd(PINS, Path(folder) / "log")
+            again = initrd.build_initrd(PINS, Path(folder) / "log")
             assert again.folder != boot.folder
             for name in ("linux", "initrd", "templates.json"):
                 assert files.digest(again.folder / name) == files.digest(boot.folder / name)
@@ -176,7 +176,7 @@ def test_another_build_elsewhere_gives_the_same_bits(
 def test_the_iso_is_the_same_when_written_again(iso: Path) -> None:
     with tempfile.TemporaryDirectory(dir=paths.DIST, prefix=".test-") as folder:
         again = Path(folder) / "deeper" / "two.iso"
-        installer.write_iso(again, store.read_stamp("grub").tree, None, [], Path(folder) / "log")
+        medium.write_iso(again, store.read_stamp("grub").tree, None, [], Path(folder) / "log")
         assert files.digest(again) == files.digest(iso)
         assert [file.name for file in again.parent.iterdir()] == ["two.iso"]
 
@@ -187,8 +187,8 @@ def test_firmware_finds_the_loader_on_a_disc_and_on_a_stick(shell: Shell) -> Non
     table = json.loads(shell("sfdisk --json /input/one.iso"))["partitiontable"]
     assert table["label"] == "gpt"
     esp = [one for one in table["partitions"] if one["type"] == gpt.EFI_SYSTEM]
-    assert [one["size"] for one in esp] == [installer.ESP_SECTORS]
-    cut = f"dd if=/input/one.iso of=/tmp/esp bs=512 skip={esp[0]['start']} count={installer.ESP_SECTORS} status=none"
+    assert [one["size"] for one in esp] == [medium.ESP_SECTORS]
+    cut = f"dd if=/input/one.iso of=/tmp/esp bs=512 skip={esp[0]['start']} count={medium.ESP_SECTORS} status=none"
     assert (
         shell(
             f"{cut}; fsck.fat -n /tmp/esp > /dev/null; mtype -i /tmp/esp ::/EFI/BOOT/BOOTX64.EFI | head -c 2"
@@ -203,7 +203,7 @@ def test_the_partition_table_has_both_copies(shell: Shell) -> None:
     assert "corrupt" not in said
 
 
-def test_the_menu_is_on_the_disc_and_grub_accepts_it(shell: Shell, boot: installer.Boot) -> None:
+def test_the_menu_is_on_the_disc_and_grub_accepts_it(shell: Shell, boot: initrd.Boot) -> None:
     extract = "xorriso -no_rc -osirrox on -indev /input/one.iso -extract /boot/grub/grub.cfg /tmp/cfg"
     shell(f"{extract} 2> /dev/null; /sysroot/usr/bin/grub-script-check /tmp/cfg")
     listing = shell("xorriso -no_rc -indev /input/one.iso -find / -exec lsdl 2> /dev/null")
@@ -214,13 +214,11 @@ def test_the_menu_is_on_the_disc_and_grub_accepts_it(shell: Shell, boot: install
     ] == []
 
 
-def test_answers_are_on_the_disc_as_they_were_given(boot: installer.Boot) -> None:
+def test_answers_are_on_the_disc_as_they_were_given(boot: initrd.Boot) -> None:
     answers = cpio.write([cpio.Entry("preseed.cfg", stat.S_IFREG | 0o644, b"d-i x/y string z\n")])
     with tempfile.TemporaryDirectory(dir=paths.DIST, prefix=".test-") as folder:
         target = Path(folder) / "auto.iso"
-        installer.write_iso(
-            target, store.read_stamp("grub").tree, answers, ["auto=true"], Path(folder) / "log"
-        )
+        medium.write_iso(target, store.read_stamp("grub").tree, answers, ["auto=true"], Path(folder) / "log")
         extract = "xorriso -no_rc -osirrox on -indev /input/auto.iso -extract /install/answers /tmp/a"
         line = f"{extract} 2> /dev/null; cat /tmp/a"
         assert inside(line, sandbox.Bind(Path(folder), "/input")) == answers

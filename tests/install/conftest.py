@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import guest as making
-from hostwright import installer
 from hostwright.base import paths
 from hostwright.build import store
-from hostwright.install import Follower, Plan
+from hostwright.guest import initrd, workplace
+from hostwright.guest.install import Follower
+from hostwright.guest.plan import Plan
 from hostwright.machine.model import Guest
 from hostwright.source import mirrors
 from hostwright.source.depot import Depot
@@ -24,14 +24,14 @@ from tests.install.runs import LAB, Run, Start
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start an unattended install; it is ended with the test."""
-    inputs = making.find_inputs(store.read_stamp("grub").tree)
-    known = installer.templates(installer.load_lock())
+    inputs = workplace.find_inputs(store.read_stamp("grub").tree)
+    known = initrd.templates(initrd.load_lock())
     with ExitStack() as stack:
 
         def begin(guest: Guest) -> Run:
             depot = stack.enter_context(Depot(paths.cache() / "archive", mirrors.find_mirrors()))
-            source = making.Source(depot.mirrors[0], depot.port)
-            making.prepare(LAB, guest, inputs, source, generate_key(), tmp_path)
+            source = workplace.Source(depot.mirrors[0], depot.port)
+            workplace.prepare(LAB, guest, inputs, source, generate_key(), tmp_path)
             plan = Plan(guest, tmp_path, inputs.tools, Accelerator.TCG, guest_argv.Vnc(unix=True), known)
             argv = guest_argv.plan_install(guest, plan.accelerator, plan.vnc)
             session = stack.enter_context(started(argv, tmp_path, plan.tools, plan.accelerator, plan.vnc))

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hostwright.base import paths
-from hostwright.install import Follower
+from hostwright.guest.install import Follower
+from hostwright.guest.watch import STAGES, Fault
 from hostwright.machine import load
 from hostwright.machine.model import Guest, Machine
 from hostwright.source.depot import Depot
 from hostwright.vm.session import Session
-from hostwright.watch import STAGES, Fault
 
 TOLD_LIMIT_S = 120.0
 LAB: Machine = load.load(paths.TREE / "host.toml")

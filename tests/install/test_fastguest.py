@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import comparison, fastguest, selection
-from hostwright import guest as making
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.build import store
-from hostwright.install import Plan, Voice, follow
+from hostwright.guest import compare, fast, packages, workplace
+from hostwright.guest.install import follow
+from hostwright.guest.plan import Plan, Voice
 from hostwright.machine import load
 from hostwright.machine.model import Guest, Machine
 from hostwright.vm import guest_argv
@@ -26,15 +26,15 @@ INSTALLED = paths.GUESTS / GUEST.name / "manifest.json"
 
 
 @pytest.fixture
-def inputs() -> making.Inputs:
-    return making.find_inputs(store.read_stamp("grub").tree)
+def inputs() -> workplace.Inputs:
+    return workplace.find_inputs(store.read_stamp("grub").tree)
 
 
 def test_a_guest_without_the_installer_is_checked_like_any_other(
-    inputs: making.Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: workplace.Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paths, "GUESTS", tmp_path)
-    fastguest.make(LAB, GUEST, inputs, making.Options(vnc=UNIX), VOICE)
+    fast.make(LAB, GUEST, inputs, workplace.Options(vnc=UNIX), VOICE)
     made = tmp_path / f"{GUEST.name}-fast"
     manifest = json.loads((made / "manifest.json").read_text())
     assert set(manifest["check"]) == {"alone", "with-devices"}
@@ -43,25 +43,25 @@ def test_a_guest_without_the_installer_is_checked_like_any_other(
     assert {"bash", "openssh-server", "grub-efi-amd64"} <= {name for name, _, _ in manifest["packages"]}
     assert (made / guest_argv.DISK).exists() and not (made / guest_argv.SYSTEM).exists()
     if INSTALLED.exists():
-        differences = comparison.find_differences(json.loads(INSTALLED.read_text()), manifest)
+        differences = compare.find_differences(json.loads(INSTALLED.read_text()), manifest)
         assert [one for one in differences if not one.reason] == []
 
 
-def broken(break_it: Callable[[Path], None], inputs: making.Inputs, work: Path) -> UserError:
+def broken(break_it: Callable[[Path], None], inputs: workplace.Inputs, work: Path) -> UserError:
     """What is told of a second stage whose files were spoilt before it starts."""
-    pins = selection.choose(fastguest.read_indexes(GUEST, False), GUEST.install)
-    fastguest.fetch_pins(pins, False, lambda _: None)
-    keys = making.place(GUEST, inputs, None, work)
-    fastguest.prepare(LAB, GUEST, pins, keys, inputs.tools, work)
+    pins = packages.choose(fast.read_indexes(GUEST, False), GUEST.install)
+    fast.fetch_pins(pins, False, lambda _: None)
+    keys = workplace.place(GUEST, inputs, None, work)
+    fast.prepare(LAB, GUEST, pins, keys, inputs.tools, work)
     break_it(work)
-    plan = Plan(GUEST, work, inputs.tools, Accelerator.TCG, UNIX, {}, stages=fastguest.STAGES)
-    argv = guest_argv.plan_second_stage(GUEST, Accelerator.TCG, UNIX, fastguest.WORDS)
+    plan = Plan(GUEST, work, inputs.tools, Accelerator.TCG, UNIX, {}, stages=fast.STAGES)
+    argv = guest_argv.plan_second_stage(GUEST, Accelerator.TCG, UNIX, fast.WORDS)
     with pytest.raises(UserError) as caught:
         follow(plan, argv, None, VOICE)
     return caught.value
 
 
-def test_a_system_that_cannot_be_unpacked_is_told(inputs: making.Inputs, tmp_path: Path) -> None:
+def test_a_system_that_cannot_be_unpacked_is_told(inputs: workplace.Inputs, tmp_path: Path) -> None:
     error = broken(lambda work: os.truncate(work / guest_argv.SYSTEM, 100 << 20), inputs, tmp_path)
     assert "failed: unpacking the system (at: files" in error.message
     assert "tar: " in error.message

@@ -8,17 +8,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from hostwright import guest as making
-from hostwright import installer
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.build import store
+from hostwright.guest import medium, workplace
+from hostwright.guest.watch import STAGES
 from hostwright.source import mirrors
 from hostwright.source.depot import Depot
 from hostwright.vm import guest_argv, pictures
 from hostwright.vm.board import Accelerator
 from hostwright.vm.session import Session, started
-from hostwright.watch import STAGES
 from tests.install.runs import LAB, TOLD_LIMIT_S, Start
 
 MENU_LIMIT_S = 240.0
@@ -26,12 +25,10 @@ MENU_LIMIT_S = 240.0
 
 def by_hand(entry: str, folder: Path, stack: ExitStack) -> Session:
     """The medium that asks a person, in a machine of its own, started with one of its two entries."""
-    guest, inputs = LAB.guests[0], making.find_inputs(store.read_stamp("grub").tree)
+    guest, inputs = LAB.guests[0], workplace.find_inputs(store.read_stamp("grub").tree)
     with Depot(paths.cache() / "archive", mirrors.find_mirrors()) as depot:
-        making.prepare(LAB, guest, inputs, making.Source(depot.mirrors[0], depot.port), None, folder)
-    installer.write_iso(
-        folder / guest_argv.MEDIUM, inputs.grub, None, (), folder / "medium.log", default=entry
-    )
+        workplace.prepare(LAB, guest, inputs, workplace.Source(depot.mirrors[0], depot.port), None, folder)
+    medium.write_iso(folder / guest_argv.MEDIUM, inputs.grub, None, (), folder / "medium.log", default=entry)
     vnc = guest_argv.Vnc(unix=True)
     argv = guest_argv.plan_install(guest, Accelerator.TCG, vnc)
     return stack.enter_context(started(argv, folder, inputs.tools, Accelerator.TCG, vnc))

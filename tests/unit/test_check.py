@@ -4,7 +4,7 @@ from base64 import b64decode
 
 import pytest
 
-from hostwright.check import BOOTS, Boot, boot_entry, judge
+from hostwright.guest.check import BOOTS, Boot, boot_entry, judge
 from hostwright.vm.login import tmpfiles
 
 NETWORK = {"enp2s0": "52:54:00:00:00:01"}

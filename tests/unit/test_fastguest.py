@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import comparison, dpkg, fastguest, selection
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats import gpt
 from hostwright.formats.control import Stanza
+from hostwright.guest import compare, unpacked
+from hostwright.guest import fast as fastguest
+from hostwright.guest.packages import BOOT_LOADER, KERNEL, LOCALES, choose
 from hostwright.image import ids
 from hostwright.machine.load import load
 from hostwright.machine.model import Guest
@@ -39,9 +41,9 @@ def stanza(name: str, priority: str = "optional", **fields: str) -> Stanza:
 
 def offered() -> list[Stanza]:
     named = [
-        *selection.KERNEL,
-        *selection.BOOT_LOADER,
-        *selection.LOCALES,
+        *KERNEL,
+        *BOOT_LOADER,
+        *LOCALES,
         *(
             "e2fsprogs",
             "xfsprogs",
@@ -65,7 +67,7 @@ def offered() -> list[Stanza]:
 
 
 def chosen(guest: Guest) -> set[str]:
-    return {pin.name for pin in selection.choose(offered(), guest.install)}
+    return {pin.name for pin in choose(offered(), guest.install)}
 
 
 def test_the_base_system_is_what_is_required_and_important_with_its_needs() -> None:
@@ -199,13 +201,13 @@ def control(name: str, *lines: str) -> str:
     return "\n".join([f"Package: {name}", "Version: 1", "Architecture: amd64", *lines, ""])
 
 
-def written(debs: list[Path], *own: dpkg.Node) -> dict[str, tarfile.TarInfo]:
+def written(debs: list[Path], *own: unpacked.Node) -> dict[str, tarfile.TarInfo]:
     return {member.name: member for member in opened(debs, *own).getmembers()}
 
 
-def opened(debs: list[Path], *own: dpkg.Node) -> tarfile.TarFile:
+def opened(debs: list[Path], *own: unpacked.Node) -> tarfile.TarFile:
     sink = io.BytesIO()
-    dpkg.write_system(debs, own, sink)
+    unpacked.write_system(debs, own, sink)
     sink.seek(0)
     return tarfile.open(fileobj=sink)
 
@@ -347,24 +349,22 @@ def manifest(*packages: tuple[str, str]) -> dict[str, object]:
 def test_differences_are_explained_or_said_to_be_unexplained() -> None:
     installed = manifest(("bash", "5"), ("eject", "2"), ("vim", "9"), ("linux", "6.12.1"))
     fast = manifest(("bash", "5"), ("linux", "6.12.2"), ("lsb-base", "11"))
-    found = {one.package: one.reason for one in comparison.find_differences(installed, fast)}
+    found = {one.package: one.reason for one in compare.find_differences(installed, fast)}
     assert found == {
-        "eject:amd64": comparison.INSTALLER_ONLY["eject"],
-        "linux:amd64": comparison.OTHER_TIME,
+        "eject:amd64": compare.INSTALLER_ONLY["eject"],
+        "linux:amd64": compare.OTHER_TIME,
         "lsb-base:amd64": "",
         "vim:amd64": "",
     }
-    lines = comparison.compare(installed, fast).splitlines()
+    lines = compare.compare(installed, fast).splitlines()
     assert "1 packages are the same" in lines[0] and "4 differ, 2 of them without" in lines[0]
-    assert [line.endswith(comparison.UNEXPLAINED) for line in lines[1:]] == [True, True, False, False]
+    assert [line.endswith(compare.UNEXPLAINED) for line in lines[1:]] == [True, True, False, False]
     assert "eject:amd64: 2 installed, - without the installer" in "\n".join(lines)
 
 
 def test_equal_guests_have_no_difference_in_any_order() -> None:
-    assert (
-        comparison.find_differences(manifest(("a", "1"), ("b", "2")), manifest(("b", "2"), ("a", "1"))) == []
-    )
+    assert compare.find_differences(manifest(("a", "1"), ("b", "2")), manifest(("b", "2"), ("a", "1"))) == []
 
 
 def test_what_only_the_fast_guest_has_is_never_explained_away() -> None:
-    assert comparison.find_differences(manifest(), manifest(("eject", "2")))[0].reason == ""
+    assert compare.find_differences(manifest(), manifest(("eject", "2")))[0].reason == ""

@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from hostwright import guest as making
 from hostwright.base import paths
 from hostwright.base.errors import UserError
-from hostwright.install import Outcome
+from hostwright.guest import workplace
+from hostwright.guest.plan import Outcome
 from hostwright.machine.load import load
 from hostwright.machine.model import Guest
 from hostwright.vm import guest_argv, pictures
@@ -51,7 +51,7 @@ def outcome(folder: Path) -> Outcome:
 
 
 def test_the_manifest_says_what_was_installed(work: Path) -> None:
-    making.record(GUEST, outcome(work), {"alone": FACTS}, "tcg: no KVM", work)
+    workplace.record(GUEST, outcome(work), {"alone": FACTS}, "tcg: no KVM", work)
     manifest = json.loads((work / "manifest.json").read_text())
     assert manifest["packages"] == [["bash", "5.2", "amd64"], ["zlib1g", "1:1.3", "amd64"]]
     assert manifest["network"] == {"enp2s0": MAC}
@@ -60,7 +60,7 @@ def test_the_manifest_says_what_was_installed(work: Path) -> None:
 
 
 def test_the_report_shows_the_check_and_takes_no_markup_from_the_guest(work: Path) -> None:
-    making.record(GUEST, outcome(work), {"alone": FACTS}, "tcg: no KVM", work)
+    workplace.record(GUEST, outcome(work), {"alone": FACTS}, "tcg: no KVM", work)
     page = (work / "report.html").read_text()
     assert "&lt;debian&gt;" in page and "<debian>" not in page
     assert "00:00.0 Host bridge" in page
@@ -68,7 +68,7 @@ def test_the_report_shows_the_check_and_takes_no_markup_from_the_guest(work: Pat
 
 
 def test_libvirt_and_qemu_are_told_of_the_same_places(work: Path) -> None:
-    making.record(GUEST, outcome(work), {}, "", work)
+    workplace.record(GUEST, outcome(work), {}, "", work)
     devices = ElementTree.parse(work / "guest.xml").getroot().find("devices")
     assert devices is not None
     buses = {
@@ -96,7 +96,7 @@ def test_the_result_replaces_an_earlier_one_as_a_whole(work: Path) -> None:
     earlier = paths.GUESTS / GUEST.name
     earlier.mkdir()
     (earlier / "old").touch()
-    making.publish(work)
+    workplace.publish(work)
     assert sorted(file.name for file in earlier.iterdir()) == sorted(
         [guest_argv.CODE, guest_argv.DISK, guest_argv.VARS]
     )
@@ -104,7 +104,7 @@ def test_the_result_replaces_an_earlier_one_as_a_whole(work: Path) -> None:
 
 
 def test_a_failed_install_leaves_no_disk(work: Path) -> None:
-    with pytest.raises(UserError), making.workplace(GUEST.name) as place:
+    with pytest.raises(UserError), workplace.workplace(GUEST.name) as place:
         assert place == work and not list(work.iterdir())
         for name in (guest_argv.DISK, guest_argv.VARS, guest_argv.SYSTEM, guest_argv.KERNEL, "qemu.log"):
             (work / name).write_text(name)
@@ -114,7 +114,7 @@ def test_a_failed_install_leaves_no_disk(work: Path) -> None:
 
 def test_records_name_the_folder_that_the_guest_comes_to_lie_in(work: Path) -> None:
     fast = work.rename(paths.GUESTS / ".debian-fast")
-    making.record(GUEST, outcome(fast), {"alone": FACTS}, "", fast)
+    workplace.record(GUEST, outcome(fast), {"alone": FACTS}, "", fast)
     assert f"{paths.GUESTS}/debian-fast/{guest_argv.DISK}" in (fast / "guest.xml").read_text()
-    making.publish(fast)
+    workplace.publish(fast)
     assert (paths.GUESTS / "debian-fast" / guest_argv.DISK).exists()

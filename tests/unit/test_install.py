@@ -3,7 +3,7 @@
 import pytest
 
 from hostwright.base.errors import UserError
-from hostwright.install import MOST_MISSES, find_disk_fault, is_frozen
+from hostwright.guest.install import MOST_MISSES, find_disk_fault, is_frozen
 from hostwright.vm.monitor import Event
 
 

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import installer, installer_lock, udeb
+from hostwright import installer_lock
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats.control import Stanza
 from hostwright.formats.cpio import Entry
+from hostwright.guest import initrd, medium, udeb
 from hostwright.sandbox import signature
 from hostwright.source import closure, fetch, index
 from hostwright.source.pins import Pin, render_lock
 
 FILE = stat.S_IFREG | 0o644
 RELEASE = "6.12.94+deb13-amd64"
-IDS = installer.ids_for("one medium")
+IDS = medium.ids_for("one medium")
 ARCHIVES = ["http://127.0.0.1"]
 
 
@@ -45,20 +46,20 @@ def empty_tree() -> udeb.Tree:
 
 
 def test_the_release_is_read_from_the_kernel() -> None:
-    assert installer.kernel_release(bzimage(RELEASE)) == RELEASE
+    assert initrd.kernel_release(bzimage(RELEASE)) == RELEASE
 
 
 @pytest.mark.parametrize("kernel", [b"", bytes(0x2400), bzimage(RELEASE).replace(b"HdrS", b"hdrs")])
 def test_what_is_no_kernel_is_said(kernel: bytes) -> None:
     with pytest.raises(UserError, match="not a bzImage"):
-        installer.kernel_release(kernel)
+        initrd.kernel_release(kernel)
 
 
 def test_modules_for_another_kernel_are_refused() -> None:
     tree = empty_tree()
-    installer.merge(tree, part("ext4", f"lib/modules/{RELEASE}/kernel/ext4.ko.xz"), RELEASE)
+    initrd.merge(tree, part("ext4", f"lib/modules/{RELEASE}/kernel/ext4.ko.xz"), RELEASE)
     with pytest.raises(UserError) as error:
-        installer.merge(tree, part("xfs", "lib/modules/6.12.107/kernel/xfs.ko.xz"), RELEASE)
+        initrd.merge(tree, part("xfs", "lib/modules/6.12.107/kernel/xfs.ko.xz"), RELEASE)
     for word in ("guest/installer.lock", "xfs", "6.12.107", RELEASE, "./doit lock"):
         assert word in str(error.value)
     assert "Package: xfs" not in tree[udeb.STATUS].content.decode()
@@ -70,14 +71,14 @@ def pin(name: str, digest: str = "a", version: str = "1") -> Pin:
 
 def test_the_key_depends_on_every_pin_and_not_on_their_order() -> None:
     pins = [pin("x", "a"), pin("y", "b")]
-    assert installer.key(pins) == installer.key(pins[::-1])
-    assert len({installer.key(pins), installer.key(pins[:1]), installer.key([pin("x", "c"), pins[1]])}) == 3
+    assert initrd.key(pins) == initrd.key(pins[::-1])
+    assert len({initrd.key(pins), initrd.key(pins[:1]), initrd.key([pin("x", "c"), pins[1]])}) == 3
 
 
 def test_the_committed_lock_is_one_netboot_package_and_parts_for_one_kernel() -> None:
-    pins = installer.load_lock()
+    pins = initrd.load_lock()
     assert pins == sorted(pins)
-    assert [one.name for one in pins].count(installer.NETBOOT) == 1
+    assert [one.name for one in pins].count(initrd.NETBOOT) == 1
     releases = {found[1] for one in pins if (found := re.search(r"-modules-(.*)-di$", one.name))}
     assert len(releases) == 1
     assert all(
@@ -91,11 +92,11 @@ def test_a_lock_that_is_not_fetched_or_without_the_netboot_package_is_refused(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(UserError, match=r"guest/installer\.lock: x is not fetched"):
-        installer.build_initrd([pin("x")])
+        initrd.build_initrd([pin("x")])
     fetch.local(pin("x").sha256).parent.mkdir(parents=True)
     fetch.local(pin("x").sha256).touch()
     with pytest.raises(UserError, match=r"guest/installer\.lock pins no debian-installer"):
-        installer.build_initrd([pin("x")])
+        initrd.build_initrd([pin("x")])
 
 
 def entries(menu: str) -> dict[str, list[str]]:
@@ -105,11 +106,11 @@ def entries(menu: str) -> dict[str, list[str]]:
 
 
 def test_the_menu_by_hand_is_the_golden_one() -> None:
-    assert installer.render_menu(False, [], "video") == (paths.GOLDEN / "installer-grub.cfg").read_text()
+    assert medium.render_menu(False, [], "video") == (paths.GOLDEN / "installer-grub.cfg").read_text()
 
 
 def test_the_menu_of_an_unattended_install() -> None:
-    menu = installer.render_menu(True, ["auto=true", "a b", "---", "quiet"], "serial")
+    menu = medium.render_menu(True, ["auto=true", "a b", "---", "quiet"], "serial")
     assert "set timeout=1\n" in menu
     assert "set default=serial\n" in menu
     assert menu.count("initrd /install/initrd /install/answers\n") == 2
@@ -120,37 +121,37 @@ def test_the_menu_of_an_unattended_install() -> None:
 
 
 def test_equal_content_gives_equal_ids() -> None:
-    assert installer.ids_for("one medium") == IDS
-    other = installer.ids_for("another")
+    assert medium.ids_for("one medium") == IDS
+    other = medium.ids_for("another")
     assert len({*vars(IDS).values(), *vars(other).values()}) == 6
     assert re.fullmatch(r"[0-9A-F]{8}", IDS.esp_serial)
 
 
 def test_the_loader_finds_its_own_medium_and_no_other() -> None:
-    assert installer.early_config(IDS) == (
+    assert medium.early_config(IDS) == (
         f"search --no-floppy --file --set=root /{IDS.mark}\nset prefix=($root)/boot/grub\n"
     )
-    assert f"touch tree/{IDS.mark}\n" in installer.script(IDS, False)
+    assert f"touch tree/{IDS.mark}\n" in medium.script(IDS, False)
 
 
 def test_the_loader_holds_what_the_menu_and_the_early_configuration_use() -> None:
-    loader = installer.plan_loader("loader")
-    named = set(re.findall(r"^insmod (\w+)", installer.render_menu(True, [], "video"), re.M))
+    loader = medium.plan_loader("loader")
+    named = set(re.findall(r"^insmod (\w+)", medium.render_menu(True, [], "video"), re.M))
     assert named and named <= set(loader)
     assert {"linux", "normal", "search", "search_fs_file", "iso9660", "fat", "part_gpt"} <= set(loader)
 
 
 def test_the_iso_draws_no_id_and_reads_no_configuration() -> None:
-    argv = installer.plan_iso(IDS)
+    argv = medium.plan_iso(IDS)
     assert argv[argv.index("--gpt_disk_guid") + 1] == IDS.disk_guid
     assert argv[1] == "-no_rc"
-    script = installer.script(IDS, False)
+    script = medium.script(IDS, False)
     assert f"-N {IDS.esp_serial}" in script and "MTOOLSRC=/dev/null" in script
 
 
 def test_answers_are_on_the_medium_only_if_there_are_some() -> None:
-    assert "mv linux initrd answers tree/install\n" in installer.script(IDS, True)
-    assert "mv linux initrd tree/install\n" in installer.script(IDS, False)
+    assert "mv linux initrd answers tree/install\n" in medium.script(IDS, True)
+    assert "mv linux initrd tree/install\n" in medium.script(IDS, False)
 
 
 def stanza(name: str, version: str, **fields: str) -> Stanza:
@@ -208,18 +209,18 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A lock file of one netboot package and one part; the archive's index lists newer ones for a newer kernel."""
     file = tmp_path / "installer.lock"
     indexes = {
-        index.PACKAGES: [stanza(installer.NETBOOT, "7")],
+        index.PACKAGES: [stanza(initrd.NETBOOT, "7")],
         index.UDEBS: [stanza("ext4", "2"), stanza("xfs", "2", **{"Kernel-Version": "7"})],
     }
     seeds = tmp_path / "installer.seeds"
     seeds.write_text("ext4\nxfs\n")
-    file.write_text(render_lock([pin(installer.NETBOOT, version="6"), pin("ext4"), pin("xfs", "b")]))
+    file.write_text(render_lock([pin(initrd.NETBOOT, version="6"), pin("ext4"), pin("xfs", "b")]))
     monkeypatch.setattr(paths, "GUEST", tmp_path)
     monkeypatch.setattr(signature, "signed_release", lambda mirrors, root: "release")
     monkeypatch.setattr(signature, "index", lambda name, release, mirrors: indexes[name])
     monkeypatch.setattr(fetch, "fetch", lambda wanted, progress: Path(wanted.places[0]))
     monkeypatch.setattr(
-        installer, "read_netboot", lambda file: (bzimage(str(file).partition("_")[2][0]), empty_tree())
+        initrd, "read_netboot", lambda file: (bzimage(str(file).partition("_")[2][0]), empty_tree())
     )
     return file
 
@@ -229,23 +230,23 @@ def path_of(name: str, version: str) -> str:
 
 
 def test_a_whole_new_set_is_taken(lock: Path, held: set[str]) -> None:
-    held |= {path_of(installer.NETBOOT, "7"), path_of("ext4", "2"), path_of("xfs", "2")}
+    held |= {path_of(initrd.NETBOOT, "7"), path_of("ext4", "2"), path_of("xfs", "2")}
     outcome = installer_lock.renew(ARCHIVES, Path("root"))
     assert (outcome.pins, outcome.missing) == (3, ())
     assert "xfs: 1 -> 2" in outcome.changed
-    assert {one.version for one in installer.load_lock()} == {"7", "2"}
+    assert {one.version for one in initrd.load_lock()} == {"7", "2"}
 
 
 def test_a_set_with_a_gap_leaves_the_lock_as_it_is_and_names_what_is_lost(lock: Path, held: set[str]) -> None:
     before = lock.read_text()
-    held |= {path_of(installer.NETBOOT, "7"), path_of(installer.NETBOOT, "6"), path_of("ext4", "2")}
+    held |= {path_of(initrd.NETBOOT, "7"), path_of(initrd.NETBOOT, "6"), path_of("ext4", "2")}
     outcome = installer_lock.renew(ARCHIVES, Path("root"))
     assert lock.read_text() == before
     assert (outcome.pins, outcome.changed) == (3, ())
     assert outcome.missing == (
         "guest/installer.lock: the archive does not hold xfs 2",
         "guest/installer.lock: the archive does not hold xfs 1",
-        f"{installer.NETBOOT} 6, Linux 6: guest/installer.seeds: the archive has no package xfs",
+        f"{initrd.NETBOOT} 6, Linux 6: guest/installer.seeds: the archive has no package xfs",
         "guest/installer.lock: the archive does not hold ext4 1",
         "guest/installer.lock stays as it is",
     )

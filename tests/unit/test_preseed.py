@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import preseed
 from hostwright.base import paths
 from hostwright.base.errors import UserError
+from hostwright.guest import preseed
+from hostwright.guest.udeb import Template
 from hostwright.machine.load import load
 from hostwright.machine.model import Guest, Machine
-from hostwright.udeb import Template
 
 MACHINE: Machine = load(paths.TREE / "host.toml")
 GUEST: Guest = MACHINE.guests[0]

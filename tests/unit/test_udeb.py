@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import udeb
 from hostwright.base.errors import UserError
 from hostwright.formats.cpio import FOLDER_MODE, Entry
+from hostwright.guest import udeb
 from tests.unit.test_deb import member
 
 FILE = stat.S_IFREG | 0o644

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from hostwright.udeb import Template
-from hostwright.watch import STAGES, Fault, Limits, Stage, Watch
+from hostwright.guest.udeb import Template
+from hostwright.guest.watch import STAGES, Fault, Limits, Stage, Watch
 
 TEMPLATES = {
     "netcfg/get_hostname": Template("netcfg", "string", (), "debian", "Hostname:"),

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats.cpio import Entry
+from hostwright.guest.udeb import Template
 from hostwright.image.templates import render_text
 from hostwright.machine.grammar import nearest
 from hostwright.machine.install import PRESETS, Install
 from hostwright.machine.model import Guest, Machine
 from hostwright.source.index import SUITE
-from hostwright.udeb import Template
 
 TEMPLATE = paths.GUEST / "preseed.cfg.j2"
 LATE = paths.GUEST / "late.sh"

@@ -20,7 +20,7 @@ from pathlib import Path
 from hostwright.base import files
 from hostwright.base.errors import UserError
 from hostwright.base.run import tail
-from hostwright.install import Plan
+from hostwright.guest.plan import Plan
 from hostwright.vm import guest_argv, login, process
 from hostwright.vm.login import free_port, tmpfiles
 from hostwright.vm.session import Session, started

@@ -5,23 +5,20 @@ answers + medium + empty disk --> QEMU --> Watch (log), pictures (screen), Depot
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from hostwright.base.errors import UserError
 from hostwright.base.times import clock, meter
-from hostwright.machine.model import Guest
+from hostwright.guest.plan import Outcome, Plan, Voice
+from hostwright.guest.watch import Fault, Watch
 from hostwright.source.depot import Depot
-from hostwright.udeb import Template
 from hostwright.vm import guest_argv, pictures
-from hostwright.vm.board import Accelerator
 from hostwright.vm.monitor import Event
 from hostwright.vm.pictures import Frame, Shot
 from hostwright.vm.screen import VncError
 from hostwright.vm.session import Session, started
-from hostwright.watch import STAGES, Fault, Limits, Stage, Watch
 
 TICK_S = 1.0
 PICTURE_S = 10.0
@@ -34,39 +31,6 @@ RED_LIMIT_S = 35.0
 TAIL_LINES = 12
 # A share of the screen that a blinking cursor has, and no more.
 BLINK = 0.0005
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a finished install leaves besides the disk: packages, the card's name and MAC, pictures, its time."""
-
-    packages: tuple[tuple[str, ...], ...]
-    network: Mapping[str, str]
-    shots: tuple[Shot, ...]
-    frames: tuple[Path, ...]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What an install needs; `folder` holds the disk, the medium and the firmware under the names of `vm`."""
-
-    guest: Guest
-    folder: Path
-    tools: Path
-    accelerator: Accelerator
-    vnc: guest_argv.Vnc
-    templates: Mapping[str, Template]
-    limits: Limits = field(default_factory=Limits)
-    stages: tuple[Stage, ...] = STAGES
-
-
-@dataclass(frozen=True)
-class Voice:
-    """How a person is told: `say` prints a line that stays, `note` changes the one that shows where things stand."""
-
-    say: Callable[[str], None]
-    note: Callable[[str], None]
 
 
 def install(plan: Plan, depot: Depot, voice: Voice) -> Outcome:

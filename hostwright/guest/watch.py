@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hostwright.udeb import Template
+from hostwright.guest.udeb import Template
 
 
 @dataclass(frozen=True)

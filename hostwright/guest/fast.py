@@ -15,23 +15,24 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hostwright import check, comparison, dpkg, installer, preseed, selection
 from hostwright.base import files, paths, times
 from hostwright.base.errors import UserError
 from hostwright.formats import cpio, gpt
 from hostwright.formats.control import Stanza
 from hostwright.formats.cpio import Entry
-from hostwright.guest import Inputs, Options, find_accelerator, place, publish, record, workplace
+from hostwright.guest import check, compare, initrd, packages, preseed, unpacked
+from hostwright.guest.install import follow
+from hostwright.guest.plan import Outcome, Plan, Voice
+from hostwright.guest.preseed import SERIAL_CONSOLES
+from hostwright.guest.watch import Stage
+from hostwright.guest.workplace import Inputs, Options, find_accelerator, place, publish, record, workplace
 from hostwright.image.ids import Ids, ids_for
-from hostwright.install import Outcome, Plan, Voice, follow
 from hostwright.machine.model import Guest, Machine
-from hostwright.preseed import SERIAL_CONSOLES
 from hostwright.sandbox import buildroot, sandbox, signature
 from hostwright.source import fetch, index, mirrors
 from hostwright.source.pins import Pin, Pinned
 from hostwright.vm import guest_argv
 from hostwright.vm.login import generate_key
-from hostwright.watch import Stage
 
 SECOND_STAGE = paths.GUEST / "second-stage.sh"
 
@@ -64,7 +65,7 @@ NO_SERVICES = "#!/bin/sh\nexit 101\n"
 def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice: Voice) -> None:
     """Make and check `guest` without the installer; raises UserError, and leaves an earlier one as it was."""
     voice.note("choosing the packages")
-    pins = selection.choose(read_indexes(guest, options.offline), guest.install)
+    pins = packages.choose(read_indexes(guest, options.offline), guest.install)
     fetch_pins(pins, options.offline, voice.note)
     key = None if guest.install.ssh_keys else generate_key()
     with workplace(f"{guest.name}-fast") as work:
@@ -157,9 +158,9 @@ def prepare(
     sources = preseed.sources_list(mirrors.find_mirrors()[0], mirrors.find_security(), guest.install)
     own = own_files(guest, guest.install.timezone or machine.timezone, sources, ids)
     with (work / guest_argv.SYSTEM).open("wb") as sink:
-        dpkg.write_system((fetch.local(pin.sha256) for pin in pins), own, sink)
+        unpacked.write_system((fetch.local(pin.sha256) for pin in pins), own, sink)
     write_disk(guest, ids, tools, work)
-    boot = installer.build_initrd(installer.load_lock(), work / "medium.log")
+    boot = initrd.build_initrd(initrd.load_lock(), work / "medium.log")
     shutil.copyfile(boot.kernel, work / guest_argv.KERNEL)
     # The kernel takes archives one after another, each beginning at a multiple of 4 bytes.
     packed = boot.initrd.read_bytes()
@@ -192,24 +193,24 @@ def partition_table(ids: Ids) -> str:
     )
 
 
-def own_files(guest: Guest, timezone: str, sources: str, ids: Ids) -> list[dpkg.Node]:
+def own_files(guest: Guest, timezone: str, sources: str, ids: Ids) -> list[unpacked.Node]:
     """What the installer writes beside the packages, as it writes it."""
     return [
-        dpkg.Node("etc/fstab", fstab(guest, ids)),
-        dpkg.Node("etc/hostname", f"{guest.name}\n"),
-        dpkg.Node("etc/hosts", HOSTS.format(name=guest.name)),
-        dpkg.Node("etc/networks", NETWORKS),
-        dpkg.Node("etc/resolv.conf", "nameserver 10.0.2.3\n"),
-        dpkg.Node("etc/network/interfaces", INTERFACES),
-        dpkg.Node("etc/localtime", goal=f"/usr/share/zoneinfo/{timezone}"),
-        dpkg.Node("etc/apt/sources.list", sources),
-        dpkg.Node("etc/apt/apt.conf.d/00InstallRecommends", 'APT::Install-Recommends "false";\n'),
-        dpkg.Node("etc/kernel-img.conf", KERNEL_IMAGES),
-        dpkg.Node("etc/initramfs-tools/conf.d/driver-policy", "MODULES=dep\n"),
-        dpkg.Node("etc/initramfs-tools/conf.d/resume", "RESUME=none\n"),
+        unpacked.Node("etc/fstab", fstab(guest, ids)),
+        unpacked.Node("etc/hostname", f"{guest.name}\n"),
+        unpacked.Node("etc/hosts", HOSTS.format(name=guest.name)),
+        unpacked.Node("etc/networks", NETWORKS),
+        unpacked.Node("etc/resolv.conf", "nameserver 10.0.2.3\n"),
+        unpacked.Node("etc/network/interfaces", INTERFACES),
+        unpacked.Node("etc/localtime", goal=f"/usr/share/zoneinfo/{timezone}"),
+        unpacked.Node("etc/apt/sources.list", sources),
+        unpacked.Node("etc/apt/apt.conf.d/00InstallRecommends", 'APT::Install-Recommends "false";\n'),
+        unpacked.Node("etc/kernel-img.conf", KERNEL_IMAGES),
+        unpacked.Node("etc/initramfs-tools/conf.d/driver-policy", "MODULES=dep\n"),
+        unpacked.Node("etc/initramfs-tools/conf.d/resume", "RESUME=none\n"),
         # Until they are configured: no service is started, and scripts find awk.
-        dpkg.Node("usr/sbin/policy-rc.d", NO_SERVICES, 0o755),
-        dpkg.Node("usr/bin/awk", goal="mawk"),
+        unpacked.Node("usr/sbin/policy-rc.d", NO_SERVICES, 0o755),
+        unpacked.Node("usr/bin/awk", goal="mawk"),
     ]
 
 
@@ -296,4 +297,4 @@ def write_differences(guest: Guest, outcome: Outcome, work: Path) -> None:
     installed = paths.GUESTS / guest.name / "manifest.json"
     if installed.exists():
         fast = {"packages": outcome.packages}
-        files.write(work / "differences.txt", comparison.compare(json.loads(installed.read_text()), fast))
+        files.write(work / "differences.txt", compare.compare(json.loads(installed.read_text()), fast))

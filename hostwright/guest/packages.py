@@ -9,8 +9,8 @@ recommends is taken.
 
 from collections.abc import Sequence
 
-from hostwright import preseed
 from hostwright.formats.control import Stanza
+from hostwright.guest import preseed
 from hostwright.machine.install import Install
 from hostwright.source import closure
 from hostwright.source.pins import Pin

@@ -1,35 +1,27 @@
-"""A guest: installed by Debian's installer, booted once by itself, and laid down in dist/guest/<name>.
-
-    host.toml --preseed--> answers --installer--> medium --install--> disk, variable store
-        --check--> booted twice, alone and with further devices --> dist/guest/<name>, whole or not there
-
-While it is made everything lies in dist/guest/.<name>, where a failed install leaves its logs and pictures.
-"""
+"""Where a guest is made: its inputs, its folder, and what is left in dist/guest."""
 
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hostwright import check, installer, preseed
 from hostwright.base import files, page, paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import clock
 from hostwright.formats import cpio
+from hostwright.guest import initrd, medium, preseed
+from hostwright.guest.plan import Outcome
 from hostwright.image.templates import render_text
-from hostwright.install import Outcome, Plan, Voice, install
 from hostwright.machine.model import Guest, Machine
-from hostwright.sandbox import buildroot, sandbox, signature
+from hostwright.sandbox import buildroot, sandbox
 from hostwright.source import mirrors
-from hostwright.source.archive import reachable
-from hostwright.source.depot import Depot
 from hostwright.source.index import SUITE
 from hostwright.vm import guest_argv, pictures, process
 from hostwright.vm.board import Accelerator
-from hostwright.vm.login import Key, generate_key
+from hostwright.vm.login import Key
 
 # What QEMU's user network calls the installing machine.
 GATEWAY = "10.0.2.2"
@@ -71,41 +63,6 @@ def find_inputs(grub: Path) -> Inputs:
     return Inputs(paths.OVMF / guest_argv.CODE, paths.OVMF / guest_argv.VARS, grub, tools)
 
 
-def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice: Voice) -> None:
-    """Install and check `guest`; raises UserError, and leaves an earlier guest of the name as it was."""
-    known = installer.templates(installer.load_lock())
-    preseed.check(preseed.render(machine, guest, "archive"), known, f"preseed.cfg of guest {guest.name}")
-    archives = mirrors.find_mirrors()
-    if not options.offline:
-        _check_archive(guest, archives)
-    key = None if guest.install.ssh_keys else generate_key()
-    with (
-        workplace(guest.name) as work,
-        Depot(paths.cache() / "archive", archives, offline=options.offline) as depot,
-    ):
-        voice.note("writing the medium")
-        prepare(machine, guest, inputs, Source(archives[0], depot.port), key, work)
-        accelerator, reason = find_accelerator(inputs, work)
-        plan = Plan(guest, work, inputs.tools, accelerator, options.vnc, known)
-        outcome = install(plan, depot, voice)
-        checked = check.check(plan, outcome.network, voice.note)
-    record(guest, outcome, checked, f"{accelerator.value}: {reason}", work)
-    publish(work)
-
-
-def _check_archive(guest: Guest, archives: Sequence[str]) -> None:
-    """Whether the archive is there, signed, and has what is to be installed."""
-    if problem := reachable(archives, SUITE):
-        raise problem
-    release = signature.signed_release(archives, buildroot.root(buildroot.load_lock()))
-    names = {
-        stanza["Package"]
-        for component in preseed.components(guest.install)
-        for stanza in signature.index(f"{component}/binary-amd64/Packages.xz", release, archives)
-    }
-    preseed.check_packages(guest.install, names)
-
-
 @contextmanager
 def workplace(name: str) -> Iterator[Path]:
     """The folder dist/guest/.NAME, empty.
@@ -134,7 +91,7 @@ def workplace(name: str) -> Iterator[Path]:
 
 def find_accelerator(inputs: Inputs, work: Path) -> tuple[Accelerator, str]:
     """KVM or TCG, by a boot of the installer's own kernel."""
-    return process.find_accelerator(installer.build_initrd(installer.load_lock()).kernel, inputs.tools, work)
+    return process.find_accelerator(initrd.build_initrd(initrd.load_lock()).kernel, inputs.tools, work)
 
 
 @dataclass(frozen=True)
@@ -154,7 +111,7 @@ def prepare(
     sources = preseed.sources_list(source.mirror, mirrors.find_security(), guest.install)
     answers = cpio.write(preseed.entries(guest, text, keys, sources))
     (work / "preseed.cfg").write_text(text)
-    installer.write_iso(work / guest_argv.MEDIUM, inputs.grub, answers, INSTALL_WORDS, work / "medium.log")
+    medium.write_iso(work / guest_argv.MEDIUM, inputs.grub, answers, INSTALL_WORDS, work / "medium.log")
 
 
 def place(guest: Guest, inputs: Inputs, key: Key | None, work: Path) -> tuple[str, ...]:

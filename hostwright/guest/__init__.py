@@ -1,0 +1,1 @@
+"""A Debian guest: installed, or made without the installer; watched and checked."""

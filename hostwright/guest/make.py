@@ -1,0 +1,66 @@
+"""A guest: installed by Debian's installer, booted once by itself, and laid down in dist/guest/<name>.
+
+    host.toml --preseed--> answers --installer--> medium --install--> disk, variable store
+        --check--> booted twice, alone and with further devices --> dist/guest/<name>, whole or not there
+
+While it is made everything lies in dist/guest/.<name>, where a failed install leaves its logs and pictures.
+"""
+
+from collections.abc import Sequence
+
+from hostwright.base import paths
+from hostwright.guest import check, initrd, preseed
+from hostwright.guest.install import install
+from hostwright.guest.plan import Plan, Voice
+from hostwright.guest.workplace import (
+    Inputs,
+    Options,
+    Source,
+    find_accelerator,
+    prepare,
+    publish,
+    record,
+    workplace,
+)
+from hostwright.machine.model import Guest, Machine
+from hostwright.sandbox import buildroot, signature
+from hostwright.source import mirrors
+from hostwright.source.archive import reachable
+from hostwright.source.depot import Depot
+from hostwright.source.index import SUITE
+from hostwright.vm.login import generate_key
+
+
+def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice: Voice) -> None:
+    """Install and check `guest`; raises UserError, and leaves an earlier guest of the name as it was."""
+    known = initrd.templates(initrd.load_lock())
+    preseed.check(preseed.render(machine, guest, "archive"), known, f"preseed.cfg of guest {guest.name}")
+    archives = mirrors.find_mirrors()
+    if not options.offline:
+        _check_archive(guest, archives)
+    key = None if guest.install.ssh_keys else generate_key()
+    with (
+        workplace(guest.name) as work,
+        Depot(paths.cache() / "archive", archives, offline=options.offline) as depot,
+    ):
+        voice.note("writing the medium")
+        prepare(machine, guest, inputs, Source(archives[0], depot.port), key, work)
+        accelerator, reason = find_accelerator(inputs, work)
+        plan = Plan(guest, work, inputs.tools, accelerator, options.vnc, known)
+        outcome = install(plan, depot, voice)
+        checked = check.check(plan, outcome.network, voice.note)
+    record(guest, outcome, checked, f"{accelerator.value}: {reason}", work)
+    publish(work)
+
+
+def _check_archive(guest: Guest, archives: Sequence[str]) -> None:
+    """Whether the archive is there, signed, and has what is to be installed."""
+    if problem := reachable(archives, SUITE):
+        raise problem
+    release = signature.signed_release(archives, buildroot.root(buildroot.load_lock()))
+    names = {
+        stanza["Package"]
+        for component in preseed.components(guest.install)
+        for stanza in signature.index(f"{component}/binary-amd64/Packages.xz", release, archives)
+    }
+    preseed.check_packages(guest.install, names)
