@@ -89,22 +89,24 @@ def _host_series() -> str:
 
 
 def _prove_groups() -> None:
-    from hostwright import groupboot, grouping
+    from hostwright.proof import groups_boot, groups_rows
     from hostwright.sandbox import buildroot
 
     tools = buildroot.root(buildroot.load_lock()) / "tools"
     image, series = str(get_var("kernel", "")), str(get_var("series", ""))
-    tally = groupboot.prove_random(
-        groupboot.other_kernel(Path(image), series) if image else groupboot.find_kernel(series, PROOF_FOLDER),
+    tally = groups_boot.prove_random(
+        groups_boot.other_kernel(Path(image), series)
+        if image
+        else groups_boot.find_kernel(series, PROOF_FOLDER),
         count=_number("n", 20),
         seed=_number("seed", 1),
         tools=tools,
         out=PROOF_FOLDER,
         progress=lambda text: report.board().note("prove-groups", text),
     )
-    files.write(PROOF_FOLDER / "agreement.txt", grouping.render_tally(tally))
-    report.board().say(grouping.render_tally(tally))
-    grouping.require_agreement(tally)
+    files.write(PROOF_FOLDER / "agreement.txt", groups_rows.render_tally(tally))
+    report.board().say(groups_rows.render_tally(tally))
+    groups_rows.require_agreement(tally)
 
 
 def _flag(name: str) -> bool:

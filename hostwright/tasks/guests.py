@@ -113,7 +113,7 @@ def _fast(guest: Guest) -> Task:
 
 def prove() -> Task:
     def act() -> None:
-        from hostwright import guestproof
+        from hostwright.proof import guest as guestproof
 
         note = partial(report.board().note, "prove-guest")
         guestproof.prove(steps.machine(), paths.HOST_IMAGE, paths.GUEST_PROOF, note)

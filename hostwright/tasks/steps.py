@@ -311,7 +311,7 @@ def host() -> Task:
 
 def prove() -> Task:
     def act() -> None:
-        from hostwright import proof
+        from hostwright.proof import prove as proof
 
         proof.prove(machine(), paths.HOST_IMAGE, paths.PROOF, lambda text: report.board().note("prove", text))
 

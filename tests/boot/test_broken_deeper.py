@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, deeper, deepjudge, lab
 from hostwright.base import paths
-from hostwright.deeper import Answered
-from hostwright.deepjudge import HOST, MOST_ROOT_MIB
-from hostwright.lab import IMAGE
 from hostwright.machine import load
 from hostwright.machine.model import Machine
+from hostwright.proof import boot, lab, login_rows
+from hostwright.proof.lab import IMAGE
+from hostwright.proof.login import Answered, alter, copy_image, digest_samples, prepare, start
+from hostwright.proof.login_rows import HOST, MOST_ROOT_MIB
 from hostwright.vm import login
 from hostwright.vm.board import Accelerator
 from tests.boot.machines import write_over
@@ -47,19 +47,19 @@ def host() -> Machine:
 @pytest.fixture(scope="module")
 def answered(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Answered:
     folder, work = tmp_path_factory.mktemp("image"), tmp_path_factory.mktemp("inner")
-    whole = boots.find_inputs(host, paths.HOST_IMAGE)
-    deeper.copy_image(folder, whole, login.generate_key())
-    deeper.alter(folder, whole, break_all(folder))
-    guest = deepjudge.find_guest(host)
+    whole = boot.find_inputs(host, paths.HOST_IMAGE)
+    copy_image(folder, whole, login.generate_key())
+    alter(folder, whole, break_all(folder))
+    guest = login_rows.find_guest(host)
     assert guest
-    given = deeper.prepare(boots.find_inputs(host, folder / IMAGE), guest, work)
-    return deeper.start(given, Accelerator.TCG, tmp_path_factory.mktemp("proof"), HOST, lambda _: None)
+    given = prepare(boot.find_inputs(host, folder / IMAGE), guest, work)
+    return start(given, Accelerator.TCG, tmp_path_factory.mktemp("proof"), HOST, lambda _: None)
 
 
 def test_every_row_but_the_login_is_red(host: Machine, answered: Answered) -> None:
-    guest = deepjudge.find_guest(host)
+    guest = login_rows.find_guest(host)
     assert guest and answered[1], answered[0].error
-    rows = deepjudge.judge([answered], host, guest, deeper.digest_samples())
+    rows = login_rows.judge([answered], host, guest, digest_samples())
     assert {row.name for row in rows if row.ok} == {"ssh"}, rows
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from hostwright import boots, deeper, deepjudge, guestproof, lab
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.machine import load
 from hostwright.machine.model import Machine
+from hostwright.proof import boot, lab, login_rows
+from hostwright.proof.guest import prove
+from hostwright.proof.login import alter, copy_image
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.vm import guest_argv, login
 from tests.boot.machines import write_over
@@ -31,16 +33,16 @@ def host() -> Machine:
 def image(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The host's image, which forgot what it was to pass."""
     folder = tmp_path_factory.mktemp("image")
-    whole = boots.find_inputs(host, paths.HOST_IMAGE)
-    deeper.copy_image(folder, whole, login.generate_key())
+    whole = boot.find_inputs(host, paths.HOST_IMAGE)
+    copy_image(folder, whole, login.generate_key())
     (folder / "devices").write_text("")
-    deeper.alter(folder, whole, write_over("/etc/hostwright/devices"))
+    alter(folder, whole, write_over("/etc/hostwright/devices"))
     return folder / lab.IMAGE
 
 
 @pytest.fixture(scope="module")
 def guests(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    guest = deepjudge.find_guest(host)
+    guest = login_rows.find_guest(host)
     assert guest
     place = tmp_path_factory.mktemp("guests") / guest.name
     place.mkdir()
@@ -58,7 +60,7 @@ def refusal(
     out = tmp_path_factory.mktemp("proof")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as caught:
         patch.setattr(paths, "GUESTS", guests)
-        guestproof.prove(host, image, out, lambda _: None)
+        prove(host, image, out, lambda _: None)
     return caught.value, json.loads((out / "report.json").read_text())
 
 

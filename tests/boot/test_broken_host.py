@@ -2,12 +2,14 @@
 
 import pytest
 
-from hostwright import boots, judge
 from hostwright.base import paths
 from hostwright.formats import gpt
-from hostwright.judge import LAB_WORDS, Boot, Origin, Outcome
 from hostwright.machine import load
 from hostwright.machine.model import Machine
+from hostwright.proof import judge, verdict
+from hostwright.proof.boot import find_inputs, kernel_release, start
+from hostwright.proof.expect import LAB_WORDS
+from hostwright.proof.verdict import Boot, Origin, Outcome
 from hostwright.vm.board import Accelerator, Firmware
 
 
@@ -21,12 +23,12 @@ def broken(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Interrupt remapping switched off, and a misspelt override word, both from GRUB's prompt."""
     words = ("intremap=off", "pcie_acs_override=downstrem", *LAB_WORDS)
     boot = Boot("bios", Firmware.BIOS, "selfcheck", words)
-    inputs = boots.find_inputs(host, paths.HOST_IMAGE)
-    return boots.start(inputs, Accelerator.TCG, tmp_path_factory.mktemp("proof"), boot, lambda _: None)
+    inputs = find_inputs(host, paths.HOST_IMAGE)
+    return start(inputs, Accelerator.TCG, tmp_path_factory.mktemp("proof"), boot, lambda _: None)
 
 
 def origin() -> Origin:
-    return Origin(boots.kernel_release(paths.KERNEL / "bzImage"), gpt.find_root(paths.HOST_IMAGE).partuuid)
+    return Origin(kernel_release(paths.KERNEL / "bzImage"), gpt.find_root(paths.HOST_IMAGE).partuuid)
 
 
 def test_the_broken_host_comes_up_and_is_found_out(host: Machine, broken: Outcome) -> None:
@@ -36,7 +38,7 @@ def test_the_broken_host_comes_up_and_is_found_out(host: Machine, broken: Outcom
 
 
 def test_the_host_itself_knows(broken: Outcome) -> None:
-    found = judge.read_document(broken.document or {})
+    found = verdict.read_document(broken.document or {})
     assert found.failing == {"remapping", "override"}
     assert any('unknown word "downstrem"' in line for line in found.log)
 

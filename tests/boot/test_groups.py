@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import groupboot, grouping, topologies
 from hostwright.base import paths
-from hostwright.groupboot import Emulated
-from hostwright.grouping import COLUMNS, Found, Words
 from hostwright.pci import capture, groups, hierarchy
+from hostwright.proof import generate, groups_boot, groups_rows, topologies
+from hostwright.proof.groups_boot import Emulated
+from hostwright.proof.groups_rows import COLUMNS, Found, Words
 from hostwright.sandbox import buildroot
 
 SEED, RANDOM = 1, 20
@@ -24,7 +24,7 @@ SAID = (
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Emulated:
     tools = buildroot.root(buildroot.load_lock()) / "tools"
-    return groupboot.prepare(groupboot.our_kernel(), tools, tmp_path_factory.mktemp("groups"))
+    return groups_boot.prepare(groups_boot.our_kernel(), tools, tmp_path_factory.mktemp("groups"))
 
 
 @pytest.fixture(scope="module")
@@ -32,20 +32,20 @@ def said(machine: Emulated) -> Found:
     """T1 to T10 under the words of T9 and T10."""
     placed = topologies.place(topologies.GOLDEN)
     words = WORDS["id"]
-    return groupboot.boot(machine, grouping.plan_boot(placed, words, machine.accelerator), words.name)
+    return groups_boot.boot(machine, groups_rows.plan_boot(placed, words, machine.accelerator), words.name)
 
 
 def test_random_topologies(machine: Emulated) -> None:
-    chosen = [*topologies.GOLDEN, *topologies.generate(SEED, RANDOM)]
+    chosen = [*topologies.GOLDEN, *generate.generate(SEED, RANDOM)]
     columns = [words for words in COLUMNS if words.name != "id"]
-    tally = groupboot.prove(machine.kernel, chosen, columns, machine.tools, machine.out)
-    grouping.require_agreement(tally)
+    tally = groups_boot.prove(machine.kernel, chosen, columns, machine.tools, machine.out)
+    groups_rows.require_agreement(tally)
     assert sum(tally.compared.values()) == len(columns) * (len(topologies.GOLDEN) + RANDOM)
 
 
 def test_named_ids(said: Found) -> None:
     placed = topologies.place(topologies.GOLDEN)
-    assert grouping.compare(placed, WORDS["id"], said) == []
+    assert groups_rows.compare(placed, WORDS["id"], said) == []
 
 
 @pytest.mark.parametrize("words", SAID)
@@ -66,7 +66,7 @@ def test_the_machines_own_capture_says_the_same(machine: Emulated, tmp_path: Pat
     some = topologies.GOLDEN[:8]
     placed = topologies.place(some)
     tar = tmp_path / "capture.tar"
-    tar.write_bytes(groupboot.capture(machine, placed, Words("none")))
+    tar.write_bytes(groups_boot.capture(machine, placed, Words("none")))
     found = hierarchy.describe(capture.load(tar))
     assert found.obstacles == ()
     assert [

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, deeper, lab
 from hostwright.base import paths
-from hostwright.deepjudge import HOST
-from hostwright.judge import LAB_WORDS, Boot
 from hostwright.machine import load
 from hostwright.machine.model import Machine
+from hostwright.proof import lab
+from hostwright.proof.boot import MENU_LIMIT_S, NO_BOOT, POWER_OFF_LIMIT_S, choose, fill, find_inputs
+from hostwright.proof.expect import LAB_WORDS
+from hostwright.proof.login import LOGIN_LIMIT_S, copy_image
+from hostwright.proof.login_rows import HOST
+from hostwright.proof.verdict import Boot
 from hostwright.vm import board, login, process
 from hostwright.vm.board import Accelerator, Firmware
 from hostwright.vm.console import Console
@@ -31,11 +34,11 @@ def host() -> Machine:
 @contextmanager
 def booted(host: Machine, folder: Path, boot: Boot, argv: tuple[str, ...], name: str) -> Iterator[Console]:
     """The host from the disk that `argv` names, past GRUB's menu."""
-    inputs = boots.find_inputs(host, paths.HOST_IMAGE)
+    inputs = find_inputs(host, paths.HOST_IMAGE)
     job = replace(process.plan_job(argv, folder, inputs.tools, Accelerator.TCG), network=True)
     with process.running(job, folder / f"{name}.log") as (console, _):
-        console.wait_for("executed automatically in", boots.MENU_LIMIT_S, stop=boots.NO_BOOT)
-        boots.choose(console, boot)
+        console.wait_for("executed automatically in", MENU_LIMIT_S, stop=NO_BOOT)
+        choose(console, boot)
         yield console
 
 
@@ -44,8 +47,8 @@ def installed(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the disk SECOND, on which the booted host has installed itself, and the key for it."""
     folder = tmp_path_factory.mktemp("install")
     key, port = login.generate_key(), free_port()
-    boots.fill(folder, boots.find_inputs(host, paths.HOST_IMAGE))
-    deeper.copy_image(folder, boots.find_inputs(host, paths.HOST_IMAGE), key)
+    fill(folder, find_inputs(host, paths.HOST_IMAGE))
+    copy_image(folder, find_inputs(host, paths.HOST_IMAGE), key)
     with (folder / SECOND).open("wb") as disk:
         disk.truncate(DISK_MIB << 20)
     (folder / "key").write_text(key.private)
@@ -56,15 +59,13 @@ def installed(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     with ExitStack() as stack:
         console = stack.enter_context(booted(host, folder, HOST, argv, "installing"))
-        shell = stack.enter_context(
-            login.connect("127.0.0.1", port, "root", key.private, deeper.LOGIN_LIMIT_S)
-        )
+        shell = stack.enter_context(login.connect("127.0.0.1", port, "root", key.private, LOGIN_LIMIT_S))
         assert "is in use" in shell.run("hostwright-install --yes /dev/sda")[1]
         status, said = shell.run("hostwright-install --yes /dev/sdb", INSTALL_LIMIT_S)
         assert status == 0, said
         assert "boots this host" in said
         shell.run("init 0")
-        console.wait_for_end(boots.POWER_OFF_LIMIT_S)
+        console.wait_for_end(POWER_OFF_LIMIT_S)
     return folder
 
 
@@ -79,7 +80,7 @@ def test_the_copy_boots_alone(host: Machine, installed: Path, firmware: Firmware
     key = (installed / "key").read_text()
     with (
         booted(host, installed, boot, argv, f"copy-{firmware.value}"),
-        login.connect("127.0.0.1", port, "root", key, deeper.LOGIN_LIMIT_S) as shell,
+        login.connect("127.0.0.1", port, "root", key, LOGIN_LIMIT_S) as shell,
     ):
         assert shell.run("hostwright-selfcheck --quiet")[0] == 0
         size_mib = int(shell.run("df -BM --output=size / | tail -n 1 | tr -dc 0-9")[1])

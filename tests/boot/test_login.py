@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots
 from hostwright.base import paths
 from hostwright.build import kernel, recipes, store
 from hostwright.image import rootfs
 from hostwright.image.disk import write_image
 from hostwright.image.ids import ids_for
-from hostwright.judge import LAB_WORDS, Boot
-from hostwright.lab import IMAGE, plan_boot
 from hostwright.machine import load
 from hostwright.machine.model import Machine
+from hostwright.proof import boot
+from hostwright.proof.expect import LAB_WORDS
+from hostwright.proof.lab import IMAGE, plan_boot
+from hostwright.proof.verdict import Boot
 from hostwright.sandbox import sandbox
 from hostwright.vm import board, process
 from hostwright.vm.board import Accelerator, Firmware
@@ -52,16 +53,16 @@ def disk(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def console(host: Machine, disk: Path) -> Iterator[Console]:
     """The serial line of the booted image, at its login."""
-    inputs = boots.find_inputs(host, disk)
+    inputs = boot.find_inputs(host, disk)
     with ExitStack() as stack:
         folder = stack.enter_context(process.folder(disk.parent, "boot"))
-        boots.fill(folder, inputs)
+        boot.fill(folder, inputs)
         argv = plan_boot(host, Firmware.BIOS, Accelerator.TCG)
         job = process.plan_job(argv, folder, inputs.tools, Accelerator.TCG)
         job = replace(job, binds=(*job.binds, sandbox.Bind(disk, f"{board.FOLDER}/{IMAGE}")))
         line, _ = stack.enter_context(process.running(job, disk.parent / "console.log"))
         line.wait_for("executed automatically in", BOOT_LIMIT_S)
-        boots.choose(line, Boot("login", Firmware.BIOS, "normal", LAB_WORDS))
+        boot.choose(line, Boot("login", Firmware.BIOS, "normal", LAB_WORDS))
         yield line
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import groupboot, topologies
 from hostwright.doctor import diagnose, regions
 from hostwright.doctor.case import Diagnosis, open_case
 from hostwright.formats import cpio
-from hostwright.groupboot import Emulated
-from hostwright.grouping import Words
 from hostwright.pci import capture
 from hostwright.pci.inventory import Capture, ReservedRegion
 from hostwright.pci.isolation import Setting
+from hostwright.proof import groups_boot, topologies
+from hostwright.proof.groups_boot import Emulated
+from hostwright.proof.groups_rows import Words
 from hostwright.sandbox import buildroot
 from tests.fakes.machines import append_rmrr
 
@@ -27,12 +27,12 @@ SOME = ("T1", "T3")
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Emulated:
     tools = buildroot.root(buildroot.load_lock()) / "tools"
-    return groupboot.prepare(groupboot.our_kernel(), tools, tmp_path_factory.mktemp("rmrr"))
+    return groups_boot.prepare(groups_boot.our_kernel(), tools, tmp_path_factory.mktemp("rmrr"))
 
 
 def boot(machine: Emulated, tar: Path) -> Capture:
     chosen = [one for one in topologies.GOLDEN if one.name in SOME]
-    tar.write_bytes(groupboot.capture(machine, topologies.place(chosen), Words("none")))
+    tar.write_bytes(groups_boot.capture(machine, topologies.place(chosen), Words("none")))
     return capture.load(tar)
 
 

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import boots, deeper, lab
 from hostwright.base import files, paths
 from hostwright.formats import cpio, gpt
-from hostwright.grouping import INITRD
-from hostwright.judge import LAB_WORDS
 from hostwright.machine import load
 from hostwright.machine.cmdline import kernel_words
 from hostwright.machine.model import Machine
+from hostwright.proof import boot, lab
+from hostwright.proof.expect import LAB_WORDS
+from hostwright.proof.groups_rows import INITRD
+from hostwright.proof.login import COMMAND_LIMIT_S, GUESTS, LOGIN_LIMIT_S, copy_image
 from hostwright.vm import board, login, process
 from hostwright.vm.board import Accelerator, Firmware
 from hostwright.vm.login import free_port
@@ -30,7 +31,7 @@ from tests.fakes.machines import append_rmrr
 
 DRIVE, WAY = "0000:01:00.0", "00:02.0/00.0"
 GUEST = "debian"
-DISK = f"{deeper.GUESTS}/{GUEST}/disk.qcow2"
+DISK = f"{GUESTS}/{GUEST}/disk.qcow2"
 # The very command line of `guest start`, without its check.
 WITHOUT_CHECK = f'eval "$(guest start --dry-run {GUEST})"'
 # QEMU's hw/vfio/container.c: what the kernel answered to VFIO_GROUP_SET_CONTAINER.
@@ -75,10 +76,10 @@ def kept(host: Machine, plain: Said, tmp_path_factory: pytest.TempPathFactory) -
 @contextmanager
 def booted(host: Machine, folder: Path, initrd: bytes | None) -> Iterator[login.Session]:
     """A login to the host, its kernel started by QEMU with `initrd` and the words of its own first entry."""
-    inputs = boots.find_inputs(host, paths.HOST_IMAGE)
+    inputs = boot.find_inputs(host, paths.HOST_IMAGE)
     key, port = login.generate_key(), free_port()
-    boots.fill(folder, inputs)
-    deeper.copy_image(folder, inputs, key)
+    boot.fill(folder, inputs)
+    copy_image(folder, inputs, key)
     files.write(folder / board.KERNEL, inputs.kernel.read_bytes())
     files.write(folder / INITRD, initrd or b"")
     root = gpt.find_root(inputs.image).partuuid
@@ -92,11 +93,11 @@ def booted(host: Machine, folder: Path, initrd: bytes | None) -> Iterator[login.
     job = replace(process.plan_job(argv, folder, inputs.tools, Accelerator.TCG), network=True)
     with (
         process.running(job, folder / "console.log") as (console, _),
-        login.connect("127.0.0.1", port, "root", key.private, deeper.LOGIN_LIMIT_S) as shell,
+        login.connect("127.0.0.1", port, "root", key.private, LOGIN_LIMIT_S) as shell,
     ):
         yield shell
         shell.run("init 0")
-        console.wait_for_end(boots.POWER_OFF_LIMIT_S)
+        console.wait_for_end(boot.POWER_OFF_LIMIT_S)
 
 
 def ask(shell: login.Session) -> Said:
@@ -104,9 +105,9 @@ def ask(shell: login.Session) -> Said:
     assert shell.run(f"mkdir -p {Path(DISK).parent} && qemu-img create -q -f qcow2 {DISK} 64M")[0] == 0
     device = f"/sys/bus/pci/devices/{DRIVE}"
     check = shell.run(f"guest check {GUEST}")
-    start = shell.run(f"guest start {GUEST}", deeper.COMMAND_LIMIT_S)
+    start = shell.run(f"guest start {GUEST}", COMMAND_LIMIT_S)
     shell.run(f"guest stop --limit 0 {GUEST}")
-    by_hand = shell.run(WITHOUT_CHECK, deeper.COMMAND_LIMIT_S)
+    by_hand = shell.run(WITHOUT_CHECK, COMMAND_LIMIT_S)
     runs = shell.run(f"guest status {GUEST}")[0] == 0
     shell.run(f"guest stop --limit 0 {GUEST}")
     return Said(

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from hostwright import groupboot, inner
 from hostwright.base import paths
 from hostwright.formats import cpio, elf
 from hostwright.image import initramfs
+from hostwright.proof import groups_boot, inner
 
 ARCHIVES: dict[str, tuple[Callable[[], bytes], set[str]]] = {
-    "groups": (lambda: groupboot.make_initramfs(groupboot.Kernel(paths.TREE)), {"bash", "dmesg", "sum"}),
+    "groups": (lambda: groups_boot.make_initramfs(groups_boot.Kernel(paths.TREE)), {"bash", "dmesg", "sum"}),
     "inner guest": (lambda: initramfs.make(inner.SYSTEM), {"bash", "lspci", "sha256sum"}),
 }
 

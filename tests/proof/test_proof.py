@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from hostwright import judge
 from hostwright.base import files, paths
-from hostwright.judge import Origin, Outcome
 from hostwright.machine import load
 from hostwright.machine.model import Machine
+from hostwright.proof import expect, judge
+from hostwright.proof.verdict import Origin, Outcome
 
 BOOTS = ("uefi", "uefi-fallback", "bios", "bios-fallback")
 ROWS = (
@@ -125,7 +125,7 @@ def test_nothing_but_reports_and_logs_is_left() -> None:
 
 def test_fallback_boot_does_not_pass_for_a_normal_one(report: Json, host: Machine) -> None:
     """A host that forgot override and passthrough, as a real kernel tells it."""
-    boot = judge.plan_boots(host)[0]
+    boot = expect.plan_boots(host)[0]
     outcome = Outcome(boot, selfcheck(report, "uefi-fallback"))
     rows = {row.name for row in judge.judge([outcome], host, Origin("", "")) if not row.ok}
     assert rows >= {"cmdline", "device:0000:01:00.0", "device:0000:03:00.0", "vfio-pci", "groups", "override"}

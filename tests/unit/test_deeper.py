@@ -13,13 +13,15 @@ from unittest.mock import Mock
 
 import pytest
 
-from hostwright import deeper, deepjudge, guestproof, inner, lab
 from hostwright.base import paths
-from hostwright.deepjudge import GUEST_BOOT, HOST, UNMAPPED, Answer, Facts, GuestFacts
-from hostwright.inner import Report
-from hostwright.judge import Outcome
 from hostwright.machine import load
 from hostwright.machine.model import Guest, Machine
+from hostwright.proof import inner, lab, login_rows
+from hostwright.proof.guest import Asker, Ports, plan, plan_extra, plan_picture
+from hostwright.proof.inner import Report
+from hostwright.proof.login import LIST_DRIVERS, find_smokes, parse_drivers, sample
+from hostwright.proof.login_rows import GUEST_BOOT, HOST, UNMAPPED, Answer, Facts, GuestFacts
+from hostwright.proof.verdict import Outcome
 from hostwright.vm import guest_argv, login, pictures
 from hostwright.vm.board import Accelerator
 
@@ -60,7 +62,7 @@ def host() -> Machine:
 
 @pytest.fixture(scope="module")
 def guest(host: Machine) -> Guest:
-    found = deepjudge.find_guest(host)
+    found = login_rows.find_guest(host)
     assert found
     return found
 
@@ -69,7 +71,7 @@ def red(guest: Guest, facts: Facts | None, boot: object = HOST) -> set[str]:
     outcome = Outcome(
         HOST if boot is HOST else UNMAPPED, error="" if facts else "no login; the console's last lines:"
     )
-    return {row.name for row in deepjudge.judge([(outcome, facts)], HOST_TOML, guest, SAMPLES) if not row.ok}
+    return {row.name for row in login_rows.judge([(outcome, facts)], HOST_TOML, guest, SAMPLES) if not row.ok}
 
 
 def test_a_good_host_has_green_rows_only(guest: Guest) -> None:
@@ -78,7 +80,7 @@ def test_a_good_host_has_green_rows_only(guest: Guest) -> None:
 
 
 def test_without_a_login_every_row_is_red_and_says_why(guest: Guest) -> None:
-    rows = deepjudge.judge(
+    rows = login_rows.judge(
         [(Outcome(HOST, error="no login; the console's last lines:"), None)], HOST_TOML, guest, SAMPLES
     )
     assert len(rows) == 13
@@ -127,13 +129,13 @@ def test_a_guest_must_be_refused_for_the_right_reason(guest: Guest, answer: Answ
 
 
 def test_a_machine_whose_guest_gets_other_devices_has_none_to_start() -> None:
-    assert deepjudge.find_guest(load.load(paths.TREE / "hosts/proliant-t10.toml")) is None
+    assert login_rows.find_guest(load.load(paths.TREE / "hosts/proliant-t10.toml")) is None
 
 
 def test_only_a_host_that_asks_for_its_address_is_reached(host: Machine) -> None:
-    assert deepjudge.is_reachable(host)
-    assert not deepjudge.is_reachable(replace(host, network=replace(host.network, address="10.1.1.1/24")))
-    assert deepjudge.is_reachable(replace(host, network=replace(host.network, nic=None, address=None)))
+    assert login_rows.is_reachable(host)
+    assert not login_rows.is_reachable(replace(host, network=replace(host.network, address="10.1.1.1/24")))
+    assert login_rows.is_reachable(replace(host, network=replace(host.network, nic=None, address=None)))
 
 
 # The inner guest.
@@ -150,12 +152,12 @@ def test_the_last_whole_report_of_a_console_counts() -> None:
 
 
 def test_the_samples_of_twins_differ_and_fill_what_is_read() -> None:
-    assert len(deeper.sample(1)) == len(deeper.sample(2)) == inner.SAMPLE_BYTES
-    assert deeper.sample(1) != deeper.sample(2)
+    assert len(sample(1)) == len(sample(2)) == inner.SAMPLE_BYTES
+    assert sample(1) != sample(2)
 
 
 def test_every_package_with_a_smoke_test_is_asked() -> None:
-    smokes = deeper.find_smokes()
+    smokes = find_smokes()
     assert {"bash", "qemu", "openssh"} <= smokes.keys()
     assert "linux-headers" not in smokes
 
@@ -189,7 +191,7 @@ GUEST_SPOILT: dict[str, tuple[Callable[[GuestFacts], GuestFacts], set[str]]] = {
 
 def red_of_guest(guest: Guest, facts: GuestFacts | None) -> set[str]:
     outcome = Outcome(GUEST_BOOT, error="" if facts else "no login; the console's last lines:")
-    return {row.name for row in deepjudge.judge_guest(outcome, facts, guest, SAMPLES[0]) if not row.ok}
+    return {row.name for row in login_rows.judge_guest(outcome, facts, guest, SAMPLES[0]) if not row.ok}
 
 
 def test_an_installed_guest_that_sees_its_devices_is_green(guest: Guest) -> None:
@@ -204,7 +206,7 @@ def test_what_is_wrong_with_the_installed_guest_turns_its_row_red(guest: Guest, 
 
 
 def test_the_guests_disk_stands_beside_the_image(host: Machine) -> None:
-    argv = guestproof.plan(host, Accelerator.TCG, guestproof.Ports(2001, 2002))
+    argv = plan(host, Accelerator.TCG, Ports(2001, 2002))
     assert (
         "user,id=net,hostfwd=tcp:127.0.0.1:2001-10.0.2.15:22,hostfwd=tcp:127.0.0.1:2002-10.0.2.16:22" in argv
     )
@@ -225,7 +227,7 @@ def test_the_guests_screen_is_pictured_by_its_qemu(guest: Guest, tmp_path: Path)
 
     qemu = threading.Thread(target=act_as_qemu, daemon=True)
     qemu.start()
-    command = guestproof.plan_picture(guest).replace(guest_argv.HOST_RUN_FOLDER, str(tmp_path))
+    command = plan_picture(guest).replace(guest_argv.HOST_RUN_FOLDER, str(tmp_path))
     said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
     qemu.join()
     assert [one["execute"] for one in asked] == ["qmp_capabilities", "screendump"]
@@ -236,14 +238,14 @@ def test_the_guests_screen_is_pictured_by_its_qemu(guest: Guest, tmp_path: Path)
 @pytest.mark.parametrize("half", [b"P6\n2 1\n255\n\x01", b"P6\n2", b""])
 def test_half_a_picture_is_none(guest: Guest, tmp_path: Path, half: bytes) -> None:
     host = Mock(spec=login.Session, **{"run.return_value": (0, b64encode(half).decode())})
-    asker = guestproof.Asker(host, guest, login.Key("", ""), 0, tmp_path, lambda _: None)
+    asker = Asker(host, guest, login.Key("", ""), 0, tmp_path, lambda _: None)
     assert asker._picture("screen-login.png") is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_guest_gets_its_key_and_a_clock_of_its_own(guest: Guest) -> None:
     key = login.Key("", "ssh-ed25519 AAAA check")
-    words = guestproof.plan_extra(guest, key)
+    words = plan_extra(guest, key)
     encoded = words[1].partition("tmpfiles.extra=")[2]
     assert b"ssh-ed25519 AAAA check" in b64decode(encoded)
     assert words[2:] == ("-icount", "shift=2")
@@ -253,6 +255,6 @@ def test_the_drivers_are_listed_by_a_plain_shell(tmp_path: Path) -> None:
     (tmp_path / "0000:04:00.0").mkdir()
     (tmp_path / "0000:04:00.0/driver").symlink_to("../../../bus/pci/drivers/nvme")
     (tmp_path / "0000:05:00.0").mkdir()
-    command = deeper.LIST_DRIVERS.replace("/sys/bus/pci/devices", str(tmp_path))
+    command = LIST_DRIVERS.replace("/sys/bus/pci/devices", str(tmp_path))
     listed = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
-    assert deeper.parse_drivers(listed) == {"0000:04:00.0": "nvme", "0000:05:00.0": ""}
+    assert parse_drivers(listed) == {"0000:04:00.0": "nvme", "0000:05:00.0": ""}

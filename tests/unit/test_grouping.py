@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import groupboot, grouping, topologies
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.build import kconfig
-from hostwright.grouping import COLUMNS, Found, Tally, Words
 from hostwright.pci import iommu
 from hostwright.pci.function import Kind
 from hostwright.pci.isolation import Setting
-from hostwright.topologies import GOLDEN, Node, Slot, Topology
+from hostwright.proof import generate, groups_boot, groups_rows, topologies
+from hostwright.proof.groups_rows import COLUMNS, Found, Tally, Words
+from hostwright.proof.topologies import GOLDEN, Node, Slot, Topology
 from hostwright.vm.board import Accelerator
 
-ALL = [*GOLDEN, *topologies.generate(3, 200)]
+ALL = [*GOLDEN, *generate.generate(3, 200)]
 WORDS = {words.name: words for words in COLUMNS}
 
 
@@ -33,13 +33,13 @@ def as_found(words: Words, *, spoil: str = "") -> Found:
 
 
 def test_the_same_seed_gives_the_same_topologies() -> None:
-    assert topologies.generate(5, 30) == topologies.generate(5, 30)
-    assert topologies.generate(5, 30) != [replace(one) for one in topologies.generate(6, 30)]
+    assert generate.generate(5, 30) == generate.generate(5, 30)
+    assert generate.generate(5, 30) != [replace(one) for one in generate.generate(6, 30)]
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_every_machine_can_be_built(seed: int) -> None:
-    machines = topologies.fill_machines(topologies.generate(seed, 100))
+    machines = topologies.fill_machines(generate.generate(seed, 100))
     assert sum(map(len, machines)) == 100
     for machine in machines:
         placed = topologies.place(machine)
@@ -72,7 +72,7 @@ def test_what_is_asked_for_is_there() -> None:
 
 
 def test_no_virtual_functions_where_nobody_drives_them() -> None:
-    made = topologies.fill_machines(topologies.generate(1, 200, virtual=False))
+    made = topologies.fill_machines(generate.generate(1, 200, virtual=False))
     assert not any(one.vfs for machine in made for one in topologies.place(machine))
 
 
@@ -96,7 +96,7 @@ def test_virtual_functions_by_offset_and_stride() -> None:
 
 def test_argv_has_every_device_once() -> None:
     placed = topologies.place(GOLDEN)
-    argv = grouping.plan_boot(placed, WORDS["both"], Accelerator.TCG)
+    argv = groups_rows.plan_boot(placed, WORDS["both"], Accelerator.TCG)
     devices = [argv[place + 1] for place, word in enumerate(argv) if word == "-device"]
     assert devices[0].startswith("intel-iommu")
     assert devices[1:] == [option for one in placed for option in one.options]
@@ -111,7 +111,7 @@ def test_words_as_the_kernel_gets_them() -> None:
         "pci=disable_acs_redir=00:02.0",
     )
     slot = Slot((topologies.port(Node(topologies.IGB, (), 2)),))
-    line = grouping.plan_cmdline(topologies.place([Topology("V", slot)]), WORDS["none"])
+    line = groups_rows.plan_cmdline(topologies.place([Topology("V", slot)]), WORDS["none"])
     assert line[-1] == "hostwright.vfs=0000:01:00.0=2"
 
 
@@ -130,7 +130,7 @@ group 7 0000:07:00.0
 
 
 def test_what_a_boot_says() -> None:
-    found = grouping.read_console(CONSOLE)
+    found = groups_rows.read_console(CONSOLE)
     assert found.ids == {"0000:00:00.0": "8086:29c0", "0000:01:00.0": "1b36:0010"}
     assert found.groups == {frozenset({"0000:00:00.0"}), frozenset({"0000:01:00.0", "0000:00:01.0"})}
     assert found.overridden == {"0000:00:01.0": "downstream"}
@@ -141,12 +141,12 @@ def test_what_a_boot_says() -> None:
 
 @pytest.mark.parametrize("words", COLUMNS, ids=lambda words: words.name)
 def test_agreement(words: Words) -> None:
-    assert grouping.compare(topologies.place(GOLDEN), words, as_found(words)) == []
+    assert groups_rows.compare(topologies.place(GOLDEN), words, as_found(words)) == []
 
 
 def test_a_group_too_many_is_told_with_its_rule() -> None:
     words = WORDS["downstream"]
-    (told,) = grouping.compare(topologies.place(GOLDEN), words, as_found(words, spoil="0000:06:00.1"))
+    (told,) = groups_rows.compare(topologies.place(GOLDEN), words, as_found(words, spoil="0000:06:00.1"))
     assert (told.topology, told.words) == ("T5", "downstream")
     lines = told.what.splitlines()
     assert lines[0] == "T5 with pcie_acs_override=downstream:"
@@ -163,41 +163,41 @@ def test_a_group_too_many_is_told_with_its_rule() -> None:
 def test_a_kernel_that_names_another_function_disagrees() -> None:
     words = WORDS["both"]
     found = replace(as_found(words), overridden={**as_found(words).overridden, "0000:00:01.0": "downstream"})
-    (told,) = grouping.compare(topologies.place(GOLDEN), words, found)
+    (told,) = groups_rows.compare(topologies.place(GOLDEN), words, found)
     assert told.topology == "T1"
 
 
 def test_a_machine_that_is_not_the_one_described() -> None:
     words = WORDS["none"]
     found = replace(as_found(words), ids={**as_found(words).ids, "0000:01:00.0": "1234:9999"})
-    (told,) = grouping.compare(topologies.place(GOLDEN), words, found)
+    (told,) = groups_rows.compare(topologies.place(GOLDEN), words, found)
     assert told.what == "T1 with no words:\n  0000:01:00.0 is 1234:9999 and not 1234:1111"
 
 
 def test_counts_and_the_end_of_a_proof() -> None:
     tally = Tally({"none": 10, "both": 10}, [], 2)
-    assert grouping.render_tally(tally) == "20 of 20 agree in 2 boots (none 10, both 10)\n"
-    grouping.require_agreement(tally)
+    assert groups_rows.render_tally(tally) == "20 of 20 agree in 2 boots (none 10, both 10)\n"
+    groups_rows.require_agreement(tally)
     words = WORDS["none"]
-    tally.disagreements += grouping.compare(
+    tally.disagreements += groups_rows.compare(
         topologies.place(GOLDEN), words, as_found(words, spoil="0000:06:00.1")
     )
-    assert grouping.render_tally(tally).startswith("19 of 20 agree")
+    assert groups_rows.render_tally(tally).startswith("19 of 20 agree")
     with pytest.raises(UserError, match="1 topologies are not grouped as predicted"):
-        grouping.require_agreement(tally)
+        groups_rows.require_agreement(tally)
 
 
 # The initramfs.
 
 
 def test_scripts_of_the_initramfs_are_there() -> None:
-    assert all(file.is_file() for file in groupboot.SCRIPTS.values())
-    assert paths.ROOTFS in groupboot.SCRIPTS["usr/sbin/hostwright-capture"].parents
+    assert all(file.is_file() for file in groups_boot.SCRIPTS.values())
+    assert paths.ROOTFS in groups_boot.SCRIPTS["usr/sbin/hostwright-capture"].parents
 
 
 def test_unknown_series() -> None:
     with pytest.raises(UserError, match=r"series=5\.4"):
-        groupboot.find_kernel("5.4", paths.DIST)
+        groups_boot.find_kernel("5.4", paths.DIST)
 
 
 # A kernel that somebody else has built.
@@ -216,29 +216,29 @@ def make_image(folder: Path, version: str) -> Path:
 @pytest.mark.parametrize("series", ["", "7.2"])
 def test_an_image_tells_its_series(tmp_path: Path, series: str) -> None:
     image = make_image(tmp_path, "7.2.8 (me@here) #1 SMP")
-    kernel = groupboot.other_kernel(image, series)
+    kernel = groups_boot.other_kernel(image, series)
     assert (kernel.image, kernel.series, kernel.has_override) == (image, "7.2", True)
 
 
 def test_an_image_of_another_series(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"6\.12\.107-own has the rules of 6\.12, not of 7\.2"):
-        groupboot.other_kernel(make_image(tmp_path, "6.12.107-own (me@here) #1"), "7.2")
+        groups_boot.other_kernel(make_image(tmp_path, "6.12.107-own (me@here) #1"), "7.2")
 
 
 @pytest.mark.parametrize("content", [b"", b"#!/bin/sh\n", bytes(0x202) + b"HdrS" + bytes(0x40)])
 def test_a_file_that_is_no_image(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bzImage").write_bytes(content)
     with pytest.raises(UserError, match="not a Linux kernel image"):
-        groupboot.other_kernel(tmp_path / "bzImage")
+        groups_boot.other_kernel(tmp_path / "bzImage")
 
 
 def test_an_image_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
-        groupboot.other_kernel(tmp_path / "bzImage")
+        groups_boot.other_kernel(tmp_path / "bzImage")
 
 
 def test_the_small_kernel_has_what_the_proof_needs() -> None:
-    fragment = Path(groupboot.__file__).with_name("groups_kernel.config")
+    fragment = paths.KCONFIG / "differential" / "groups.config"
     wanted = {one.symbol: one.wanted for one in kconfig.parse_fragment(fragment.name, fragment.read_text())}
     assert set(wanted.values()) == {"y"}, "it has no modules"
     assert {

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostwright import topologies
 from hostwright.base.errors import UserError
 from hostwright.pci import quirks
 from hostwright.pci.function import FULL_ACS, ROOT, Acs, Function, Kind
@@ -26,6 +25,7 @@ from hostwright.pci.isolation import (
     parse_override,
 )
 from hostwright.pci.quirks import Platform
+from hostwright.proof import generate, topologies
 
 # Topologies, as booted on 6.12; tests/boot has the proof.
 
@@ -433,7 +433,7 @@ def test_reverse_bridge_gives_its_id_to_all_below() -> None:
 
 
 def test_names_of_topologies_are_their_own() -> None:
-    made = [*topologies.GOLDEN, *topologies.generate(7, 50)]
+    made = [*topologies.GOLDEN, *generate.generate(7, 50)]
     assert len({one.name for one in made}) == 60
 
 

@@ -15,14 +15,15 @@ from typing import Any
 
 import pytest
 
-from hostwright import boots, judge, lab, proof, report
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats import gpt
-from hostwright.judge import Boot, Origin, Outcome, Row, Verdict
-from hostwright.lab import IMAGE, plan_boot
 from hostwright.machine import load
 from hostwright.machine.model import Machine
+from hostwright.proof import boot as boots
+from hostwright.proof import expect, judge, lab, prove, report
+from hostwright.proof.lab import IMAGE, plan_boot
+from hostwright.proof.verdict import Boot, Origin, Outcome, Row, Verdict
 from hostwright.sandbox import sandbox
 from hostwright.vm import console, process
 from hostwright.vm.board import Accelerator, Firmware
@@ -57,7 +58,7 @@ def good(boot: Boot) -> Outcome:
 
 
 def outcomes(host: Machine) -> list[Outcome]:
-    return [good(boot) for boot in judge.plan_boots(host)]
+    return [good(boot) for boot in expect.plan_boots(host)]
 
 
 def red(rows: Sequence[Row]) -> set[tuple[str, str]]:
@@ -251,9 +252,9 @@ T10 = paths.TREE / "hosts" / "proliant-t10.toml"
 
 def test_machine_of_another_place_is_expected_absent() -> None:
     host = load.load(T10)
-    assert judge.refusal(host.devices[0]).startswith("absent")
-    assert judge.expected_failures(host, passthrough=True) == {"device:0000:82:00.0"}
-    assert "vfio-pci" not in judge.expected_drivers(host, passthrough=True).values()
+    assert expect.refusal(host.devices[0]).startswith("absent")
+    assert expect.expected_failures(host, passthrough=True) == {"device:0000:82:00.0"}
+    assert "vfio-pci" not in expect.expected_drivers(host, passthrough=True).values()
 
 
 def odd(tmp_path: Path, text: str) -> Machine:
@@ -284,14 +285,14 @@ def odd(tmp_path: Path, text: str) -> Machine:
 )
 def test_devices_that_this_lab_refuses(tmp_path: Path, device: str, why: str, failures: str) -> None:
     host = odd(tmp_path, f"[[device]]\n{device}")
-    assert judge.refusal(host.devices[0]) == why
-    assert judge.expected_failures(host, passthrough=True) == frozenset(failures.split())
+    assert expect.refusal(host.devices[0]) == why
+    assert expect.expected_failures(host, passthrough=True) == frozenset(failures.split())
 
 
 def test_modules_without_hardware_are_expected_to_fail(tmp_path: Path) -> None:
     host = odd(tmp_path, '[kernel]\nmodules = ["kvm-intel nested=1", "igb"]')
-    assert judge.expected_modules(host)[-2:] == ["kvm_intel", "igb"]
-    assert judge.expected_failures(host, passthrough=False) == {"module:kvm_intel"}
+    assert expect.expected_modules(host)[-2:] == ["kvm_intel", "igb"]
+    assert expect.expected_failures(host, passthrough=False) == {"module:kvm_intel"}
 
 
 @pytest.mark.parametrize(
@@ -306,12 +307,12 @@ def test_modules_without_hardware_are_expected_to_fail(tmp_path: Path) -> None:
     ],
 )
 def test_words_without_which_nothing_is_heard(tmp_path: Path, cmdline: str, words: tuple[str, ...]) -> None:
-    assert judge.audible_words(odd(tmp_path, f"[kernel]\ncmdline = {cmdline}")) == words
+    assert expect.audible_words(odd(tmp_path, f"[kernel]\ncmdline = {cmdline}")) == words
 
 
 def test_linux_is_told_one_serial_console(tmp_path: Path) -> None:
     host = odd(tmp_path, '[kernel]\ncmdline = ["console=ttyS1,115200"]')
-    words = judge.expected_words(host, judge.plan_boots(host)[0], ORIGIN)
+    words = expect.expected_words(host, expect.plan_boots(host)[0], ORIGIN)
     assert [word for word in words if word.startswith("console=")] == ["console=tty0", "console=ttyS1,115200"]
 
 
@@ -532,7 +533,7 @@ def test_page_shows_every_row_and_needs_no_network(host: Machine) -> None:
     page = Page(report.render_html(whole(host)))
     for row in whole(host).rows:
         assert row.name in page.shown and row.expectation in page.shown and row.evidence in page.shown
-    assert page.loads == [f"{boot.name}.log" for boot in judge.plan_boots(host)]
+    assert page.loads == [f"{boot.name}.log" for boot in expect.plan_boots(host)]
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
     assert not re.search("https?://|@import", report.render_html(whole(host)))
     assert "96 of 96 expectations met" in page.shown
@@ -549,7 +550,9 @@ def test_page_shows_drivers_and_groups_of_every_boot(host: Machine) -> None:
 def test_what_a_machine_says_is_not_markup(host: Machine) -> None:
     evil = "<script>alert(1)</script>&"
     row = Row("uefi", evil, evil, evil, False)
-    outcome = replace(good(judge.plan_boots(host)[0]), console=evil, document={"devices": [{"address": "x"}]})
+    outcome = replace(
+        good(expect.plan_boots(host)[0]), console=evil, document={"devices": [{"address": "x"}]}
+    )
     text = report.render_html(replace(verdict([row]), outcomes=(outcome,), machine=evil, qemu=evil))
     assert "<script" not in text
     assert Page(text).shown.count(evil) >= 6
@@ -577,9 +580,9 @@ def test_failed_proof_is_written_and_then_told(
     results = outcomes(host)
     results[0] = Outcome(results[0].boot, error="Kernel panic; the console's last lines:\n    end")
     rows = [*judge.judge(results, host, ORIGIN), Row("bios", "extra", "it holds", "it does not", False)]
-    monkeypatch.setattr(proof, "examine", lambda *_: replace(verdict(rows), outcomes=tuple(results)))
+    monkeypatch.setattr(prove, "examine", lambda *_: replace(verdict(rows), outcomes=tuple(results)))
     with pytest.raises(UserError) as caught:
-        proof.prove(host, tmp_path / "image", tmp_path, lambda _: None)
+        prove.prove(host, tmp_path / "image", tmp_path, lambda _: None)
     assert "uefi self-check: expected the image boots and its self-check answers; found Kernel panic" in str(
         caught.value
     )
@@ -591,8 +594,8 @@ def test_failed_proof_is_written_and_then_told(
 
 
 def test_good_proof_is_quiet(host: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proof, "examine", lambda *_: whole(host))
-    assert proof.prove(host, tmp_path / "image", tmp_path, lambda _: None).ok
+    monkeypatch.setattr(prove, "examine", lambda *_: whole(host))
+    assert prove.prove(host, tmp_path / "image", tmp_path, lambda _: None).ok
 
 
 def test_tail_of_a_console_has_no_escape_sequences(host: Machine) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import lab
 from hostwright.base import paths
 from hostwright.base.errors import UserError
-from hostwright.lab import IMAGE, plan_boot
 from hostwright.machine import load
 from hostwright.machine.model import Machine
+from hostwright.proof import lab
+from hostwright.proof.lab import IMAGE, plan_boot
 from hostwright.vm import board
 from hostwright.vm.board import Accelerator, Firmware
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hostwright import lab
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats import bzimage
-from hostwright.judge import Boot, Outcome
-from hostwright.lab import IMAGE, NVME_MIB, plan_boot
 from hostwright.machine.model import Machine
+from hostwright.proof import lab
+from hostwright.proof.lab import IMAGE, NVME_MIB, plan_boot
+from hostwright.proof.verdict import Boot, Outcome
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.vm import board, process
 from hostwright.vm.board import Accelerator

@@ -13,17 +13,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from hostwright import boots, inner, lab
 from hostwright.base import files, run
 from hostwright.base.errors import UserError
 from hostwright.build import store
 from hostwright.build.recipes import load_recipe, recipe_names
-from hostwright.deepjudge import GROWTH_MIB, UNMAPPED, Answer, Facts
 from hostwright.formats import gpt
 from hostwright.image import rootfs
-from hostwright.judge import Boot, Outcome
-from hostwright.lab import IMAGE, plan_boot
 from hostwright.machine.model import Guest
+from hostwright.proof import boot as boots
+from hostwright.proof import inner, lab
+from hostwright.proof.lab import IMAGE, plan_boot
+from hostwright.proof.login_rows import GROWTH_MIB, UNMAPPED, Answer, Facts
+from hostwright.proof.verdict import Boot, Outcome
 from hostwright.sandbox import sandbox
 from hostwright.sandbox.sandbox import Bind, Job
 from hostwright.vm import login, process

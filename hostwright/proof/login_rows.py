@@ -7,11 +7,11 @@ Facts of each boot                  -> judge -> Row
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hostwright import judge as plain
-from hostwright import lab
-from hostwright.inner import Report
-from hostwright.judge import LAB_WORDS, UNKNOWN, Boot, Finding, Outcome, Row
 from hostwright.machine.model import Guest, Machine
+from hostwright.proof import expect, lab
+from hostwright.proof.expect import LAB_WORDS, UNKNOWN
+from hostwright.proof.inner import Report
+from hostwright.proof.verdict import Boot, Finding, Outcome, Row
 from hostwright.vm import guest_argv
 from hostwright.vm.board import Firmware
 
@@ -66,7 +66,7 @@ def find_guest(machine: Machine) -> Guest | None:
     devices = {device.address: device for device in machine.devices}
     for guest in machine.guests:
         passed = [devices[address] for address in guest.devices]
-        if find_drive(guest) and not any(plain.refusal(device) for device in passed):
+        if find_drive(guest) and not any(expect.refusal(device) for device in passed):
             return guest
     return None
 

@@ -2,7 +2,7 @@
 
     topologies --fill_machines--> machines, each booted once for every set of words --> Tally
 
-The initramfs holds bash, coreutils, mount and modprobe of our own packages, hostwright/groups_init.sh and
+The initramfs holds bash, coreutils, mount and modprobe of our own packages, init/groups.sh and
 hostwright-capture. No disk is written but for a capture.
 """
 
@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import topologies
 from hostwright.base import files as disk
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats import bzimage, cpio, deb
-from hostwright.grouping import (
+from hostwright.image import initramfs
+from hostwright.pci import hierarchy
+from hostwright.proof import generate, topologies
+from hostwright.proof.groups_rows import (
     COLUMNS,
     END,
     INITRD,
@@ -30,10 +32,8 @@ from hostwright.grouping import (
     read_console,
     replace_series,
 )
-from hostwright.image import initramfs
-from hostwright.pci import hierarchy
+from hostwright.proof.topologies import Placed, Topology
 from hostwright.source import fetch, mirrors, pins
-from hostwright.topologies import Placed, Topology
 from hostwright.vm import board, process
 from hostwright.vm.board import Accelerator
 from hostwright.vm.console import ConsoleError
@@ -44,7 +44,7 @@ DISK, DISK_MIB = "disk.img", 16
 PANIC = "Kernel panic - not syncing.*"
 
 SCRIPTS = {
-    "usr/lib/init.sh": Path(__file__).with_name("groups_init.sh"),
+    "usr/lib/init.sh": Path(__file__).parent / "init" / "groups.sh",
     "usr/sbin/hostwright-capture": paths.ROOTFS / "usr/sbin/hostwright-capture",
 }
 _SYSTEM = initramfs.Plan(
@@ -126,7 +126,7 @@ def prove_random(
     progress: Callable[[str], None],
 ) -> Tally:
     """`prove` for the named topologies and `count` random ones, under all words that the kernel knows."""
-    chosen = [*topologies.GOLDEN, *topologies.generate(seed, count, virtual=kernel.has_drivers)]
+    chosen = [*topologies.GOLDEN, *generate.generate(seed, count, virtual=kernel.has_drivers)]
     columns = [words for words in COLUMNS if kernel.has_override or not words.override]
     return prove(
         kernel, chosen, [replace_series(words, kernel.series) for words in columns], tools, out, progress
@@ -230,7 +230,7 @@ def our_kernel() -> Kernel:
 
 
 def other_kernel(image: Path, series: str = "") -> Kernel:
-    """A bzImage that was built with the patch of its series and with hostwright/groups_kernel.config.
+    """A bzImage that was built with the patch of its series and with kconfig/differential/groups.config.
 
     Raises UserError if there is no kernel there, or one of another series than the one that is named.
     """

@@ -15,7 +15,7 @@ from hostwright.pci import iommu
 from hostwright.pci.function import Function
 from hostwright.pci.iommu import Prediction
 from hostwright.pci.isolation import Setting
-from hostwright.topologies import Placed
+from hostwright.proof.topologies import Placed
 from hostwright.vm import board
 from hostwright.vm.board import Accelerator
 

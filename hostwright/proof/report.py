@@ -11,11 +11,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from hostwright import lab
 from hostwright.base import files
 from hostwright.base.errors import UserError
 from hostwright.base.page import STYLE
-from hostwright.judge import ALL_BOOTS, UNKNOWN, Outcome, Row, Verdict
+from hostwright.proof import lab
+from hostwright.proof.expect import ALL_BOOTS, UNKNOWN
+from hostwright.proof.verdict import Outcome, Row, Verdict
 from hostwright.vm.console import last_lines
 
 FORMAT = 1

@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from hostwright import boots, deeper, deepjudge, report
 from hostwright.base import files
-from hostwright.boots import Inputs
 from hostwright.formats import gpt
-from hostwright.judge import Origin, Row, Verdict, judge, plan_boots
 from hostwright.machine.model import Guest, Machine
+from hostwright.proof import login, login_rows, report
+from hostwright.proof.boot import Inputs, find_inputs, kernel_release, start
+from hostwright.proof.expect import plan_boots
+from hostwright.proof.judge import judge
+from hostwright.proof.verdict import Origin, Row, Verdict
 from hostwright.sandbox import sandbox
 from hostwright.vm import process
 from hostwright.vm.board import Accelerator
@@ -32,7 +34,7 @@ def prove(machine: Machine, image: Path, out: Path, progress: Progress) -> Verdi
 
     Raises UserError, naming each expectation that was not met with its evidence, after the report is written.
     """
-    verdict = examine(boots.find_inputs(machine, image), out, progress)
+    verdict = examine(find_inputs(machine, image), out, progress)
     report.write_reports(verdict, out)
     if not verdict.ok:
         raise report.failure(verdict, out)
@@ -43,14 +45,14 @@ def examine(inputs: Inputs, out: Path, progress: Progress) -> Verdict:
     """Boot and judge; console logs go to `out`, nothing else is written there."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    origin = Origin(boots.kernel_release(inputs.kernel), gpt.find_root(inputs.image).partuuid)
+    origin = Origin(kernel_release(inputs.kernel), gpt.find_root(inputs.image).partuuid)
     progress("trying the accelerators")
     accelerator, reason = process.find_accelerator(inputs.kernel, inputs.tools, out)
     with (
         ThreadPoolExecutor(max_workers=2) as workers,
         _begun_deeper(inputs, accelerator, out, workers, progress) as asked,
     ):
-        act = partial(boots.start, inputs, accelerator, out, progress=progress)
+        act = partial(start, inputs, accelerator, out, progress=progress)
         outcomes = tuple(workers.map(act, plan_boots(inputs.machine)))
         answers = [one.result() for one in asked]
     return Verdict(
@@ -70,27 +72,27 @@ def examine(inputs: Inputs, out: Path, progress: Progress) -> Verdict:
 @contextmanager
 def _begun_deeper(
     inputs: Inputs, accelerator: Accelerator, out: Path, workers: ThreadPoolExecutor, progress: Progress
-) -> Iterator[list[Future[deeper.Answered]]]:
+) -> Iterator[list[Future[login.Answered]]]:
     """The boots that are logged in to, begun first since they take longest; none where the lab cannot carry them."""
     guest = _find_guest(inputs.machine)
     if not guest:
         yield []
         return
     with process.folder(out, "inner") as work:
-        given = deeper.prepare(inputs, guest, work)
+        given = login.prepare(inputs, guest, work)
         yield [
-            workers.submit(deeper.start, given, accelerator, out, boot, progress) for boot in deepjudge.BOOTS
+            workers.submit(login.start, given, accelerator, out, boot, progress) for boot in login_rows.BOOTS
         ]
 
 
 def _find_guest(machine: Machine) -> Guest | None:
     """The guest that is started inside the host, where the lab's network and devices allow it."""
-    return deepjudge.find_guest(machine) if deepjudge.is_reachable(machine) else None
+    return login_rows.find_guest(machine) if login_rows.is_reachable(machine) else None
 
 
-def _judge_deeper(answers: list[deeper.Answered], machine: Machine) -> list[Row]:
+def _judge_deeper(answers: list[login.Answered], machine: Machine) -> list[Row]:
     guest = _find_guest(machine)
-    return deepjudge.judge(answers, machine, guest, deeper.digest_samples()) if guest else []
+    return login_rows.judge(answers, machine, guest, login.digest_samples()) if guest else []
 
 
 def _qemu_version(tools: Path) -> str:

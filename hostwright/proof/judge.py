@@ -8,256 +8,32 @@ kernel's words from host.toml. A boot that did not come to its self-check fails 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
-from hostwright import lab
-from hostwright.machine.cmdline import kernel_words, serial_lines
 from hostwright.machine.model import Device, Machine
-from hostwright.pci.function import Kind
-from hostwright.pci.iommu import Prediction, predict
+from hostwright.pci.iommu import Prediction
+from hostwright.proof import lab
+from hostwright.proof.expect import (
+    ALL_BOOTS,
+    UNKNOWN,
+    expected_drivers,
+    expected_failures,
+    expected_groups,
+    expected_modules,
+    expected_words,
+    find_twins,
+    refusal,
+)
+from hostwright.proof.verdict import Boot, Finding, Origin, Outcome, Row, SelfCheck, read_document
 from hostwright.vm.board import Firmware
 
-OWN_MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci", "tun")
-# The rows that compare boots carry this instead of a boot's name.
-ALL_BOOTS = "all"
-UNKNOWN = "unknown"
-# An emulated timer can lose its ticks while the build machine is busy: the kernel would take it for broken and
-# panic (arch/x86/kernel/apic/io_apic.c, check_timer). Under KVM the kernel skips that check by itself.
-LAB_WORDS = ("no_timer_check",)
 EFI_SIGN = "efi: EFI v"
 POWER_OFF_SIGN = "reboot: Power down"
-
-
-@dataclass(frozen=True)
-class Boot:
-    """A start of the image: which firmware, which entry of GRUB's menu, and kernel words typed at its prompt."""
-
-    name: str
-    firmware: Firmware
-    entry: str
-    extra: tuple[str, ...] = ()
-
-    @property
-    def is_passthrough(self) -> bool:
-        """Whether the entry gives devices to vfio-pci."""
-        return self.entry != "fallback"
-
-
-def plan_boots(machine: Machine) -> tuple[Boot, ...]:
-    """Both firmware kinds, each with and without passthrough."""
-    words = (*LAB_WORDS, *audible_words(machine))
-    return tuple(
-        Boot(f"{firmware.value}{suffix}", firmware, entry, (*extra, *words))
-        for firmware in Firmware
-        for suffix, entry, extra in (
-            ("", "selfcheck", ()),
-            ("-fallback", "fallback", ("hostwright.selfcheck",)),
-        )
-    )
-
-
-def audible_words(machine: Machine) -> tuple[str, ...]:
-    """Kernel words without which the proof could not hear this machine: its log and /dev/console on the serial line."""
-    words = machine.kernel.cmdline
-    quiet = any(word == "quiet" or word.startswith("loglevel=") for word in words)
-    last = [word for word in words if word.startswith("console=")][-1:]
-    number, baud = serial_lines(machine)[-1]
-    mute = last and not last[0].startswith("console=ttyS")
-    return (*(["loglevel=7"] if quiet else []), *([f"console=ttyS{number},{baud}"] if mute else []))
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What the image was made from: `release` as uname -r says it, `partuuid` of the root partition."""
-
-    release: str
-    partuuid: str
-
-
-@dataclass(frozen=True)
-class SelfCheck:
-    """The document of hostwright-selfcheck, as far as the proof reads it; `modules` maps a name to who loaded it."""
-
-    kernel: str
-    cmdline: str
-    units: tuple[str, ...]
-    ids: Mapping[str, str]
-    drivers: Mapping[str, str]
-    groups: frozenset[frozenset[str]]
-    modules: Mapping[str, str]
-    log: tuple[str, ...]
-    failing: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a boot gave; `document` is the self-check's JSON, None when it did not come for the reason `error`.
-
-    `platform` is what GRUB calls the firmware, `status` QEMU's exit status (None: ended by force), `seconds` since
-    the start at which each step was reached.
-    """
-
-    boot: Boot
-    document: Mapping[str, Any] | None = None
-    console: str = ""
-    platform: str = ""
-    status: int | None = None
-    error: str = ""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One expectation of one boot, and the evidence for or against it."""
-
-    boot: str
-    name: str
-    expectation: str
-    evidence: str
-    ok: bool
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The whole proof: `accelerator` with the reason for it, `artifacts` as file name to sha256.
-
-    `deeper` are the boots that were logged in to; they have no self-check's document. `pictures` are titles and
-    names of files beside the report.
-    """
-
-    machine: str
-    rows: tuple[Row, ...]
-    outcomes: tuple[Outcome, ...]
-    qemu: str
-    accelerator: str
-    artifacts: Mapping[str, str]
-    seconds: float
-    deeper: tuple[Outcome, ...] = ()
-    pictures: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        """Whether every expectation was met."""
-        return bool(self.rows) and all(row.ok for row in self.rows)
-
-
-# What a check gives: expectation, evidence, whether they agree.
-Finding = tuple[str, str, bool]
-
-
-def read_document(document: Mapping[str, Any]) -> SelfCheck:
-    """The self-check's document as a value; raises ValueError, naming the key, for one of another form."""
-    try:
-        return SelfCheck(
-            kernel=document["kernel"],
-            cmdline=document["cmdline"],
-            units=tuple(document["iommu"]),
-            ids={device["address"]: device["id"] for device in document["devices"]},
-            drivers={device["address"]: device["driver"] for device in document["devices"]},
-            groups=frozenset(frozenset(group["devices"]) for group in document["groups"]),
-            modules={
-                module["name"]: module["by"] if module["loaded"] else "" for module in document["modules"]
-            },
-            log=tuple(document["log"]),
-            failing=frozenset(document["failing"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"the self-check's document is not of the known form: {error}") from None
 
 
 def judge(outcomes: Sequence[Outcome], machine: Machine, origin: Origin) -> list[Row]:
     """Every row of the proof, boot by boot, and last those that compare boots."""
     rows = [row for outcome in outcomes for row in _judge_boot(outcome, machine, origin)]
     return [*rows, *_judge_together(outcomes, machine)]
-
-
-# What is to be expected.
-
-
-def refusal(device: Device) -> str:
-    """Why this lab cannot pass a device that host.toml names; empty when it can."""
-    part = lab.BY_ADDRESS.get(device.address)
-    if not part:
-        return "absent: the lab has no such device"
-    if device.id and device.id != part.function.id:
-        return f"left alone: the lab has {part.function.id} there"
-    if part.function.kind is Kind.ROOT_PORT:
-        return "left alone: it is a bridge"
-    return "left alone: it carries the root disk" if device.address == lab.ROOT_DISK else ""
-
-
-def expected_drivers(machine: Machine, passthrough: bool) -> dict[str, str]:
-    """The driver of each function of the lab; empty where it has none."""
-    drivers = {part.function.address: part.driver for part in lab.PARTS}
-    passed = [device.address for device in machine.devices if passthrough and not refusal(device)]
-    return drivers | dict.fromkeys(passed, "vfio-pci")
-
-
-def expected_groups(machine: Machine, passthrough: bool) -> Prediction:
-    """The groups of the lab, and which functions the override speaks for."""
-    return predict(lab.FUNCTIONS, machine.iommu.acs_override if passthrough else ())
-
-
-def expected_words(machine: Machine, boot: Boot, origin: Origin) -> list[str]:
-    """The kernel's command line; GRUB puts the kernel's own path before it."""
-    own = ("hostwright.selfcheck",) if boot.is_passthrough else ("hostwright.nopassthrough",)
-    return [
-        "BOOT_IMAGE=/boot/vmlinuz",
-        f"root=PARTUUID={origin.partuuid}", "ro", "rootwait",
-        "console=tty0", *_first_serial_console(machine),
-        *kernel_words(machine, boot.is_passthrough),
-        *own,
-        *boot.extra,
-    ]  # fmt: skip
-
-
-def _first_serial_console(machine: Machine) -> tuple[str, ...]:
-    """The first port, unless host.toml names another: Linux has one serial console and takes the first it is told.
-
-    Documentation/admin-guide/serial-console.rst.
-    """
-    named = any(word.startswith("console=ttyS") for word in machine.kernel.cmdline)
-    return () if named else ("console=ttyS0,115200",)
-
-
-def expected_modules(machine: Machine) -> list[str]:
-    """The modules that the host loads at boot, as the kernel writes their names."""
-    named = [line.split()[0].replace("-", "_") for line in machine.kernel.modules]
-    return [*OWN_MODULES, *(name for name in named if name not in OWN_MODULES)]
-
-
-def expected_failures(machine: Machine, passthrough: bool) -> frozenset[str]:
-    """The rows that the self-check must fail: what host.toml names and the lab does not have."""
-    failures = {
-        f"module:{name}" for name in expected_modules(machine) if name in lab.MODULES_WITHOUT_HARDWARE
-    }
-    for device in machine.devices:
-        if refusal(device) and (passthrough or not _is_there(device)):
-            failures.add(f"device:{device.address}")
-        if passthrough and not _is_viable(machine, device.address):
-            failures.add(f"viable:{device.address}")
-    return frozenset(failures)
-
-
-def _is_there(device: Device) -> bool:
-    """Whether the lab has this device, with this id; the self-check asks for both in every boot."""
-    part = lab.BY_ADDRESS.get(device.address)
-    return part is not None and device.id in (None, part.function.id)
-
-
-def _is_viable(machine: Machine, address: str) -> bool:
-    """Whether no other member of a group is in use by the host; a device that is absent is not asked."""
-    drivers = expected_drivers(machine, passthrough=True)
-    group = next((group for group in expected_groups(machine, True).groups if address in group), frozenset())
-    return all(drivers[member] in ("", "vfio-pci", "pcieport") for member in group - {address})
-
-
-def find_twins(machine: Machine) -> list[str]:
-    """Functions with the id of one that is passed, that host.toml does not name: they must be left alone."""
-    named = {device.address for device in machine.devices}
-    ids = {lab.BY_ADDRESS[device.address].function.id for device in machine.devices if not refusal(device)}
-    return [f.address for f in lab.FUNCTIONS if f.id in ids and f.address not in named]
 
 
 # The rows of one boot.

@@ -16,10 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hostwright import boots, deeper, inner, lab, report
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
-from hostwright.deepjudge import (
+from hostwright.machine.model import Guest, Machine
+from hostwright.proof import boot, inner, lab, report
+from hostwright.proof import login as deeper
+from hostwright.proof.lab import plan_boot
+from hostwright.proof.login_rows import (
     GUEST_BOOT,
     Answer,
     GuestFacts,
@@ -28,9 +31,7 @@ from hostwright.deepjudge import (
     is_reachable,
     judge_guest,
 )
-from hostwright.judge import Outcome, Verdict
-from hostwright.lab import plan_boot
-from hostwright.machine.model import Guest, Machine
+from hostwright.proof.verdict import Outcome, Verdict
 from hostwright.sandbox import sandbox
 from hostwright.sandbox.sandbox import Bind, Job
 from hostwright.vm import board, guest_argv, login, pictures, process
@@ -80,7 +81,7 @@ def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], No
     for name in (*PICTURES, CONSOLE, LSPCI):
         files.remove(out / name)
     started = time.monotonic()
-    inputs = boots.find_inputs(machine, image)
+    inputs = boot.find_inputs(machine, image)
     accelerator, reason = process.find_accelerator(inputs.kernel, inputs.tools, out)
     outcome, facts = start(inputs, guest, accelerator, out, progress)
     sample = deeper.digest_samples()[lab.NVME_DRIVES.index(find_drive(guest))]
@@ -102,7 +103,7 @@ def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], No
 
 
 def start(
-    inputs: boots.Inputs, guest: Guest, accelerator: Accelerator, out: Path, progress: Callable[[str], None]
+    inputs: boot.Inputs, guest: Guest, accelerator: Accelerator, out: Path, progress: Callable[[str], None]
 ) -> tuple[Outcome, GuestFacts | None]:
     """Boot the host, start the guest in it, and ask it; the facts are None where there was no login to the guest."""
     record, key, ports = deeper.Record(), login.generate_key(), Ports(login.free_port(), login.free_port())
@@ -129,7 +130,7 @@ def plan(machine: Machine, accelerator: Accelerator, ports: Ports) -> tuple[str,
     )  # fmt: skip
 
 
-def fill(folder: Path, inputs: boots.Inputs, guest: Guest, key: login.Key) -> None:
+def fill(folder: Path, inputs: boot.Inputs, guest: Guest, key: login.Key) -> None:
     """What QEMU opens, with the guest's disk on one of its own; UserError where the guest is not installed."""
     deeper.fill(folder, inputs, key)
     _write_extra(folder, inputs, guest, key)
@@ -150,7 +151,7 @@ def plan_extra(guest: Guest, key: login.Key) -> tuple[str, ...]:
     )
 
 
-def _write_extra(folder: Path, inputs: boots.Inputs, guest: Guest, key: login.Key) -> None:
+def _write_extra(folder: Path, inputs: boot.Inputs, guest: Guest, key: login.Key) -> None:
     (folder / "extra.args").write_text("".join(f"{word}\n" for word in plan_extra(guest, key)))
     deeper.alter(folder, inputs, (f"write extra.args /{guest_argv.HOST_SETTINGS}/{guest.name}/extra.args",))
 

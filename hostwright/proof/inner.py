@@ -36,7 +36,7 @@ SYSTEM = initramfs.Plan(
         "coreutils": ("head", "sha256sum", "sleep"),
     },
     libraries=("glibc", "ncurses", "readline", "util-linux", "kmod", "pciutils", "zlib", "zstd", "xz"),
-    scripts={"usr/lib/init.sh": Path(__file__).with_name("inner_init.sh")},
+    scripts={"usr/lib/init.sh": Path(__file__).parent / "init" / "inner.sh"},
     links={"init": "usr/lib/init.sh"},
 )
 

@@ -1,0 +1,1 @@
+"""What was built is booted, and compared with what was expected."""

@@ -1,0 +1,128 @@
+"""What a machine must show in the proof, derived from host.toml and the lab."""
+
+from hostwright.machine.cmdline import kernel_words, serial_lines
+from hostwright.machine.model import Device, Machine
+from hostwright.pci.function import Kind
+from hostwright.pci.iommu import Prediction, predict
+from hostwright.proof import lab
+from hostwright.proof.verdict import Boot, Origin
+from hostwright.vm.board import Firmware
+
+OWN_MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci", "tun")
+# The rows that compare boots carry this instead of a boot's name.
+ALL_BOOTS = "all"
+UNKNOWN = "unknown"
+# An emulated timer can lose its ticks while the build machine is busy: the kernel would take it for broken and
+# panic (arch/x86/kernel/apic/io_apic.c, check_timer). Under KVM the kernel skips that check by itself.
+LAB_WORDS = ("no_timer_check",)
+
+
+def plan_boots(machine: Machine) -> tuple[Boot, ...]:
+    """Both firmware kinds, each with and without passthrough."""
+    words = (*LAB_WORDS, *audible_words(machine))
+    return tuple(
+        Boot(f"{firmware.value}{suffix}", firmware, entry, (*extra, *words))
+        for firmware in Firmware
+        for suffix, entry, extra in (
+            ("", "selfcheck", ()),
+            ("-fallback", "fallback", ("hostwright.selfcheck",)),
+        )
+    )
+
+
+def audible_words(machine: Machine) -> tuple[str, ...]:
+    """Kernel words without which the proof could not hear this machine: its log and /dev/console on the serial line."""
+    words = machine.kernel.cmdline
+    quiet = any(word == "quiet" or word.startswith("loglevel=") for word in words)
+    last = [word for word in words if word.startswith("console=")][-1:]
+    number, baud = serial_lines(machine)[-1]
+    mute = last and not last[0].startswith("console=ttyS")
+    return (*(["loglevel=7"] if quiet else []), *([f"console=ttyS{number},{baud}"] if mute else []))
+
+
+# What is to be expected.
+
+
+def refusal(device: Device) -> str:
+    """Why this lab cannot pass a device that host.toml names; empty when it can."""
+    part = lab.BY_ADDRESS.get(device.address)
+    if not part:
+        return "absent: the lab has no such device"
+    if device.id and device.id != part.function.id:
+        return f"left alone: the lab has {part.function.id} there"
+    if part.function.kind is Kind.ROOT_PORT:
+        return "left alone: it is a bridge"
+    return "left alone: it carries the root disk" if device.address == lab.ROOT_DISK else ""
+
+
+def expected_drivers(machine: Machine, passthrough: bool) -> dict[str, str]:
+    """The driver of each function of the lab; empty where it has none."""
+    drivers = {part.function.address: part.driver for part in lab.PARTS}
+    passed = [device.address for device in machine.devices if passthrough and not refusal(device)]
+    return drivers | dict.fromkeys(passed, "vfio-pci")
+
+
+def expected_groups(machine: Machine, passthrough: bool) -> Prediction:
+    """The groups of the lab, and which functions the override speaks for."""
+    return predict(lab.FUNCTIONS, machine.iommu.acs_override if passthrough else ())
+
+
+def expected_words(machine: Machine, boot: Boot, origin: Origin) -> list[str]:
+    """The kernel's command line; GRUB puts the kernel's own path before it."""
+    own = ("hostwright.selfcheck",) if boot.is_passthrough else ("hostwright.nopassthrough",)
+    return [
+        "BOOT_IMAGE=/boot/vmlinuz",
+        f"root=PARTUUID={origin.partuuid}", "ro", "rootwait",
+        "console=tty0", *_first_serial_console(machine),
+        *kernel_words(machine, boot.is_passthrough),
+        *own,
+        *boot.extra,
+    ]  # fmt: skip
+
+
+def _first_serial_console(machine: Machine) -> tuple[str, ...]:
+    """The first port, unless host.toml names another: Linux has one serial console and takes the first it is told.
+
+    Documentation/admin-guide/serial-console.rst.
+    """
+    named = any(word.startswith("console=ttyS") for word in machine.kernel.cmdline)
+    return () if named else ("console=ttyS0,115200",)
+
+
+def expected_modules(machine: Machine) -> list[str]:
+    """The modules that the host loads at boot, as the kernel writes their names."""
+    named = [line.split()[0].replace("-", "_") for line in machine.kernel.modules]
+    return [*OWN_MODULES, *(name for name in named if name not in OWN_MODULES)]
+
+
+def expected_failures(machine: Machine, passthrough: bool) -> frozenset[str]:
+    """The rows that the self-check must fail: what host.toml names and the lab does not have."""
+    failures = {
+        f"module:{name}" for name in expected_modules(machine) if name in lab.MODULES_WITHOUT_HARDWARE
+    }
+    for device in machine.devices:
+        if refusal(device) and (passthrough or not _is_there(device)):
+            failures.add(f"device:{device.address}")
+        if passthrough and not _is_viable(machine, device.address):
+            failures.add(f"viable:{device.address}")
+    return frozenset(failures)
+
+
+def _is_there(device: Device) -> bool:
+    """Whether the lab has this device, with this id; the self-check asks for both in every boot."""
+    part = lab.BY_ADDRESS.get(device.address)
+    return part is not None and device.id in (None, part.function.id)
+
+
+def _is_viable(machine: Machine, address: str) -> bool:
+    """Whether no other member of a group is in use by the host; a device that is absent is not asked."""
+    drivers = expected_drivers(machine, passthrough=True)
+    group = next((group for group in expected_groups(machine, True).groups if address in group), frozenset())
+    return all(drivers[member] in ("", "vfio-pci", "pcieport") for member in group - {address})
+
+
+def find_twins(machine: Machine) -> list[str]:
+    """Functions with the id of one that is passed, that host.toml does not name: they must be left alone."""
+    named = {device.address for device in machine.devices}
+    ids = {lab.BY_ADDRESS[device.address].function.id for device in machine.devices if not refusal(device)}
+    return [f.address for f in lab.FUNCTIONS if f.id in ids and f.address not in named]

@@ -1,0 +1,121 @@
+"""What a proof consists of: boots, what each said, rows, and the verdict."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hostwright.vm.board import Firmware
+
+
+@dataclass(frozen=True)
+class Boot:
+    """A start of the image: which firmware, which entry of GRUB's menu, and kernel words typed at its prompt."""
+
+    name: str
+    firmware: Firmware
+    entry: str
+    extra: tuple[str, ...] = ()
+
+    @property
+    def is_passthrough(self) -> bool:
+        """Whether the entry gives devices to vfio-pci."""
+        return self.entry != "fallback"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the image was made from: `release` as uname -r says it, `partuuid` of the root partition."""
+
+    release: str
+    partuuid: str
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """The document of hostwright-selfcheck, as far as the proof reads it; `modules` maps a name to who loaded it."""
+
+    kernel: str
+    cmdline: str
+    units: tuple[str, ...]
+    ids: Mapping[str, str]
+    drivers: Mapping[str, str]
+    groups: frozenset[frozenset[str]]
+    modules: Mapping[str, str]
+    log: tuple[str, ...]
+    failing: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a boot gave; `document` is the self-check's JSON, None when it did not come for the reason `error`.
+
+    `platform` is what GRUB calls the firmware, `status` QEMU's exit status (None: ended by force), `seconds` since
+    the start at which each step was reached.
+    """
+
+    boot: Boot
+    document: Mapping[str, Any] | None = None
+    console: str = ""
+    platform: str = ""
+    status: int | None = None
+    error: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One expectation of one boot, and the evidence for or against it."""
+
+    boot: str
+    name: str
+    expectation: str
+    evidence: str
+    ok: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The whole proof: `accelerator` with the reason for it, `artifacts` as file name to sha256.
+
+    `deeper` are the boots that were logged in to; they have no self-check's document. `pictures` are titles and
+    names of files beside the report.
+    """
+
+    machine: str
+    rows: tuple[Row, ...]
+    outcomes: tuple[Outcome, ...]
+    qemu: str
+    accelerator: str
+    artifacts: Mapping[str, str]
+    seconds: float
+    deeper: tuple[Outcome, ...] = ()
+    pictures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every expectation was met."""
+        return bool(self.rows) and all(row.ok for row in self.rows)
+
+
+# What a check gives: expectation, evidence, whether they agree.
+Finding = tuple[str, str, bool]
+
+
+def read_document(document: Mapping[str, Any]) -> SelfCheck:
+    """The self-check's document as a value; raises ValueError, naming the key, for one of another form."""
+    try:
+        return SelfCheck(
+            kernel=document["kernel"],
+            cmdline=document["cmdline"],
+            units=tuple(document["iommu"]),
+            ids={device["address"]: device["id"] for device in document["devices"]},
+            drivers={device["address"]: device["driver"] for device in document["devices"]},
+            groups=frozenset(frozenset(group["devices"]) for group in document["groups"]),
+            modules={
+                module["name"]: module["by"] if module["loaded"] else "" for module in document["modules"]
+            },
+            log=tuple(document["log"]),
+            failing=frozenset(document["failing"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the self-check's document is not of the known form: {error}") from None
