@@ -8,60 +8,60 @@ sources -> buildroot -> package:* -> rootfs -> host -> prove
 
 from collections.abc import Iterator
 
-from hostwright.tasks import checks, devices, guests, recipes, steps
+from hostwright.tasks import checks, devices, guests, host, recipes
 from hostwright.tasks.define import Task
 
-DOIT_CONFIG = steps.CONFIG
+DOIT_CONFIG = host.CONFIG
 
 
 def task_sources() -> Iterator[Task]:
     """fetch and check every source: host, prove and medium then need no network"""
-    yield from steps.sources(guests.sources())
+    yield from host.sources(guests.sources())
 
 
 def task_passthrough() -> Task:
     """refuse what host.toml passes through and the capture that it names forbids"""
-    return steps.passthrough()
+    return host.passthrough()
 
 
 def task_buildroot() -> Task:
     """unpack the pinned compilers and tools"""
-    return steps.buildroot()
+    return host.buildroot()
 
 
 def task_package() -> Iterator[Task]:
     """build each package of the host from source"""
-    yield from steps.packages()
+    yield from host.packages()
 
 
 def task_kernel_config() -> Task:
     """resolve kconfig/ and host.toml into .config and compare it line by line"""
-    return steps.kernel_config()
+    return host.kernel_config()
 
 
 def task_kernel() -> Task:
     """build bzImage and modules into dist/kernel"""
-    return steps.kernel()
+    return host.kernel()
 
 
 def task_ovmf() -> Task:
     """build the UEFI firmware of the guests into dist/ovmf"""
-    return steps.ovmf()
+    return host.ovmf()
 
 
 def task_rootfs() -> Task:
     """lay packages, kernel and rootfs/ together as one archive"""
-    return steps.rootfs()
+    return host.rootfs()
 
 
 def task_host() -> Task:
     """write the bootable disk dist/host.img and dist/MANIFEST"""
-    return steps.host()
+    return host.host()
 
 
 def task_prove() -> Task:
     """boot dist/host.img in an emulated VT-d machine and check it from inside"""
-    return steps.prove()
+    return host.prove()
 
 
 def task_medium() -> Task:
@@ -101,22 +101,22 @@ def task_prove_groups() -> Task:
 
 def task_accept_config() -> Task:
     """take the resolved kernel configuration as the committed one"""
-    return steps.accept_config()
+    return host.accept_config()
 
 
 def task_verify() -> Task:
     """read every artifact again and compare it with dist/MANIFEST"""
-    return steps.verify()
+    return host.verify()
 
 
 def task_reproduce() -> Task:
     """build everything again elsewhere, otherwise, and compare every artifact bit by bit"""
-    return steps.reproduce()
+    return host.reproduce()
 
 
 def task_lock() -> Task:
     """write the locks anew from the archive's signed indexes and check every source's pin"""
-    return steps.lock()
+    return host.lock()
 
 
 def task_add() -> Task:

@@ -13,7 +13,7 @@ from doit import get_var
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.build import recipes
-from hostwright.tasks import report
+from hostwright.tasks import reporter
 from hostwright.tasks.define import Task, step
 
 FOLDER = paths.DIST / "groups"
@@ -62,7 +62,7 @@ def _groups() -> None:
     files.write(FOLDER / "groups.json", document)
     files.write(FOLDER / "groups.svg", view.render_svg(found))
     sys.stdout.write(document if _flag("json") else text)
-    report.board().say(f"text, JSON and a drawing are in {FOLDER}")
+    reporter.board().say(f"text, JSON and a drawing are in {FOLDER}")
 
 
 def _doctor() -> None:
@@ -78,7 +78,7 @@ def _doctor() -> None:
     files.write(DOCTOR_FOLDER / "doctor.txt", text)
     files.write(DOCTOR_FOLDER / "doctor.json", document)
     sys.stdout.write(document if _flag("json") else text)
-    report.board().say(f"text and JSON are in {DOCTOR_FOLDER}")
+    reporter.board().say(f"text and JSON are in {DOCTOR_FOLDER}")
 
 
 def _host_series() -> str:
@@ -102,10 +102,10 @@ def _prove_groups() -> None:
         seed=_number("seed", 1),
         tools=tools,
         out=PROOF_FOLDER,
-        progress=lambda text: report.board().note("prove-groups", text),
+        progress=lambda text: reporter.board().note("prove-groups", text),
     )
     files.write(PROOF_FOLDER / "agreement.txt", groups_rows.render_tally(tally))
-    report.board().say(groups_rows.render_tally(tally))
+    reporter.board().say(groups_rows.render_tally(tally))
     groups_rows.require_agreement(tally)
 
 

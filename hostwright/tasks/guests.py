@@ -13,7 +13,7 @@ from hostwright.base.errors import UserError
 from hostwright.build import store
 from hostwright.machine.model import Guest
 from hostwright.source import pins
-from hostwright.tasks import report, steps
+from hostwright.tasks import host, reporter
 from hostwright.tasks.define import Task, step
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ MEDIUM = paths.GUESTS / "installer.iso"
 
 def sources() -> Task:
     """What the medium is made of."""
-    return steps.fetching("installer", "the parts of Debian's installer", _pinned)
+    return host.fetching("installer", "the parts of Debian's installer", _pinned)
 
 
 def _pinned() -> list[pins.Pinned]:
@@ -45,14 +45,14 @@ def medium() -> Task:
     return step(
         "write the installer medium dist/guest/installer.iso",
         act,
-        reads=[steps.BUILDROOT_STAMP, paths.package_stamp("grub"), LOCK, *_medium_files(), *steps.ENGINE],
+        reads=[host.BUILDROOT_STAMP, paths.package_stamp("grub"), LOCK, *_medium_files(), *host.ENGINE],
         writes=[MEDIUM],
         after=["sources:installer"],
     )
 
 
 def guests() -> Iterator[Task]:
-    for guest in steps.machine().guests:
+    for guest in host.machine().guests:
         yield _guest(guest)
 
 
@@ -64,7 +64,7 @@ def _guest(guest: Guest) -> Task:
         from hostwright.guest import workplace
 
         voice = _voice(f"guest:{guest.name}")
-        making.make(steps.machine(), guest, workplace.find_inputs(_grub()), _options(), voice)
+        making.make(host.machine(), guest, workplace.find_inputs(_grub()), _options(), voice)
 
     return step(
         f"install Debian as guest {guest.name}, watched over VNC, into dist/guest/{guest.name}",
@@ -78,7 +78,7 @@ def _guest(guest: Guest) -> Task:
 
 
 def fast() -> Iterator[Task]:
-    for guest in steps.machine().guests:
+    for guest in host.machine().guests:
         yield _fast(guest) | {"basename": "guest-fast"}
 
 
@@ -90,13 +90,13 @@ def _fast(guest: Guest) -> Task:
         from hostwright.guest.fast import make
 
         voice = _voice(f"guest-fast:{guest.name}")
-        make(steps.machine(), guest, workplace.find_inputs(_grub()), _options(), voice)
+        make(host.machine(), guest, workplace.find_inputs(_grub()), _options(), voice)
 
     return step(
         f"make guest {guest.name} without the installer, for quick loops, in dist/guest/{guest.name}-fast",
         act,
         reads=[
-            steps.BUILDROOT_STAMP,
+            host.BUILDROOT_STAMP,
             paths.package_stamp("grub"),
             paths.OVMF / "OVMF_CODE.fd",
             paths.OVMF / "OVMF_VARS.fd",
@@ -115,14 +115,14 @@ def prove() -> Task:
     def act() -> None:
         from hostwright.proof import guest as guestproof
 
-        note = partial(report.board().note, "prove-guest")
-        guestproof.prove(steps.machine(), paths.HOST_IMAGE, paths.GUEST_PROOF, note)
+        note = partial(reporter.board().note, "prove-guest")
+        guestproof.prove(host.machine(), paths.HOST_IMAGE, paths.GUEST_PROOF, note)
 
-    disks = [paths.GUESTS / guest.name / "disk.qcow2" for guest in steps.machine().guests]
+    disks = [paths.GUESTS / guest.name / "disk.qcow2" for guest in host.machine().guests]
     task = step(
         "start the installed guest inside the booted host and check what is passed to it",
         act,
-        reads=[paths.HOST_IMAGE, *disks, *steps.ENGINE],
+        reads=[paths.HOST_IMAGE, *disks, *host.ENGINE],
         writes=[paths.GUEST_PROOF / "report.json", paths.GUEST_PROOF / "report.html"],
         counted=False,
     )
@@ -132,7 +132,7 @@ def prove() -> Task:
 def _voice(task: str) -> "Voice":
     from hostwright.guest.plan import Voice
 
-    return Voice(report.board().say, partial(report.board().note, task))
+    return Voice(reporter.board().say, partial(reporter.board().note, task))
 
 
 def _options() -> "Options":
@@ -165,11 +165,11 @@ def _guest_files() -> list[Path]:
 
 
 def _fast_files() -> list[Path]:
-    return [*steps.ENGINE, *(paths.GUEST / name for name in ("second-stage.sh", "late.sh", "watch.sh"))]
+    return [*host.ENGINE, *(paths.GUEST / name for name in ("second-stage.sh", "late.sh", "watch.sh"))]
 
 
 def _guest_text(guest: Guest) -> str:
     """What host.toml says of a guest, its late commands by what is in them."""
     scripts = [files.digest(script) for script in guest.install.late_commands]
     here = replace(guest, install=replace(guest.install, late_commands=()))
-    return canonical.text([here, steps.machine().timezone, scripts])
+    return canonical.text([here, host.machine().timezone, scripts])

@@ -11,7 +11,7 @@ from hostwright.base.errors import UserError
 from hostwright.build import recipes
 from hostwright.sandbox import buildroot
 from hostwright.source import mirrors
-from hostwright.tasks import report
+from hostwright.tasks import reporter
 from hostwright.tasks.define import Task, step
 
 
@@ -37,7 +37,7 @@ def outdated() -> Task:
 
 
 def _add(*words: str) -> None:
-    from hostwright import scaffold
+    from hostwright.upkeep import draft
 
     names = [*words, *filter(None, [str(get_var("name", ""))])]
     if len(names) != 1:
@@ -45,16 +45,16 @@ def _add(*words: str) -> None:
             f"./doit add takes one name, and got {len(names)}",
             "name one source package of the archive: ./doit add NAME",
         )
-    lines = scaffold.add(
-        names[0], str(get_var("as", "")), mirrors.find_mirrors(), partial(report.board().note, "add")
+    lines = draft.add(
+        names[0], str(get_var("as", "")), mirrors.find_mirrors(), partial(reporter.board().note, "add")
     )
     for line in lines:
-        report.board().say(line)
+        reporter.board().say(line)
 
 
 def _outdated() -> None:
-    from hostwright import updates
+    from hostwright.upkeep.outdated import find
 
     pins = {name: recipes.sources(recipes.load_recipe(name)) for name in recipes.recipe_names()}
-    for line in updates.find(mirrors.find_mirrors(), buildroot.root(buildroot.load_lock()), pins):
-        report.board().say(line)
+    for line in find(mirrors.find_mirrors(), buildroot.root(buildroot.load_lock()), pins):
+        reporter.board().say(line)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from hostwright import guesses, sources
 from hostwright.formats import control as archive
 from hostwright.formats.tarball import Contents
 from hostwright.recipe import Build, Configure, Kernel, Make, Meson, MesonPart, Recipe, Source
+from hostwright.upkeep import guesses, source_index
 
 
 def contents(*files: str, **texts: str) -> Contents:
@@ -135,7 +135,7 @@ RECIPES = [
 
 
 def test_needs_are_recipes_and_the_rest_is_told() -> None:
-    packages = sources.newest(archive.parse_stanzas(INDEX))
+    packages = source_index.newest(archive.parse_stanzas(INDEX))
     found = guesses.needs(packages["thing"], packages, RECIPES, ["flex", "meson"])
     assert found.recipes == ("glibc", "linux-headers", "openssl", "z")
     assert found.missing == ("libnone-dev (of no source package)", "libpam0g-dev (of pam)")

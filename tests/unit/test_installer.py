@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import installer_lock
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.formats.control import Stanza
@@ -18,6 +17,7 @@ from hostwright.guest import initrd, medium, udeb
 from hostwright.sandbox import signature
 from hostwright.source import closure, fetch, index
 from hostwright.source.pins import Pin, render_lock
+from hostwright.upkeep import installer_lock
 
 FILE = stat.S_IFREG | 0o644
 RELEASE = "6.12.94+deb13-amd64"

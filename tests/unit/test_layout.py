@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import layout
 from hostwright.recipe import Build, Configure, Files, Make, Meson, Recipe, Source
+from hostwright.upkeep import layout
 
 SHA256 = "0123456789abcdef" * 4
 MANY = tuple(f"library-with-a-name-{number}" for number in range(12))

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from hostwright import scaffold
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.recipe import Configure, Recipe
 from hostwright.sandbox import signature
 from hostwright.source import index
+from hostwright.upkeep import draft
 
 COPYRIGHT = """\
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -122,7 +122,7 @@ def serve(mirror: Archive, monkeypatch: pytest.MonkeyPatch, sources: str, packag
 
 
 def add(mirror: Archive, name: str = "libmini", recipe_name: str = "") -> str:
-    return "\n".join(scaffold.add(name, recipe_name, [mirror.address], lambda _: None))
+    return "\n".join(draft.add(name, recipe_name, [mirror.address], lambda _: None))
 
 
 def written(name: str = "libmini") -> Recipe:
@@ -260,7 +260,7 @@ def test_a_recipe_is_never_overwritten(mirror: Archive) -> None:
     [("glib2.0", "", "glib2_0.py"), ("libsigc++-2.0", "", "libsigc_2_0.py"), ("7zip", "p7", "p7.py")],
 )
 def test_the_name_of_a_recipe(name: str, recipe_name: str, file: str) -> None:
-    target, found = scaffold.place(name, recipe_name)
+    target, found = draft.place(name, recipe_name)
     assert target.name == file and found == file.removesuffix(".py").replace("_", "-")
 
 
@@ -279,7 +279,7 @@ def test_the_name_of_a_recipe(name: str, recipe_name: str, file: str) -> None:
 )
 def test_a_name_that_cannot_be(name: str, recipe_name: str) -> None:
     with pytest.raises(UserError, match="name of a"):
-        scaffold.place(name, recipe_name)
+        draft.place(name, recipe_name)
 
 
 def test_a_second_recipe_of_a_source_is_told(mirror: Archive, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from hostwright import sources
 from hostwright.base.errors import UserError
 from hostwright.formats import control
+from hostwright.upkeep import source_index
 
 A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 INDEX = f"""\
@@ -45,7 +45,7 @@ Checksums-Sha256:
 
 @pytest.fixture
 def packages() -> dict[str, control.Stanza]:
-    return sources.newest(control.parse_stanzas(INDEX))
+    return source_index.newest(control.parse_stanzas(INDEX))
 
 
 def test_the_newest_that_is_not_kept_for_a_binary(packages: dict[str, control.Stanza]) -> None:
@@ -56,35 +56,35 @@ def test_the_newest_that_is_not_kept_for_a_binary(packages: dict[str, control.St
 
 
 def test_the_order_of_the_index_does_not_matter(packages: dict[str, control.Stanza]) -> None:
-    assert sources.newest(reversed(list(control.parse_stanzas(INDEX)))) == packages
+    assert source_index.newest(reversed(list(control.parse_stanzas(INDEX)))) == packages
 
 
 @pytest.mark.parametrize("name", ["libtree-dev", "tc", "tree-complier"])
 def test_a_near_name_is_offered(packages: dict[str, control.Stanza], name: str) -> None:
     with pytest.raises(UserError, match=f"no source package {name}") as caught:
-        sources.find(name, packages)
+        source_index.find(name, packages)
     assert caught.value.hint == "did you mean tree-compiler?"
 
 
 def test_nothing_near_is_no_guess(packages: dict[str, control.Stanza]) -> None:
     with pytest.raises(UserError) as caught:
-        sources.find("zzz", packages)
+        source_index.find("zzz", packages)
     assert "did you mean" not in caught.value.hint
 
 
 def test_a_package_is_found(packages: dict[str, control.Stanza]) -> None:
-    assert sources.find("native", packages)["Version"] == "3"
+    assert source_index.find("native", packages)["Version"] == "3"
 
 
 def test_who_builds_a_library(packages: dict[str, control.Stanza]) -> None:
-    assert sources.makers(["libtree-dev", "libtree1", "unknown"], packages) == {
+    assert source_index.makers(["libtree-dev", "libtree1", "unknown"], packages) == {
         "libtree-dev": "tree-compiler",
         "libtree1": "tree-compiler",
     }
 
 
 def test_tarballs_by_their_folder(packages: dict[str, control.Stanza]) -> None:
-    found = sources.tarballs(packages["tree-compiler"])
+    found = source_index.tarballs(packages["tree-compiler"])
     assert [(into, one.path, one.sha256, one.size) for into, one in found.items()] == [
         ("", "pool/main/t/tree-compiler/tree-compiler_1.7.orig.tar.xz", B, 200),
         ("extra-bits", "pool/main/t/tree-compiler/tree-compiler_1.7.orig-extra-bits.tar.gz", C, 300),
@@ -93,20 +93,20 @@ def test_tarballs_by_their_folder(packages: dict[str, control.Stanza]) -> None:
 
 def test_a_package_of_debians_own_has_no_upstream(packages: dict[str, control.Stanza]) -> None:
     with pytest.raises(UserError, match=r"native 3 has no native_3\.orig\.tar") as caught:
-        sources.tarballs(packages["native"])
+        source_index.tarballs(packages["native"])
     assert "docs/recipes.md" in caught.value.hint
-    assert sources.packaging(packages["native"]) is None
+    assert source_index.packaging(packages["native"]) is None
 
 
 def test_debians_part(packages: dict[str, control.Stanza]) -> None:
-    found = sources.packaging(packages["tree-compiler"])
+    found = source_index.packaging(packages["tree-compiler"])
     assert found is not None
     assert (found.path.rpartition("/")[2], found.sha256) == ("tree-compiler_1.7-2.debian.tar.xz", D)
 
 
 def test_needs_of_the_build_here(packages: dict[str, control.Stanza]) -> None:
     """Neither tests, nor documents, nor other machines."""
-    assert sources.build_needs(packages["tree-compiler"]) == [
+    assert source_index.build_needs(packages["tree-compiler"]) == [
         ["debhelper-compat"],
         ["libyaml-dev", "libyaml2-dev"],
         ["python3"],
@@ -115,9 +115,9 @@ def test_needs_of_the_build_here(packages: dict[str, control.Stanza]) -> None:
         ["both"],
         ["libarch-dev"],
     ]
-    assert sources.build_needs(packages["native"]) == []
+    assert source_index.build_needs(packages["native"]) == []
 
 
 def test_what_was_built_from_a_source() -> None:
     text = "Package: a\nVersion: 1\n\nPackage: liba\nSource: a (2)\n\nPackage: b\nSource: ab\n"
-    assert [one["Package"] for one in sources.built("a", control.parse_stanzas(text))] == ["a", "liba"]
+    assert [one["Package"] for one in source_index.built("a", control.parse_stanzas(text))] == ["a", "liba"]

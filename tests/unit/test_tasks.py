@@ -12,11 +12,13 @@ from doit.dependency import JSONCodec
 from doit.doit_cmd import DoitMain
 from doit.exceptions import TaskError, TaskFailed
 
-from hostwright import progress, scaffold
 from hostwright.base import jobs, run, times
 from hostwright.base.errors import UserError
-from hostwright.tasks import define, recipes, steps
+from hostwright.tasks import define, host, recipes
+from hostwright.tasks.board import Board
 from hostwright.tasks.state import Checker, State
+from hostwright.tasks.times import expected_times, remember
+from hostwright.upkeep import draft
 
 
 def test_an_equal_time_stamp_does_not_hide_a_change(tmp_path: Path) -> None:
@@ -31,7 +33,7 @@ def test_an_equal_time_stamp_does_not_hide_a_change(tmp_path: Path) -> None:
 
 
 def test_doit_is_given_the_checker() -> None:
-    assert steps.CONFIG["check_file_uptodate"] is Checker
+    assert host.CONFIG["check_file_uptodate"] is Checker
 
 
 def test_a_touched_file_is_unchanged(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_words_behind_a_task_reach_it(
         seen.append((name, recipe_name))
         return []
 
-    monkeypatch.setattr(scaffold, "add", add)
+    monkeypatch.setattr(draft, "add", add)
     monkeypatch.setenv("HOSTWRIGHT_MIRROR", "http://127.0.0.1:1")
     settings = {
         "dep_file": str(tmp_path / "state"),
@@ -166,12 +168,12 @@ def test_the_pool_of_a_killed_run_is_removed(tmp_path: Path, monkeypatch: pytest
 
 def test_times_are_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    progress.remember("kernel", 12.34)
-    progress.remember("kernel", 0.4)
-    assert progress.expected_times()["kernel"] == 12.3
+    remember("kernel", 12.34)
+    remember("kernel", 0.4)
+    assert expected_times()["kernel"] == 12.3
     (tmp_path / "hostwright/times.json").write_text("{")
-    assert progress.expected_times()["kernel"] > 60
-    progress.remember("kernel", 5)
+    assert expected_times()["kernel"] > 60
+    remember("kernel", 5)
     assert json.loads((tmp_path / "hostwright/times.json").read_text()) == {"kernel": 5}
 
 
@@ -186,7 +188,7 @@ def test_what_is_left_counts_running_and_waiting_tasks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    board = progress.Board()
+    board = Board()
     board.expected = {"a": 100, "b": 50, "c": 10}
     board.waiting = {"b", "c"}
     board.start("a")

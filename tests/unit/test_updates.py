@@ -2,9 +2,9 @@
 
 import pytest
 
-from hostwright import updates
 from hostwright.formats import control
 from hostwright.recipe import Source
+from hostwright.upkeep import outdated
 
 A, B = "a" * 64, "b" * 64
 INDEX = f"""\
@@ -41,7 +41,7 @@ def told(*held: str, **pins: list[tuple[str, str]]) -> list[str]:
 
     sources = {recipe: [source(*one) for one in files] for recipe, files in pins.items()}
     stanzas = list(control.parse_stanzas(INDEX))
-    return updates.told(list(updates.states(sources, stanzas, is_held)))
+    return outdated.told(list(outdated.states(sources, stanzas, is_held)))
 
 
 def source(file: str, sha256: str) -> Source:

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
-from hostwright import sources
 from hostwright.formats.control import Stanza
 from hostwright.formats.tarball import Contents
 from hostwright.recipe import Build, Configure, Files, Kernel, Make, Meson, MesonPart, Recipe
+from hostwright.upkeep import source_index
 
 NO_BUILD = Files(("echo 'the recipe does not say yet how this is built' >&2", "exit 1"))
 # What a home page begins with is all that is known of it.
@@ -124,8 +124,8 @@ def needs(
     stanza: Stanza, packages: dict[str, Stanza], recipes: Sequence[Recipe], tools: Iterable[str]
 ) -> Needs:
     """The recipes that bring what Debian builds the package with; `tools` are the build root's packages."""
-    groups = [group for group in sources.build_needs(stanza) if not _HELPERS.match(group[0])]
-    makers = sources.makers((name for group in groups for name in group), packages)
+    groups = [group for group in source_index.build_needs(stanza) if not _HELPERS.match(group[0])]
+    makers = source_index.makers((name for group in groups for name in group), packages)
     by_source = recipes_by_source(recipes)
     needed, missing, lacking = set(), [], []
     for group in groups:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import sources
 from hostwright.formats import versions
 from hostwright.formats.control import Stanza
 from hostwright.recipe import Source
 from hostwright.sandbox import signature
 from hostwright.source import fetch, index
+from hostwright.upkeep import source_index
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def states(
 
     They may be another suite's.
     """
-    packages, listed = sources.newest(stanzas), index.source_files(stanzas)
+    packages, listed = source_index.newest(stanzas), index.source_files(stanzas)
     for recipe, pinned in pins.items():
         # One tarball may be unpacked at two places.
         for path, sha256 in {one.path: one.sha256 for one in pinned}.items():

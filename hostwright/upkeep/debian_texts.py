@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import sources
 from hostwright.formats import deb, tarball
 from hostwright.formats.control import Stanza
 from hostwright.sandbox import signature
 from hostwright.source import fetch, index
 from hostwright.source.pins import Pin, Pinned, pin_of
+from hostwright.upkeep import source_index
 
 _FILES = ("copyright", "control", "patches/series")
 
@@ -35,12 +35,12 @@ def read(stanza: Stanza, release: str, mirrors: Sequence[str]) -> Texts:
 
     An archive may list files that it does not hold; what was built from the package says the same, but for the patches.
     """
-    packaging = sources.packaging(stanza)
+    packaging = source_index.packaging(stanza)
     if packaging and fetch.is_offered(packaging.path, mirrors):
         found = tarball.look(_fetch(packaging, mirrors), packaging.name, _FILES.__contains__).texts
         text, control, series = (found.get(name, "") for name in _FILES)
         return Texts(text, control, series, packaging.name)
-    built = sources.built(stanza["Package"], signature.kept_index(index.PACKAGES, release, mirrors))
+    built = source_index.built(stanza["Package"], signature.kept_index(index.PACKAGES, release, mirrors))
     control = "\n\n".join(f"Package: {one['Package']}\nDescription: {_synopsis(one)}" for one in built)
     text, origin = _copyright(map(pin_of, built), lambda pin: _read_deb(pin, mirrors))
     return Texts(text, control, origin=origin)

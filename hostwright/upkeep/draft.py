@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright import guesses, layout, packaging, sources
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.build.recipes import load_recipe, recipe_names
@@ -21,6 +20,7 @@ from hostwright.recipe import Recipe, Source
 from hostwright.sandbox import buildroot, signature
 from hostwright.source import fetch, pins
 from hostwright.source.index import SOURCES
+from hostwright.upkeep import debian_texts, guesses, layout, source_index
 
 Note = Callable[[str], None]
 
@@ -34,7 +34,7 @@ class Draft:
     way: guesses.Way
     needs: guesses.Needs
     license: copyright.Found
-    debian: packaging.Texts
+    debian: debian_texts.Texts
     twins: tuple[str, ...]
 
 
@@ -55,10 +55,10 @@ def add(name: str, recipe_name: str, mirrors: Sequence[str], note: Note) -> list
     target, recipe_name = place(name, recipe_name)
     note("reading the archive's index")
     release = signature.signed_release(mirrors, buildroot.root(buildroot.load_lock()))
-    packages = sources.newest(signature.kept_index(SOURCES, release, mirrors))
-    stanza = sources.find(name, packages)
+    packages = source_index.newest(signature.kept_index(SOURCES, release, mirrors))
+    stanza = source_index.find(name, packages)
     note(f"fetching {name} {stanza['Version']}")
-    source, debian = upstream(stanza, mirrors), packaging.read(stanza, release, mirrors)
+    source, debian = upstream(stanza, mirrors), debian_texts.read(stanza, release, mirrors)
     made = draft(recipe_name, stanza, packages, source, debian)
     files.write(target, render(made))
     return told(made, target)
@@ -87,19 +87,19 @@ def place(name: str, recipe_name: str) -> tuple[Path, str]:
 
 def upstream(stanza: Stanza, mirrors: Sequence[str]) -> Upstream:
     """Fetch the upstream tarballs of a source package and look into the main one."""
-    tarballs = sources.tarballs(stanza)
+    tarballs = source_index.tarballs(stanza)
     fetch.fetch_all([one.at(mirrors) for one in tarballs.values()], lambda _: None)
     main = tarballs[""]
     return Upstream(tarballs, tarball.look(fetch.local(main.sha256), main.name, guesses.wants))
 
 
 def draft(
-    name: str, stanza: Stanza, packages: dict[str, Stanza], source: Upstream, debian: packaging.Texts
+    name: str, stanza: Stanza, packages: dict[str, Stanza], source: Upstream, debian: debian_texts.Texts
 ) -> Draft:
     """Everything guessed, in the words of a recipe."""
     recipes = [load_recipe(one) for one in recipe_names()]
     needs = guesses.needs(stanza, packages, recipes, {pin.name for pin in buildroot.load_lock()})
-    is_meson = any("meson" in group for group in sources.build_needs(stanza))
+    is_meson = any("meson" in group for group in source_index.build_needs(stanza))
     way = guesses.way(stanza["Package"], source.contents, is_meson)
     found = copyright.read(debian.copyright)
     main, *extra = [Source(one.path, one.sha256, into=into) for into, one in source.tarballs.items()]

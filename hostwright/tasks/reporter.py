@@ -11,10 +11,10 @@ from typing import IO, Any
 from doit.exceptions import BaseFail
 from doit.globals import Globals
 
-from hostwright import progress
 from hostwright.base import jobs, paths, run
 from hostwright.base.times import clock
-from hostwright.progress import Board
+from hostwright.tasks import times
+from hostwright.tasks.board import Board
 
 _board: list[Board] = []
 
@@ -54,7 +54,7 @@ class Reporter:
         if task.actions:
             self._ran += 1
             seconds = board().end(task.name)
-            progress.remember(task.name, seconds)
+            times.remember(task.name, seconds)
             board().say(f"done  {task.name:24} {clock(seconds):>12}")
 
     def add_failure(self, task: Any, fail: BaseFail) -> None:  # noqa: ANN401

@@ -24,7 +24,7 @@ from hostwright.recipe import Recipe
 from hostwright.sandbox import buildroot as root
 from hostwright.source import fetch, mirrors
 from hostwright.source.pins import Pinned
-from hostwright.tasks import report
+from hostwright.tasks import reporter
 from hostwright.tasks.define import Task, step
 from hostwright.tasks.state import Checker
 
@@ -33,7 +33,7 @@ CONFIG = {
     "backend": "state",
     "check_file_uptodate": Checker,
     "dep_file": str(paths.STATE),
-    "reporter": report.Reporter,
+    "reporter": reporter.Reporter,
     "num_process": jobs.jobs(),
     "par_type": "thread",
     "minversion": "0.37.0",
@@ -67,7 +67,7 @@ def machine() -> Machine:
         root.load_lock()
         return found
     except UserError as error:
-        report.fail_cleanly(str(error))
+        reporter.fail_cleanly(str(error))
         raise
 
 
@@ -109,7 +109,7 @@ class _Counter:
 
     def add(self, count: int) -> None:
         self.bytes += count
-        report.board().note(self.task, times.bar(self.bytes, self.total))
+        reporter.board().note(self.task, times.bar(self.bytes, self.total))
 
 
 @cache
@@ -128,7 +128,7 @@ def passthrough() -> Task:
 
         series = hierarchy.find_series(recipes.load_recipe("linux").version)
         for line in refusal.check(machine_file(), series):
-            report.board().say(f"warning: {line}")
+            reporter.board().say(f"warning: {line}")
 
     capture = machine().capture
     return step(
@@ -313,7 +313,9 @@ def prove() -> Task:
     def act() -> None:
         from hostwright.proof import prove as proof
 
-        proof.prove(machine(), paths.HOST_IMAGE, paths.PROOF, lambda text: report.board().note("prove", text))
+        proof.prove(
+            machine(), paths.HOST_IMAGE, paths.PROOF, lambda text: reporter.board().note("prove", text)
+        )
 
     return step(
         "boot dist/host.img in an emulated VT-d machine and check it from inside",
@@ -336,7 +338,7 @@ def verify() -> Task:
 
 def lock() -> Task:
     def act() -> None:
-        from hostwright import installer_lock
+        from hostwright.upkeep import installer_lock
         from hostwright.upkeep.lock import renew
 
         views = root.root(root.load_lock())
@@ -344,9 +346,9 @@ def lock() -> Task:
         tools = renew(mirrors.find_mirrors(), views, sources_of)
         medium = installer_lock.renew(mirrors.find_mirrors(), views)
         for line in (*tools.changed, *tools.sources, f"buildroot/lock holds {tools.pins} packages"):
-            report.board().say(line)
+            reporter.board().say(line)
         for line in (*medium.changed, *medium.missing, f"guest/installer.lock holds {medium.pins} packages"):
-            report.board().say(line)
+            reporter.board().say(line)
 
     doc = "write buildroot/lock and guest/installer.lock anew and check every source's pin"
     return step(doc, act, after=["buildroot"], always=True)
@@ -357,7 +359,7 @@ def reproduce() -> Task:
         from hostwright.image import reproduce as again
 
         count = again.reproduce(sys.executable, machine_file(), paths.log_file("reproduce"))
-        report.board().say(f"{count} artifacts are equal bit by bit")
+        reporter.board().say(f"{count} artifacts are equal bit by bit")
 
     doc = "build everything again elsewhere, otherwise, and compare every artifact bit by bit"
     return step(doc, act, after=["host"], always=True, counted=False)

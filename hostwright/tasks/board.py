@@ -4,43 +4,16 @@ Durations come from the last run of the same task (`times.json` in the cache) or
 measured table in `durations.toml`; both are in seconds on this or on a 2-core machine.
 """
 
-import json
 import sys
 import threading
 import time
-import tomllib
-from pathlib import Path
 
-from hostwright.base import files, paths
 from hostwright.base.times import clock
+from hostwright.tasks.times import expected_times
 
 QUIET_S = 30.0
-FROM_STORE_S = 2.0
+
 LIVE_S = 0.5
-
-
-def expected_times() -> dict[str, float]:
-    """Seconds per task: as measured in this cache, else as shipped."""
-    shipped = tomllib.loads((Path(__file__).parent / "durations.toml").read_text())
-    return {**shipped, **_measured()}
-
-
-def _measured() -> dict[str, float]:
-    try:
-        times: dict[str, float] = json.loads((paths.cache() / "times.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return times
-
-
-def remember(task: str, seconds: float) -> None:
-    """Keep how long a task took, for the estimates of later runs; what came out of the store tells nothing."""
-    if seconds < FROM_STORE_S:
-        return
-    with files.locked(paths.cache() / "times.lock"):
-        files.write(
-            paths.cache() / "times.json", json.dumps({**_measured(), task: round(seconds, 1)}, indent=1)
-        )
 
 
 class Board:
