@@ -2,7 +2,7 @@
 
     Source --> Recipe <-- a build kind (Configure, Make, Meson, ...)
 
-A recipe says what a package is; `hostwright.build` knows how each kind is built. Whatever stands in a recipe
+A recipe says what a package is; `build.kinds` knows how each kind is built. Whatever stands in a recipe
 goes into the key of the built package, so a changed value rebuilds and a changed comment does not.
 """
 

@@ -1,7 +1,7 @@
 """A capture: what a machine says about its PCI devices, and all else that decides what can be passed through.
 
     hostwright-capture's tar, a live /sys, another tool's copy of one --read_tree--> files --> Capture
-    text of lspci -nn -vvvxxxx -----------------------------------> hostwright.lspci --------^
+    text of lspci -nn -vvvxxxx -----------------------------------> pci.lspci ---------------^
 
 docs/groups.md describes the format. What a source does not carry is None or empty here, and `Capture.missing` says so.
 """

@@ -7,12 +7,12 @@ for IDT's switches:
 
     grouping         drivers/iommu/iommu.c: pci_device_group(), get_pci_alias_group(), get_pci_function_alias_group()
     DMA aliases      drivers/pci/search.c: pci_for_each_dma_alias(); drivers/pci/pci.c: pci_devs_are_dma_aliases();
-                     drivers/iommu/amd/iommu.c: setup_aliases(), what it adds being read in hostwright.acpi
+                     drivers/iommu/amd/iommu.c: setup_aliases(), what it adds being read in pci.firmware
     isolation        drivers/pci/pci.c: pci_acs_enabled(), pci_acs_path_enabled(), pci_acs_flags_enabled()
     control bits     drivers/pci/pci.c: pci_enable_acs(), __pci_config_acs(); in 6.1 pci_disable_acs_redir(); in 7.2
                      pci_disable_broken_acs_cap()
     who is meant     drivers/pci/pci.c: pci_dev_str_match(), pci_dev_str_match_path()
-    quirks           drivers/pci/quirks.c, in hostwright.quirks
+    quirks           drivers/pci/quirks.c, in pci.quirks
     override         patches/linux/SERIES/0001-pci-acs-override.patch: drivers/pci/acs-override.c
 
 7.2 sets the control bits when it groups a function (iommu_init_device(), pci_dma_configure()), the others when they

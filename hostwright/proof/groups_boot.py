@@ -256,5 +256,7 @@ def debian_kernel(pin: pins.Pinned, series: str, folder: Path) -> Kernel:
     for _, _, content in deb.read(fetch.local(pin.sha256), "data", "boot/vmlinuz-"):
         disk.write(image, content)
     if not image.exists():
-        raise UserError(f"{pin.name}: no kernel in the package", "renew the pin in hostwright/groupboot.py")
+        raise UserError(
+            f"{pin.name}: no kernel in the package", "renew the pin in hostwright/proof/groups_boot.py"
+        )
     return Kernel(image, series, has_override=False, has_drivers=False)

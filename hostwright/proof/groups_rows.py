@@ -209,5 +209,5 @@ def require_agreement(tally: Tally) -> None:
         shown = "\n".join(one.what for one in tally.disagreements[:3])
         raise UserError(
             f"{len(tally.disagreements)} topologies are not grouped as predicted\n{shown}",
-            "either the kernel has a rule that hostwright/iommu.py lacks, or the machine is not the one described",
+            "either the kernel has a rule that hostwright/pci/iommu.py lacks, or the machine is not the one described",
         )

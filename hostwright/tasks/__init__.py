@@ -1,1 +1,1 @@
-"""The wiring: tasks for doit, each in front of one step of the engine. Only this room imports doit."""
+"""The wiring: tasks for doit, each in front of one step of the engine. Only this package imports doit."""

@@ -10,7 +10,7 @@ import pytest
 from hostwright.base.errors import UserError
 from hostwright.formats.cpio import FOLDER_MODE, Entry
 from hostwright.guest import udeb
-from tests.unit.test_deb import member
+from tests.unit.formats.test_deb import member
 
 FILE = stat.S_IFREG | 0o644
 PROGRAM = stat.S_IFREG | 0o755

@@ -57,7 +57,7 @@ def test_ruff_has_nothing_to_say(tmp_path: Path) -> None:
     for number, value in enumerate(RECIPES):
         text = layout.render_recipe(value, "says what it is for.", "Why it is so.")
         (tmp_path / f"r{number}.py").write_text(text)
-    ruff, settings = Path(sys.executable).parent / "ruff", Path(__file__).parents[2] / "pyproject.toml"
+    ruff, settings = Path(sys.executable).parent / "ruff", Path(__file__).parents[3] / "pyproject.toml"
     for words in (["format", "--diff"], ["check"]):
         argv = [str(ruff), *words, "--config", str(settings), "--no-cache", str(tmp_path)]
         result = subprocess.run(argv, capture_output=True, text=True, check=False)

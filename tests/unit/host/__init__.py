@@ -1,0 +1,1 @@
+"""The host's own scripts, run with fake files around them."""

@@ -1,0 +1,1 @@
+"""The tree itself: its layers, patches and command line."""
