@@ -8,7 +8,7 @@ sources -> buildroot -> package:* -> rootfs -> host -> prove
 
 from collections.abc import Iterator
 
-from hostwright.tasks import checks, devices, guests, host, recipes
+from hostwright.tasks import checks, devices, guests, host, recipes, sources
 from hostwright.tasks.define import Task
 
 DOIT_CONFIG = host.CONFIG
@@ -16,7 +16,7 @@ DOIT_CONFIG = host.CONFIG
 
 def task_sources() -> Iterator[Task]:
     """fetch and check every source: host, prove and medium then need no network"""
-    yield from host.sources(guests.sources())
+    yield from sources.sources(guests.sources())
 
 
 def task_passthrough() -> Task:

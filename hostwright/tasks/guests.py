@@ -13,8 +13,9 @@ from hostwright.base.errors import UserError
 from hostwright.build import store
 from hostwright.machine.model import Guest
 from hostwright.source import pins
-from hostwright.tasks import host, reporter
+from hostwright.tasks import host, inputs, reporter
 from hostwright.tasks.define import Task, step
+from hostwright.tasks.sources import fetching
 
 if TYPE_CHECKING:
     from hostwright.guest.plan import Voice
@@ -26,7 +27,7 @@ MEDIUM = paths.GUESTS / "installer.iso"
 
 def sources() -> Task:
     """What the medium is made of."""
-    return host.fetching("installer", "the parts of Debian's installer", _pinned)
+    return fetching("installer", "the parts of Debian's installer", _pinned)
 
 
 def _pinned() -> list[pins.Pinned]:
@@ -45,14 +46,14 @@ def medium() -> Task:
     return step(
         "write the installer medium dist/guest/installer.iso",
         act,
-        reads=[host.BUILDROOT_STAMP, paths.package_stamp("grub"), LOCK, *_medium_files(), *host.ENGINE],
+        reads=[inputs.BUILDROOT_STAMP, paths.package_stamp("grub"), LOCK, *_medium_files(), *host.ENGINE],
         writes=[MEDIUM],
         after=["sources:installer"],
     )
 
 
 def guests() -> Iterator[Task]:
-    for guest in host.machine().guests:
+    for guest in inputs.machine().guests:
         yield _guest(guest)
 
 
@@ -64,7 +65,7 @@ def _guest(guest: Guest) -> Task:
         from hostwright.guest import workplace
 
         voice = _voice(f"guest:{guest.name}")
-        making.make(host.machine(), guest, workplace.find_inputs(_grub()), _options(), voice)
+        making.make(inputs.machine(), guest, workplace.find_inputs(_grub()), _options(), voice)
 
     return step(
         f"install Debian as guest {guest.name}, watched over VNC, into dist/guest/{guest.name}",
@@ -78,7 +79,7 @@ def _guest(guest: Guest) -> Task:
 
 
 def fast() -> Iterator[Task]:
-    for guest in host.machine().guests:
+    for guest in inputs.machine().guests:
         yield _fast(guest) | {"basename": "guest-fast"}
 
 
@@ -90,13 +91,13 @@ def _fast(guest: Guest) -> Task:
         from hostwright.guest.fast import make
 
         voice = _voice(f"guest-fast:{guest.name}")
-        make(host.machine(), guest, workplace.find_inputs(_grub()), _options(), voice)
+        make(inputs.machine(), guest, workplace.find_inputs(_grub()), _options(), voice)
 
     return step(
         f"make guest {guest.name} without the installer, for quick loops, in dist/guest/{guest.name}-fast",
         act,
         reads=[
-            host.BUILDROOT_STAMP,
+            inputs.BUILDROOT_STAMP,
             paths.package_stamp("grub"),
             paths.OVMF / "OVMF_CODE.fd",
             paths.OVMF / "OVMF_VARS.fd",
@@ -116,9 +117,9 @@ def prove() -> Task:
         from hostwright.proof import guest as guestproof
 
         note = partial(reporter.board().note, "prove-guest")
-        guestproof.prove(host.machine(), paths.HOST_IMAGE, paths.GUEST_PROOF, note)
+        guestproof.prove(inputs.machine(), paths.HOST_IMAGE, paths.GUEST_PROOF, note)
 
-    disks = [paths.GUESTS / guest.name / "disk.qcow2" for guest in host.machine().guests]
+    disks = [paths.GUESTS / guest.name / "disk.qcow2" for guest in inputs.machine().guests]
     task = step(
         "start the installed guest inside the booted host and check what is passed to it",
         act,
@@ -172,4 +173,4 @@ def _guest_text(guest: Guest) -> str:
     """What host.toml says of a guest, its late commands by what is in them."""
     scripts = [files.digest(script) for script in guest.install.late_commands]
     here = replace(guest, install=replace(guest.install, late_commands=()))
-    return canonical.text([here, host.machine().timezone, scripts])
+    return canonical.text([here, inputs.machine().timezone, scripts])

@@ -1,31 +1,34 @@
 """The steps from sources to a proved image: what each reads, what it writes, and which part of the engine acts.
 
-Rooms that are slow to import or rarely needed are imported by the step that uses them, so that `./doit list` and a
+Modules that are slow to import or rarely needed are imported by the step that uses them, so that `./doit list` and a
 run with nothing to do start at once.
 """
 
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
-from doit import get_var
-
-from hostwright.base import canonical, files, jobs, paths, times
-from hostwright.base.errors import UserError
+from hostwright.base import canonical, files, jobs, paths
 from hostwright.build import kconfig, package, recipes, script, store
 from hostwright.build import kernel as linux
 from hostwright.build import ovmf as firmware
 from hostwright.image import manifest
 from hostwright.image import rootfs as assembly
 from hostwright.machine import load as model
-from hostwright.machine.model import Machine
 from hostwright.recipe import Recipe
 from hostwright.sandbox import buildroot as root
-from hostwright.source import fetch, mirrors
-from hostwright.source.pins import Pinned
+from hostwright.source import mirrors
 from hostwright.tasks import reporter
 from hostwright.tasks.define import Task, step
+from hostwright.tasks.inputs import (
+    BUILDROOT_STAMP,
+    CONFIG_FILE,
+    ROOTFS_TAR,
+    host_packages,
+    machine,
+    machine_file,
+)
 from hostwright.tasks.state import Checker
 
 CONFIG = {
@@ -41,84 +44,10 @@ CONFIG = {
     "verbosity": 2,
 }
 
-ROOTFS_TAR = paths.DIST / "rootfs.tar"
-BUILDROOT_STAMP = paths.DIST / "buildroot.json"
-CONFIG_FILE = paths.KERNEL / "config"
-SPECIAL = ("linux", "edk2")
-
 # A proof and a verdict are as old as the code that gave them.
 ENGINE = sorted(
     file for file in (paths.TREE / "hostwright").rglob("*") if file.is_file() and file.suffix != ".pyc"
 )
-
-
-@cache
-def machine_file() -> Path:
-    """The file that describes the machine to build: `machine=FILE` on the command line, else host.toml."""
-    return Path(get_var("machine", str(paths.TREE / "host.toml"))).absolute()
-
-
-@cache
-def machine() -> Machine:
-    """The machine to build; a mistake in its file, a fragment or the lock ends the run with status 2 at once."""
-    try:
-        found = model.load(machine_file())
-        linux.requests(found)
-        root.load_lock()
-        return found
-    except UserError as error:
-        reporter.fail_cleanly(str(error))
-        raise
-
-
-def host_packages() -> list[str]:
-    """The packages of the host in build order."""
-    names = [name for name in recipes.recipe_names() if name not in SPECIAL]
-    return recipes.closure(names)
-
-
-def sources(more: Task) -> Iterator[Task]:
-    """What is fetched for the host, and `more`."""
-    machine()
-    yield fetching("buildroot", "the compilers and tools of buildroot/lock", _buildroot_files)
-    for name in recipes.recipe_names():
-        recipe = recipes.load_recipe(name)
-        yield fetching(name, f"the source of {name} {recipe.version}", partial(_source_files, recipe))
-    yield more
-
-
-def fetching(name: str, what: str, wanted: Callable[[], list[Pinned]]) -> Task:
-    """A task that fetches what is `wanted` and not yet in the cache."""
-
-    def act() -> None:
-        missing = [one for one in wanted() if not fetch.is_here(one.sha256)]
-        counter = _Counter(f"sources:{name}", sum(one.size for one in missing))
-        fetch.fetch_all([one.at(mirrors.find_mirrors()) for one in missing], counter.add)
-
-    def is_here() -> bool:
-        return all(fetch.is_here(one.sha256) for one in wanted())
-
-    return step(f"fetch {what}", act, holds=[is_here], name=name, counted=False)
-
-
-class _Counter:
-    """Bytes fetched so far, shown on the board as a bar where the total is known."""
-
-    def __init__(self, task: str, total: int) -> None:
-        self.task, self.bytes, self.total = task, 0, total
-
-    def add(self, count: int) -> None:
-        self.bytes += count
-        reporter.board().note(self.task, times.bar(self.bytes, self.total))
-
-
-@cache
-def _buildroot_files() -> list[Pinned]:
-    return [Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in root.load_lock()]
-
-
-def _source_files(recipe: Recipe) -> list[Pinned]:
-    return [Pinned(recipe.name, one.path, one.sha256, 0, one.upstream) for one in recipes.sources(recipe)]
 
 
 def passthrough() -> Task:

@@ -1,0 +1,45 @@
+"""What every task is about: the machine to build, its packages, and where intermediate results lie."""
+
+from functools import cache
+from pathlib import Path
+
+from doit import get_var
+
+from hostwright.base import paths
+from hostwright.base.errors import UserError
+from hostwright.build import kernel as linux
+from hostwright.build import recipes
+from hostwright.machine import load as model
+from hostwright.machine.model import Machine
+from hostwright.sandbox import buildroot as root
+from hostwright.tasks import reporter
+
+ROOTFS_TAR = paths.DIST / "rootfs.tar"
+BUILDROOT_STAMP = paths.DIST / "buildroot.json"
+CONFIG_FILE = paths.KERNEL / "config"
+SPECIAL = ("linux", "edk2")
+
+
+@cache
+def machine_file() -> Path:
+    """The file that describes the machine to build: `machine=FILE` on the command line, else host.toml."""
+    return Path(get_var("machine", str(paths.TREE / "host.toml"))).absolute()
+
+
+@cache
+def machine() -> Machine:
+    """The machine to build; a mistake in its file, a fragment or the lock ends the run with status 2 at once."""
+    try:
+        found = model.load(machine_file())
+        linux.requests(found)
+        root.load_lock()
+        return found
+    except UserError as error:
+        reporter.fail_cleanly(str(error))
+        raise
+
+
+def host_packages() -> list[str]:
+    """The packages of the host in build order."""
+    names = [name for name in recipes.recipe_names() if name not in SPECIAL]
+    return recipes.closure(names)

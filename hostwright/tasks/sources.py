@@ -1,0 +1,58 @@
+"""The tasks that fetch: the build root, the sources of each recipe, and the parts of the installer."""
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+
+from hostwright.base import times
+from hostwright.build import recipes
+from hostwright.recipe import Recipe
+from hostwright.sandbox import buildroot as root
+from hostwright.source import fetch, mirrors
+from hostwright.source.pins import Pinned
+from hostwright.tasks import reporter
+from hostwright.tasks.define import Task, step
+from hostwright.tasks.inputs import machine
+
+
+def sources(more: Task) -> Iterator[Task]:
+    """What is fetched for the host, and `more`."""
+    machine()
+    yield fetching("buildroot", "the compilers and tools of buildroot/lock", _buildroot_files)
+    for name in recipes.recipe_names():
+        recipe = recipes.load_recipe(name)
+        yield fetching(name, f"the source of {name} {recipe.version}", partial(_source_files, recipe))
+    yield more
+
+
+def fetching(name: str, what: str, wanted: Callable[[], list[Pinned]]) -> Task:
+    """A task that fetches what is `wanted` and not yet in the cache."""
+
+    def act() -> None:
+        missing = [one for one in wanted() if not fetch.is_here(one.sha256)]
+        counter = _Counter(f"sources:{name}", sum(one.size for one in missing))
+        fetch.fetch_all([one.at(mirrors.find_mirrors()) for one in missing], counter.add)
+
+    def is_here() -> bool:
+        return all(fetch.is_here(one.sha256) for one in wanted())
+
+    return step(f"fetch {what}", act, holds=[is_here], name=name, counted=False)
+
+
+class _Counter:
+    """Bytes fetched so far, shown on the board as a bar where the total is known."""
+
+    def __init__(self, task: str, total: int) -> None:
+        self.task, self.bytes, self.total = task, 0, total
+
+    def add(self, count: int) -> None:
+        self.bytes += count
+        reporter.board().note(self.task, times.bar(self.bytes, self.total))
+
+
+@cache
+def _buildroot_files() -> list[Pinned]:
+    return [Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in root.load_lock()]
+
+
+def _source_files(recipe: Recipe) -> list[Pinned]:
+    return [Pinned(recipe.name, one.path, one.sha256, 0, one.upstream) for one in recipes.sources(recipe)]
