@@ -2,12 +2,14 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -102,3 +104,18 @@ def digest(file: Path) -> str:
     """The sha256 of a file, as hex digits."""
     with file.open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def marks(file: Path) -> list[int]:
+    """What changes whenever a file does: size, times of content and of inode in nanoseconds, inode."""
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a file that only saves time: empty where the file is missing or cannot be read."""
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -12,7 +12,8 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -78,6 +79,30 @@ def attached(argv: Sequence[str], folder: Path) -> int:
         _forget(child)
 
 
+def interactive(argv: Sequence[str]) -> int:
+    """Run a program that a person talks to, in the foreground of the terminal; its exit status."""
+    child = _start(argv, None)
+    try:
+        if not os.isatty(0):
+            return child.wait()
+        with _in_foreground(child.pid):
+            return child.wait()
+    finally:
+        _forget(child)
+
+
+@contextmanager
+def _in_foreground(group: int) -> Iterator[None]:
+    """Lend the terminal to a process group; setting it back from the background would stop this program."""
+    before = os.tcgetpgrp(0)
+    os.tcsetpgrp(0, group)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+        os.tcsetpgrp(0, before)
+
+
 def open_pipe(argv: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
     """Start a program to be talked to over its standard input and output; end it with `close_pipe`."""
     return _start(argv, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -119,7 +144,7 @@ def _start(
     argv: Sequence[str],
     env: Mapping[str, str] | None,
     *,
-    stdin: int,
+    stdin: int | None = None,
     stdout: int | IO[bytes] | None = None,
     stderr: int | None = None,
     cwd: Path | None = None,

@@ -8,7 +8,7 @@ The work folder outlives a build, so that a changed option costs an incremental 
 source tree depends on. Kbuild tracks every option and command line itself (Documentation/kbuild/kbuild.rst).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -128,7 +128,10 @@ def _base(recipe: Recipe) -> str:
 
 def _source_key(recipe: Recipe) -> str:
     digests = [files.digest(patch) for patch in recipes.patches(recipe)]
-    return store.make_key(recipe.source.sha256, PREPARE, buildroot.key(buildroot.load_lock()), *digests)
+    closed = sandbox.text(_job(Path(), Path()))
+    return store.make_key(
+        recipe.source.sha256, PREPARE, closed, buildroot.key(buildroot.load_lock()), *digests
+    )
 
 
 def _work(recipe: Recipe) -> Path:
@@ -139,18 +142,21 @@ def _execute(recipe: Recipe, what: str, script: str, log: Path) -> None:
     """Run a script in the kernel's work folder, with the sandbox's /build there and /out beside it."""
     work = _work(recipe)
     (work / "build" / "script").write_text(script)
-    folders = ("sources", "patches", "build", "out")
     # A finished build has taken its staged tree away.
     (work / "out").mkdir(exist_ok=True)
-    binds = tuple(
-        sandbox.Bind(work / name, f"/{name}", writable=name in ("build", "out")) for name in folders
-    )
     root = buildroot.root(buildroot.load_lock())
+    job = _job(root, work)
     tokens = sandbox.Bind(jobs.folder(), "/jobs", writable=True)
-    job = sandbox.Job(
-        root / "tools", ("sh", "-x", "/build/script"), (*binds, tokens), env=package.job_environment()
-    )
+    job = replace(job, binds=(*job.binds, tokens), env=package.job_environment())
     sandbox.execute(what, job, root / "tools", log)
+
+
+def _job(root: Path, work: Path) -> sandbox.Job:
+    binds = tuple(
+        sandbox.Bind(work / name, f"/{name}", writable=name in ("build", "out"))
+        for name in ("sources", "patches", "build", "out")
+    )
+    return sandbox.Job(root / "tools", ("sh", "-x", "/build/script"), binds)
 
 
 def _prepare(recipe: Recipe, log: Path) -> None:

@@ -3,9 +3,10 @@
 import os
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from hostwright.base import files, jobs
+from hostwright.base import files, jobs, run
 from hostwright.base.errors import UserError
 from hostwright.build import checks, stage, store
 from hostwright.build import script as build
@@ -19,7 +20,8 @@ def key(recipe: Recipe, script: str, root_key: str, needs: Iterable[store.Built]
     """What the built package depends on."""
     patch_digests = [files.digest(one) for one in patches(recipe)]
     need_digests = [f"{one.name} {one.digest}" for one in needs]
-    return store.make_key(identity(recipe), script, root_key, *patch_digests, *need_digests)
+    closed = sandbox.text(_job(recipe, Path(), Path()))
+    return store.make_key(identity(recipe), script, closed, root_key, *patch_digests, *need_digests)
 
 
 def build_package(name: str, log: Path) -> store.Built:
@@ -42,16 +44,47 @@ def build_package(name: str, log: Path) -> store.Built:
 def _run_script(recipe: Recipe, script: str, folder: Path, needs: list[store.Built], log: Path) -> None:
     """Run a build script in the sandbox; the staged tree is in `folder`/out."""
     root = buildroot.root(buildroot.load_lock())
+    _fill(recipe, script, folder, needs)
+    log.unlink(missing_ok=True)
+    sandbox.execute(f"building {recipe.name}", _job_here(recipe, root, folder), root / "tools", log)
+    checks.check(recipe, folder / "out", [entry.path for need in needs for entry in need.entries()])
+
+
+def _fill(recipe: Recipe, script: str, folder: Path, needs: list[store.Built]) -> None:
     for name in ("sources", "patches", "sysroot", "build", "out"):
         (folder / name).mkdir()
     place_inputs(recipe, folder)
     make_sysroot(folder / "sysroot", needs)
     (folder / "build" / "script").write_text(script)
-    argv = ("sh", "-x", "/build/script")
-    job = sandbox.Job(root / recipe.view, argv, _binds(folder), env=job_environment())
-    log.unlink(missing_ok=True)
-    sandbox.execute(f"building {recipe.name}", job, root / "tools", log)
-    checks.check(recipe, folder / "out", [entry.path for need in needs for entry in need.entries()])
+
+
+def _job(recipe: Recipe, root: Path, folder: Path) -> sandbox.Job:
+    return sandbox.Job(root / recipe.view, ("sh", "-x", "/build/script"), _binds(folder))
+
+
+def _job_here(recipe: Recipe, root: Path, folder: Path) -> sandbox.Job:
+    """The job with the processors of this machine, which must not matter to what comes out."""
+    job = _job(recipe, root, folder)
+    tokens = sandbox.Bind(jobs.folder(), "/jobs", writable=True)
+    return replace(job, binds=(*job.binds, tokens), env=job_environment())
+
+
+def open_shell(name: str) -> int:
+    """A shell in the sandbox of a package's build, its failed one if there is one; the shell's exit status.
+
+    Otherwise the folder is as a build finds it: `sh -x /build/script` runs it.
+    """
+    recipe = load_recipe(name)
+    folder = store.failed(name)
+    if not folder.exists():
+        with files.folder_replaced(folder) as new:
+            _fill(
+                recipe, build.script(recipe), new, [store.read_stamp(need) for need in closure(recipe.needs)]
+            )
+    root = buildroot.root(buildroot.load_lock())
+    job = replace(_job_here(recipe, root, folder), argv=("bash", "-i"), terminal=True)
+    with sandbox.entered(job, root / "tools") as argv:
+        return run.interactive(argv)
 
 
 def place_inputs(recipe: Recipe, folder: Path) -> None:
@@ -65,7 +98,7 @@ def place_inputs(recipe: Recipe, folder: Path) -> None:
 def _binds(folder: Path) -> tuple[sandbox.Bind, ...]:
     read_only = tuple(sandbox.Bind(folder / name, f"/{name}") for name in ("sources", "patches", "sysroot"))
     writable = tuple(sandbox.Bind(folder / name, f"/{name}", writable=True) for name in ("build", "out"))
-    return (*read_only, *writable, sandbox.Bind(jobs.folder(), "/jobs", writable=True))
+    return (*read_only, *writable)
 
 
 def job_environment() -> tuple[tuple[str, str], ...]:

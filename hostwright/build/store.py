@@ -7,20 +7,16 @@ The same key is never built twice; a changed need with an equal output gives the
 """
 
 import glob
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright.base import paths
+from hostwright.base import canonical, code, paths
 from hostwright.base.errors import UserError
 from hostwright.base.files import folder_replaced, locked, remove, try_locked, write
 from hostwright.build import stage
-
-# Changes when what is stored changes for equal inputs.
-FORMAT = "1"
 
 KEY_DIGITS = 32
 
@@ -53,8 +49,8 @@ class Built:
 
 
 def make_key(*inputs: str) -> str:
-    """The key of a package: hex digits over all that goes in."""
-    return hashlib.sha256(json.dumps([FORMAT, *inputs]).encode()).hexdigest()[:KEY_DIGITS]
+    """The key of a package: hex digits over all that goes in, and over the code that stages what comes out."""
+    return canonical.digest(code.engine().module("build.stage").digest, *inputs)[:KEY_DIGITS]
 
 
 def find(name: str, version: str, key: str) -> Built | None:
@@ -92,7 +88,7 @@ def write_stamp(built: Built) -> None:
 
 @contextmanager
 def being_built(name: str, key: str) -> Iterator[Path]:
-    """An empty work folder for one build, under a lock; it is removed when the build ends, however that ends."""
+    """An empty work folder for one build, under a lock; a build that fails leaves it as `failed(name)`."""
     _remove_leftovers(name)
     folder = paths.work() / f"{name}-{key}"
     with locked(folder.with_suffix(".lock")):
@@ -100,8 +96,18 @@ def being_built(name: str, key: str) -> Iterator[Path]:
         folder.mkdir(parents=True)
         try:
             yield folder
+            remove(failed(name))
+        except Exception:
+            remove(failed(name))
+            folder.rename(failed(name))
+            raise
         finally:
             remove(folder)
+
+
+def failed(name: str) -> Path:
+    """The work folder of the last build of a package, if that failed."""
+    return paths.work() / f"{name}.failed"
 
 
 def _remove_leftovers(name: str) -> None:

@@ -163,15 +163,15 @@ def record(
     pictures.animate(outcome.frames, work / "install.webp", FRAME_MS)
     folder = str(_target(work))
     passed = [_split(each) for each in guest.devices]
-    _render("guest.xml", work, {"guest": guest, "vm": guest_argv, "folder": folder, "passed": passed})
+    _render("guest.xml.j2", work, {"guest": guest, "vm": guest_argv, "folder": folder, "passed": passed})
     took = clock(outcome.seconds)
-    _render("report.html", work, {"guest": guest, "manifest": manifest, "took": took, "style": page.STYLE})
+    _render("report.html.j2", work, {"guest": guest, "manifest": manifest, "took": took, "style": page.STYLE})
     files.write(work / "launch.args", "\n".join(guest_argv.plan_launch(guest, folder)) + "\n")
 
 
 def _render(name: str, work: Path, values: Mapping[str, object]) -> None:
-    template = paths.GUEST / f"{name}.j2"
-    files.write(work / name, render_text(template.read_text(), template.name, values))
+    template = paths.GUEST / name
+    files.write(work / name.removesuffix(".j2"), render_text(template.read_text(), template.name, values))
 
 
 def _split(address: str) -> tuple[str, str, str, str]:

@@ -8,6 +8,8 @@ from hostwright.base.errors import UserError
 
 # Logs and the proof tell of one run; stamps and state are doit's; the rest is the artifact.
 ARTIFACTS = ("host.img", "rootfs.tar", "kernel", "ovmf")
+# A comment to sha256sum(1).
+MADE_FROM = "# made from "
 
 
 def artifacts(dist: Path) -> Iterator[Path]:
@@ -23,18 +25,23 @@ def render(dist: Path) -> str:
     return "".join(f"{files.digest(file)}  {file.relative_to(dist)}\n" for file in artifacts(dist))
 
 
-def write_manifest(dist: Path, target: Path) -> None:
-    """Write the manifest of what stands in `dist`."""
-    files.write(target, render(dist))
+def write_manifest(dist: Path, target: Path, made_from: str) -> None:
+    """Write the manifest of what stands in `dist`, headed by the digest of what it was made from."""
+    files.write(target, f"{MADE_FROM}{made_from}\n{render(dist)}")
 
 
-def verify(dist: Path, target: Path) -> None:
-    """Compare every artifact with the manifest; a UserError names each that is gone, new or changed."""
+def verify(dist: Path, target: Path) -> str:
+    """Compare every artifact with the manifest; the digest of what they were made from.
+
+    A UserError names each artifact that is gone, new or changed.
+    """
     if wrong := differences(load(target), _digests(render(dist))):
         raise UserError(
             "artifacts differ from dist/MANIFEST: " + ", ".join(wrong),
             "remove them and run ./doit host, which takes them from the cache",
         )
+    head = target.read_text().partition("\n")[0]
+    return head.removeprefix(MADE_FROM) if head.startswith(MADE_FROM) else ""
 
 
 def load(target: Path) -> dict[str, str]:
@@ -51,4 +58,5 @@ def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
 
 def _digests(text: str) -> dict[str, str]:
     """File name to digest."""
-    return {name: digest for digest, name in (line.split("  ", 1) for line in text.splitlines())}
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}

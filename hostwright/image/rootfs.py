@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hostwright.base import canonical, files, paths
+from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
 from hostwright.build import store
-from hostwright.doctor import findings
 from hostwright.image import guest_files, host_values, templates
 from hostwright.machine.model import Guest, Machine
 from hostwright.vm import guest_argv
@@ -72,15 +71,13 @@ def literal_files() -> list[Path]:
     return sorted(file for file in paths.ROOTFS.rglob("*") if file.is_file() and not file.is_symlink())
 
 
-def rules() -> str:
-    """What else decides how the root file system looks: folders, links, modes, what is left out, and texts."""
-    links = sorted(
-        f"{file.relative_to(paths.ROOTFS)} {file.readlink()}"
-        for file in paths.ROOTFS.rglob("*")
-        if file.is_symlink()
-    )
-    texts = files.digest(findings.FILE), files.digest(Path(guest_argv.__file__))
-    return canonical.text((FOLDERS, LINKS, MODES, UNWANTED, UNWANTED_ENDS, NOT_ON_HOST, links, texts))
+def literal_nodes() -> list[tuple[str, str]]:
+    """Every path below rootfs/ with its link target or its mode in octal digits."""
+    found = [(file.relative_to(paths.ROOTFS).as_posix(), file) for file in sorted(paths.ROOTFS.rglob("*"))]
+    return [
+        (path, f"-> {file.readlink()}" if file.is_symlink() else f"{_mode(path, file):o}")
+        for path, file in found
+    ]
 
 
 def is_wanted(path: str) -> bool:

@@ -6,19 +6,15 @@
 The two views share their files as hard links.
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from hostwright.base import paths
+from hostwright.base import canonical, code, paths
 from hostwright.base.files import folder_replaced, locked
 from hostwright.formats import deb
 from hostwright.source import fetch
 from hostwright.source.pins import Pin, parse_lock
-
-# Changes when the unpacked tree changes while the lock does not.
-FORMAT = "1"
 
 # gcc's own start files and headers; all other -dev packages would hide an undeclared dependency.
 COMPILER_DEV = ("libgcc-14-dev", "libstdc++-14-dev")
@@ -65,8 +61,9 @@ def load_lock() -> list[Pin]:
 
 def key(pins: Sequence[Pin]) -> str:
     """What the unpacked build root depends on, as 16 hex digits."""
-    text = "\n".join([FORMAT, *sorted(pin.sha256 for pin in pins)])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    files = sorted((pin.sha256, is_target_file(pin.name)) for pin in pins)
+    unpacking = code.engine().module("formats.deb").digest
+    return canonical.digest(files, LINKS, FILES, FOLDERS, unpacking)[:16]
 
 
 def root(pins: Sequence[Pin]) -> Path:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hostwright.base import run
+from hostwright.base import canonical, run
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
 from hostwright.sandbox import chroot
@@ -67,11 +67,19 @@ class Job:
     network: bool = False
     # For a program that is run, not built: configure scripts look into /proc, and a chroot has none.
     proc: bool = False
+    # For a person at a terminal, who wants job control: a build has a session of its own.
+    terminal: bool = False
 
 
 def environment(job: Job) -> dict[str, str]:
     """Everything that a program inside finds in its environment."""
     return {**ENVIRONMENT, **dict(job.env)}
+
+
+def text(job: Job) -> str:
+    """What a job finds inside and may do, as canonical text: the same wherever it runs and from whichever folders."""
+    binds = [(bind.target, bind.writable) for bind in job.binds]
+    return canonical.text([job.argv, binds, environment(job), job.cwd, job.devices, job.network, job.proc])
 
 
 def plan_bwrap(job: Job, tools: Path) -> list[str]:
@@ -81,7 +89,7 @@ def plan_bwrap(job: Job, tools: Path) -> list[str]:
         "--unshare-all", *(("--share-net",) if job.network else ()),
         "--uid", "0", "--gid", "0",
         "--hostname", "hostwright",
-        "--die-with-parent", "--new-session", "--clearenv",
+        "--die-with-parent", *(() if job.terminal else ("--new-session",)), "--clearenv",
         "--ro-bind", str(job.root), "/",
         *(("--proc", "/proc") if job.proc else ()), "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run",
         *_binds(job.binds),

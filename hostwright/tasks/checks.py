@@ -25,33 +25,34 @@ THREE_MACHINES = ("-n", "3", *BY_FILE)
 
 
 def lint() -> Task:
-    return step("check style, types and shell scripts", _lint, always=True)
+    """check style, types and shell scripts"""
+    return step(_lint, always=True)
 
 
 def test_fast() -> Task:
-    doc = "lint, unit and recipe tests: everything that needs no build"
-    return _tests("test-fast", doc, (*AT_A_TIME, *FAST), ["lint"])
+    """lint, unit and recipe tests: everything that needs no build"""
+    return _tests((*AT_A_TIME, *FAST), ["lint"])
 
 
 def test_built() -> Task:
-    doc = "boot and inspect what was built, beside the proof"
-    return _tests("test-built", doc, (*TWO_MACHINES, *BUILT), ["test-fast", "host", "medium"])
+    """boot and inspect what was built, beside the proof"""
+    return _tests((*TWO_MACHINES, *BUILT), ["test-fast", "host", "medium"])
 
 
 def test_installs() -> Task:
+    """install Debian with what was built, and spoil it"""
     # On its own: a fault is told in time, and among many machines the guest inside the proof's host gets very slow.
-    doc = "install Debian with what was built, and spoil it"
-    return _tests("test-installs", doc, (*THREE_MACHINES, *INSTALLS), ["test-built", "prove"])
+    return _tests((*THREE_MACHINES, *INSTALLS), ["test-built", "prove"])
 
 
 def test() -> Task:
-    doc = "all tests, on what was really built and booted"
-    return _tests("test", doc, PROVED, ["test-fast", "test-built", "prove", "test-installs"])
+    """all tests, on what was really built and booted"""
+    return _tests(PROVED, ["test-fast", "test-built", "prove", "test-installs"])
 
 
-def _tests(basename: str, doc: str, words: Sequence[str], after: Sequence[str]) -> Task:
+def _tests(words: Sequence[str], after: Sequence[str]) -> Task:
     """A task that runs pytest with `words`."""
-    return step(doc, partial(_pytest, *words), after=after, always=True) | {"basename": basename}
+    return step(partial(_pytest, *words), after=after, always=True)
 
 
 def _lint() -> None:

@@ -22,28 +22,18 @@ PROOF_FOLDER = paths.DIST / "proof-groups"
 
 
 def groups() -> Task:
-    return step(
-        "show the IOMMU groups of this or a captured machine, now and under each ACS override",
-        _groups,
-        always=True,
-        counted=False,
-    )
+    """show the IOMMU groups of this or a captured machine, now and under each ACS override"""
+    return step(_groups, always=True, counted=False)
 
 
 def doctor() -> Task:
-    doc = "say what of this or a captured machine can be passed through, and what stands in the way"
-    return step(doc, _doctor, always=True, counted=False)
+    """say what of this or a captured machine can be passed through, and what stands in the way"""
+    return step(_doctor, always=True, counted=False)
 
 
 def prove_groups() -> Task:
-    task = step(
-        "boot random topologies and compare the kernel's IOMMU groups with the prediction",
-        _prove_groups,
-        after=["kernel"],
-        always=True,
-        counted=False,
-    )
-    return task | {"basename": "prove-groups"}
+    """boot random topologies and compare the kernel's groups with the prediction"""
+    return step(_prove_groups, after=["kernel"], always=True, counted=False)
 
 
 def _groups() -> None:

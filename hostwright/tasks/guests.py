@@ -11,32 +11,21 @@ from doit import get_var
 from hostwright.base import canonical, files, paths
 from hostwright.base.errors import UserError
 from hostwright.build import store
+from hostwright.machine.load import fingerprint
 from hostwright.machine.model import Guest
-from hostwright.source import pins
-from hostwright.tasks import host, inputs, reporter
+from hostwright.tasks import inputs, reporter
 from hostwright.tasks.define import Task, step
-from hostwright.tasks.sources import fetching
 
 if TYPE_CHECKING:
     from hostwright.guest.plan import Voice
     from hostwright.guest.workplace import Options
 
-LOCK = paths.GUEST / "installer.lock"
 MEDIUM = paths.GUESTS / "installer.iso"
 
 
-def sources() -> Task:
-    """What the medium is made of."""
-    return fetching("installer", "the parts of Debian's installer", _pinned)
-
-
-def _pinned() -> list[pins.Pinned]:
-    from hostwright.guest import initrd
-
-    return [pins.Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in initrd.load_lock()]
-
-
 def medium() -> Task:
+    """write Debian's installer as a bootable medium, dist/guest/installer.iso"""
+
     def act() -> None:
         from hostwright.guest.medium import write_iso
 
@@ -44,17 +33,17 @@ def medium() -> Task:
             write_iso(new, _grub(), None, (), paths.log_file("medium"))
 
     return step(
-        "write the installer medium dist/guest/installer.iso",
         act,
-        reads=[inputs.BUILDROOT_STAMP, paths.package_stamp("grub"), LOCK, *_medium_files(), *host.ENGINE],
+        reads=[inputs.BUILDROOT_STAMP, paths.package_stamp("grub")],
         writes=[MEDIUM],
         after=["sources:installer"],
     )
 
 
-def guests() -> Iterator[Task]:
-    for guest in inputs.machine().guests:
-        yield _guest(guest)
+def guest() -> Iterator[Task]:
+    """install Debian in a virtual machine for each [[guest]], watched over VNC, and check it"""
+    for one in inputs.machine().guests:
+        yield _guest(one) | {"basename": "guest"}
 
 
 def _guest(guest: Guest) -> Task:
@@ -68,9 +57,9 @@ def _guest(guest: Guest) -> Task:
         making.make(inputs.machine(), guest, workplace.find_inputs(_grub()), _options(), voice)
 
     return step(
-        f"install Debian as guest {guest.name}, watched over VNC, into dist/guest/{guest.name}",
         act,
-        reads=[MEDIUM, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd", *_guest_files()],
+        doc=f"install Debian as guest {guest.name}, watched over VNC, into dist/guest/{guest.name}",
+        reads=[MEDIUM, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd"],
         writes=[folder / "disk.qcow2", folder / "manifest.json"],
         value=_guest_text(guest),
         name=guest.name,
@@ -78,7 +67,8 @@ def _guest(guest: Guest) -> Task:
     )
 
 
-def fast() -> Iterator[Task]:
+def guest_fast() -> Iterator[Task]:
+    """make the same guests without the installer, for quick loops"""
     for guest in inputs.machine().guests:
         yield _fast(guest) | {"basename": "guest-fast"}
 
@@ -94,15 +84,13 @@ def _fast(guest: Guest) -> Task:
         make(inputs.machine(), guest, workplace.find_inputs(_grub()), _options(), voice)
 
     return step(
-        f"make guest {guest.name} without the installer, for quick loops, in dist/guest/{guest.name}-fast",
         act,
+        doc=f"make guest {guest.name} without the installer, for quick loops, in dist/guest/{guest.name}-fast",
         reads=[
             inputs.BUILDROOT_STAMP,
             paths.package_stamp("grub"),
             paths.OVMF / "OVMF_CODE.fd",
             paths.OVMF / "OVMF_VARS.fd",
-            LOCK,
-            *_fast_files(),
         ],
         writes=[folder / "disk.qcow2", folder / "manifest.json"],
         after=["sources:installer"],
@@ -112,7 +100,9 @@ def _fast(guest: Guest) -> Task:
     )
 
 
-def prove() -> Task:
+def prove_guest() -> Task:
+    """start the installed guest inside the booted host and check what is passed to it"""
+
     def act() -> None:
         from hostwright.proof import guest as guestproof
 
@@ -120,14 +110,13 @@ def prove() -> Task:
         guestproof.prove(inputs.machine(), paths.HOST_IMAGE, paths.GUEST_PROOF, note)
 
     disks = [paths.GUESTS / guest.name / "disk.qcow2" for guest in inputs.machine().guests]
-    task = step(
-        "start the installed guest inside the booted host and check what is passed to it",
+    return step(
         act,
-        reads=[paths.HOST_IMAGE, *disks, *host.ENGINE],
+        reads=[paths.HOST_IMAGE, *disks],
         writes=[paths.GUEST_PROOF / "report.json", paths.GUEST_PROOF / "report.html"],
+        value=fingerprint(inputs.machine()),
         counted=False,
     )
-    return task | {"basename": "prove-guest"}
 
 
 def _voice(task: str) -> "Voice":
@@ -155,18 +144,6 @@ def _choice(name: str, known: tuple[str, ...]) -> str:
 
 def _grub() -> Path:
     return store.read_stamp("grub").tree
-
-
-def _medium_files() -> list[Path]:
-    return [paths.GUEST / "grub.cfg.j2"]
-
-
-def _guest_files() -> list[Path]:
-    return [paths.GUEST / name for name in ("preseed.cfg.j2", "late.sh", "watch.sh")]
-
-
-def _fast_files() -> list[Path]:
-    return [*host.ENGINE, *(paths.GUEST / name for name in ("second-stage.sh", "late.sh", "watch.sh"))]
 
 
 def _guest_text(guest: Guest) -> str:

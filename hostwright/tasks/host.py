@@ -5,7 +5,7 @@ run with nothing to do start at once.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from hostwright.recipe import Recipe
 from hostwright.sandbox import buildroot as root
 from hostwright.source import mirrors
 from hostwright.tasks import reporter
-from hostwright.tasks.define import Task, step
+from hostwright.tasks.define import Task, made_from, step
 from hostwright.tasks.inputs import (
     BUILDROOT_STAMP,
     CONFIG_FILE,
@@ -44,13 +44,10 @@ CONFIG = {
     "verbosity": 2,
 }
 
-# A proof and a verdict are as old as the code that gave them.
-ENGINE = sorted(
-    file for file in (paths.TREE / "hostwright").rglob("*") if file.is_file() and file.suffix != ".pyc"
-)
-
 
 def passthrough() -> Task:
+    """refuse what host.toml passes through and the capture that it names forbids"""
+
     def act() -> None:
         from hostwright.doctor import refusal
         from hostwright.pci import hierarchy
@@ -61,22 +58,22 @@ def passthrough() -> Task:
 
     capture = machine().capture
     return step(
-        "check what host.toml passes through against the capture that it names",
         act if capture else None,
-        reads=[machine_file(), capture, *ENGINE] if capture else [],
+        reads=[machine_file(), capture] if capture else [],
         value=recipes.load_recipe("linux").version,
         counted=False,
     )
 
 
 def buildroot() -> Task:
+    """unpack the pinned compilers and tools"""
+
     def act() -> None:
         pins = root.load_lock()
         root.unpack(pins)
         files.write(BUILDROOT_STAMP, f'{{"key": "{root.key(pins)}"}}\n')
 
     return step(
-        "unpack the pinned compilers and tools",
         act,
         reads=[paths.LOCK],
         writes=[BUILDROOT_STAMP],
@@ -86,9 +83,10 @@ def buildroot() -> Task:
     )
 
 
-def packages() -> Iterator[Task]:
+def package_() -> Iterator[Task]:
+    """build each package of the host from source"""
     for name in recipes.closure([*host_packages(), "edk2"]):
-        yield _package(recipes.load_recipe(name))
+        yield {"basename": "package", **_package(recipes.load_recipe(name))}
 
 
 def _package(recipe: Recipe) -> Task:
@@ -98,8 +96,8 @@ def _package(recipe: Recipe) -> Task:
         package.build_package(name, paths.log_file(f"package:{name}"))
 
     return step(
-        f"build {name} {recipe.version}",
         act,
+        doc=f"build {name} {recipe.version}",
         reads=[
             BUILDROOT_STAMP,
             *recipes.patches(recipe),
@@ -107,13 +105,15 @@ def _package(recipe: Recipe) -> Task:
         ],
         writes=[paths.package_stamp(name)],
         after=[f"sources:{name}"],
-        value=recipes.identity(recipe) + script.script(recipe),
+        value=canonical.text([recipes.identity(recipe), script.script(recipe)]),
         holds=[partial(store.is_stamped, name)],
         name=name,
     )
 
 
 def kernel_config() -> Task:
+    """resolve kconfig/ and host.toml into .config and compare it line by line"""
+
     def act() -> None:
         resolved = linux.resolve(machine(), paths.log_file("kernel-config"))
         linux.check_golden(resolved, machine())
@@ -122,65 +122,49 @@ def kernel_config() -> Task:
         files.write(paths.KERNEL / "options.json", kconfig.render_option_json(resolved.requests, values))
         files.write(CONFIG_FILE, resolved.config)
 
-    return _configuring("resolve kconfig/ and host.toml into .config and compare it line by line", act) | {
-        "basename": "kernel-config"
-    }
+    recipe = recipes.load_recipe("linux")
+    return step(
+        act,
+        reads=[BUILDROOT_STAMP, *linux.fragments(), *recipes.patches(recipe), paths.RESOLVED_CONFIG],
+        writes=[CONFIG_FILE, paths.KERNEL / "options.txt", paths.KERNEL / "options.json"],
+        after=["sources:linux", "buildroot"],
+        value=canonical.text([recipes.identity(recipe), machine().kernel.options]),
+    )
 
 
 def accept_config() -> Task:
+    """take the resolved kernel configuration as the committed one"""
+
     def act() -> None:
         files.write(paths.RESOLVED_CONFIG, linux.resolve(machine(), paths.log_file("accept-config")).config)
 
-    task = step(
-        "take the resolved kernel configuration as the committed one",
-        act,
-        after=["sources:linux", "buildroot"],
-        always=True,
-    )
-    return task | {"basename": "accept-config"}
-
-
-def _configuring(doc: str, act: Callable[[], None]) -> Task:
-    recipe = recipes.load_recipe("linux")
-    return step(
-        doc,
-        act,
-        reads=[
-            BUILDROOT_STAMP,
-            *linux.fragments(),
-            *recipes.patches(recipe),
-            paths.RESOLVED_CONFIG,
-            linux.EXPLAIN,
-        ],
-        writes=[CONFIG_FILE, paths.KERNEL / "options.txt", paths.KERNEL / "options.json"],
-        after=["sources:linux", "buildroot"],
-        value=recipes.identity(recipe) + canonical.text(machine().kernel.options),
-    )
+    return step(act, after=["sources:linux", "buildroot"], always=True)
 
 
 def kernel() -> Task:
+    """build bzImage and modules into dist/kernel"""
+
     def act() -> None:
         built = linux.build_kernel(CONFIG_FILE.read_text(), paths.log_file("kernel"))
         linux.place(built, paths.KERNEL)
 
     return step(
-        "build bzImage and modules into dist/kernel",
         act,
         reads=[CONFIG_FILE],
         writes=[paths.KERNEL / "bzImage", paths.KERNEL / "System.map", paths.package_stamp("linux")],
         after=["kernel-config"],
-        value=linux.MAKE,
         holds=[partial(store.is_stamped, "linux")],
     )
 
 
 def ovmf() -> Task:
+    """build the UEFI firmware of the guests into dist/ovmf"""
+
     def act() -> None:
         for source, target in firmware.copies(store.read_stamp("edk2").tree, paths.OVMF).items():
             files.write(target, source.read_bytes())
 
     return step(
-        "build the UEFI firmware of the guests into dist/ovmf",
         act,
         reads=[paths.package_stamp("edk2")],
         writes=list(firmware.copies(Path(), paths.OVMF).values()),
@@ -188,6 +172,8 @@ def ovmf() -> Task:
 
 
 def rootfs() -> Task:
+    """lay packages, kernel and rootfs/ together as one archive"""
+
     def act() -> None:
         from hostwright.image import ids
 
@@ -197,7 +183,6 @@ def rootfs() -> Task:
             assembly.assemble(machine(), built, ids.ids_for(machine().name), release, new)
 
     return step(
-        "lay packages, kernel and rootfs/ together as one archive",
         act,
         reads=[
             *(paths.package_stamp(name) for name in [*_on_host(), "linux"]),
@@ -205,7 +190,7 @@ def rootfs() -> Task:
             *(file for guest in machine().guests for file in assembly.embedded_files(guest)),
         ],
         writes=[ROOTFS_TAR],
-        value=model.fingerprint(machine()) + assembly.rules(),
+        value=canonical.text([model.fingerprint(machine()), assembly.literal_nodes()]),
     )
 
 
@@ -214,16 +199,16 @@ def _on_host() -> list[str]:
 
 
 def host() -> Task:
+    """write the bootable disk dist/host.img and dist/MANIFEST"""
+
     def act() -> None:
         from hostwright.image import disk
 
-        disk.write_image(
-            machine(), ROOTFS_TAR, store.read_stamp("grub").tree, paths.HOST_IMAGE, paths.log_file("host")
-        )
-        manifest.write_manifest(paths.DIST, paths.MANIFEST)
+        grub = store.read_stamp("grub").tree
+        disk.write_image(machine(), ROOTFS_TAR, grub, paths.HOST_IMAGE, paths.log_file("host"))
+        manifest.write_manifest(paths.DIST, paths.MANIFEST, _made_from())
 
     return step(
-        "write the bootable disk dist/host.img and dist/MANIFEST",
         act,
         reads=[
             ROOTFS_TAR,
@@ -234,38 +219,59 @@ def host() -> Task:
         ],
         writes=[paths.HOST_IMAGE, paths.MANIFEST],
         after=["passthrough"],
-        value=canonical.text(machine().disk),
+        # The manifest says what all artifacts were made from.
+        value=lambda: canonical.text([machine().name, machine().disk, _inputs()]),
     )
+
+
+def _made_from() -> str:
+    return made_from([host()])
+
+
+def _inputs() -> str:
+    """The digest of all that decides what the image is made of."""
+    return made_from([buildroot(), *package_(), kernel_config(), kernel(), ovmf(), rootfs()])
 
 
 def prove() -> Task:
+    """boot dist/host.img in an emulated VT-d machine and check it from inside"""
+
     def act() -> None:
         from hostwright.proof import prove as proof
 
-        proof.prove(
-            machine(), paths.HOST_IMAGE, paths.PROOF, lambda text: reporter.board().note("prove", text)
-        )
+        note = partial(reporter.board().note, "prove")
+        proof.prove(machine(), paths.HOST_IMAGE, paths.PROOF, note)
 
     return step(
-        "boot dist/host.img in an emulated VT-d machine and check it from inside",
         act,
-        reads=[paths.HOST_IMAGE, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd", *ENGINE],
+        reads=[paths.HOST_IMAGE, paths.OVMF / "OVMF_CODE.fd", paths.OVMF / "OVMF_VARS.fd"],
         writes=[paths.PROOF / "report.json", paths.PROOF / "report.html"],
         # A smoke test is no part of what is built, and of what is proved.
-        value=canonical.text([recipes.load_recipe(name).smoke for name in host_packages()]),
+        value=canonical.text([
+            model.fingerprint(machine()),
+            [recipes.load_recipe(name).smoke for name in host_packages()],
+        ]),
         counted=False,
-    )
+    )  # fmt: skip
 
 
 def verify() -> Task:
-    return step(
-        "read every artifact again and compare it with dist/MANIFEST",
-        lambda: manifest.verify(paths.DIST, paths.MANIFEST),
-        always=True,
-    )
+    """read every artifact again and compare it with dist/MANIFEST"""
+
+    def act() -> None:
+        made = manifest.verify(paths.DIST, paths.MANIFEST)
+        if made != _made_from():
+            reporter.board().say(
+                "dist/ is whole, and older than the tree: what it was made from has changed.\n"
+                "  hint: ./doit host builds what the tree says now"
+            )
+
+    return step(act, always=True)
 
 
 def lock() -> Task:
+    """write the locks anew from the archive's signed indexes and check every source's pin"""
+
     def act() -> None:
         from hostwright.upkeep import installer_lock
         from hostwright.upkeep.lock import renew
@@ -279,16 +285,16 @@ def lock() -> Task:
         for line in (*medium.changed, *medium.missing, f"guest/installer.lock holds {medium.pins} packages"):
             reporter.board().say(line)
 
-    doc = "write buildroot/lock and guest/installer.lock anew and check every source's pin"
-    return step(doc, act, after=["buildroot"], always=True)
+    return step(act, after=["buildroot"], always=True)
 
 
 def reproduce() -> Task:
+    """build everything again elsewhere, otherwise, and compare every artifact bit by bit"""
+
     def act() -> None:
         from hostwright.image import reproduce as again
 
         count = again.reproduce(sys.executable, machine_file(), paths.log_file("reproduce"))
         reporter.board().say(f"{count} artifacts are equal bit by bit")
 
-    doc = "build everything again elsewhere, otherwise, and compare every artifact bit by bit"
-    return step(doc, act, after=["host"], always=True, counted=False)
+    return step(act, after=["host"], always=True, counted=False)

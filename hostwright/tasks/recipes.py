@@ -16,24 +16,29 @@ from hostwright.tasks.define import Task, step
 
 
 def add() -> Task:
-    task = step(
-        "write the first draft of a recipe from the archive: ./doit add NAME",
-        _add,
-        after=["buildroot"],
-        always=True,
-        counted=False,
-    )
-    return task | {"pos_arg": "words"}
+    """write the first draft of a recipe from the archive: ./doit add NAME"""
+    return {"pos_arg": "words", **step(_add, after=["buildroot"], always=True, counted=False)}
 
 
 def outdated() -> Task:
-    return step(
-        "list the recipes that are older than the archive's newest",
-        _outdated,
-        after=["buildroot"],
-        always=True,
-        counted=False,
-    )
+    """list the recipes that are older than the archive's newest"""
+    return step(_outdated, after=["buildroot"], always=True, counted=False)
+
+
+def shell() -> Task:
+    """open the sandbox of a package's build, a failed one if there is one: ./doit shell package=NAME"""
+    return step(_shell, after=["buildroot"], always=True, counted=False)
+
+
+def _shell() -> None:
+    from hostwright.build import package
+
+    name = str(get_var("package", ""))
+    if not name:
+        raise UserError("shell: no package is named", "write ./doit shell package=NAME")
+    reporter.board().say(f"the build of {name}: sh -x /build/script runs it, exit leaves the sandbox")
+    reporter.board().close()
+    package.open_shell(name)
 
 
 def _add(*words: str) -> None:

@@ -14,14 +14,14 @@ from hostwright.tasks.define import Task, step
 from hostwright.tasks.inputs import machine
 
 
-def sources(more: Task) -> Iterator[Task]:
-    """What is fetched for the host, and `more`."""
+def sources() -> Iterator[Task]:
+    """fetch and check every source: host, prove and medium then need no network"""
     machine()
     yield fetching("buildroot", "the compilers and tools of buildroot/lock", _buildroot_files)
     for name in recipes.recipe_names():
         recipe = recipes.load_recipe(name)
         yield fetching(name, f"the source of {name} {recipe.version}", partial(_source_files, recipe))
-    yield more
+    yield fetching("installer", "the parts of Debian's installer", _installer_files)
 
 
 def fetching(name: str, what: str, wanted: Callable[[], list[Pinned]]) -> Task:
@@ -35,7 +35,8 @@ def fetching(name: str, what: str, wanted: Callable[[], list[Pinned]]) -> Task:
     def is_here() -> bool:
         return all(fetch.is_here(one.sha256) for one in wanted())
 
-    return step(f"fetch {what}", act, holds=[is_here], name=name, counted=False)
+    task = step(act, doc=f"fetch {what}", holds=[is_here], name=name, counted=False)
+    return {"basename": "sources", **task}
 
 
 class _Counter:
@@ -52,6 +53,12 @@ class _Counter:
 @cache
 def _buildroot_files() -> list[Pinned]:
     return [Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in root.load_lock()]
+
+
+def _installer_files() -> list[Pinned]:
+    from hostwright.guest import initrd
+
+    return [Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in initrd.load_lock()]
 
 
 def _source_files(recipe: Recipe) -> list[Pinned]:

@@ -15,17 +15,19 @@ def make_dist(dist: Path) -> Path:
     (dist / "kernel/modules/x.ko").write_text("module")
     (dist / "log").mkdir()
     (dist / "log/x.log").write_text("told")
-    manifest.write_manifest(dist, dist / "MANIFEST")
+    manifest.write_manifest(dist, dist / "MANIFEST", "0123")
     return dist
 
 
 def test_artifacts_are_listed_and_logs_are_not(tmp_path: Path) -> None:
-    names = [line.split("  ")[1] for line in (make_dist(tmp_path) / "MANIFEST").read_text().splitlines()]
+    head, *lines = (make_dist(tmp_path) / "MANIFEST").read_text().splitlines()
+    names = [line.split("  ")[1] for line in lines]
+    assert head == "# made from 0123"
     assert names == ["host.img", "kernel/bzImage", "kernel/modules/x.ko"]
 
 
 def test_an_untouched_tree_is_in_order(tmp_path: Path) -> None:
-    manifest.verify(make_dist(tmp_path), tmp_path / "MANIFEST")
+    assert manifest.verify(make_dist(tmp_path), tmp_path / "MANIFEST") == "0123"
 
 
 def test_changed_gone_and_new_files_are_named(tmp_path: Path) -> None:
