@@ -1,5 +1,8 @@
 """What the templates of rootfs/ may name."""
 
+import tomllib
+
+from hostwright.base import paths
 from hostwright.doctor import findings
 from hostwright.machine.cmdline import kernel_words, serial_lines
 from hostwright.machine.model import Machine
@@ -17,5 +20,12 @@ def host_values(machine: Machine, ids: object, kernel_release: str) -> dict[str,
         "kernel_release": kernel_release,
         "kernel_words": kernel_words,
         "serial_lines": serial_lines(machine),
+        "version": version(),
         "findings": tuple(findings.load().values()),
     }
+
+
+def version() -> str:
+    """The version of Hostwright, as pyproject.toml has it."""
+    project: str = tomllib.loads(paths.PROJECT.read_text())["project"]["version"]
+    return project

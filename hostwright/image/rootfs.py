@@ -8,6 +8,7 @@ A path that two sources give is an error that names both.
 """
 
 import difflib
+import hashlib
 import io
 import os
 import tarfile
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hostwright.base import paths
+from hostwright.base import canonical, files, paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
 from hostwright.build import store
@@ -47,6 +48,9 @@ UNWANTED = (
     "usr/share/pkgconfig/", "usr/lib/cmake/", "usr/share/gettext/", "boot/config",
 )  # fmt: skip
 UNWANTED_ENDS = (".a", ".o", ".la", ".pc")
+
+# Rendered last: it names the build by all the rest.
+RELEASE = "etc/os-release.j2"
 
 # Where tzdata keeps its zones.
 ZONES = "usr/share/zoneinfo/"
@@ -109,6 +113,8 @@ def tree_nodes(tree: Path, values: dict[str, object]) -> Iterator[Node]:
         origin = f"rootfs/{path}"
         if file.is_symlink():
             yield Node(path, 0o777, origin, link=os.readlink(file))  # noqa: PTH115
+        elif path == RELEASE:
+            continue
         elif file.is_dir():
             yield Node(path, FOLDERS.get(path, 0o755), origin)
         else:
@@ -214,5 +220,24 @@ def assemble(
     for built in packages:
         nodes += package_nodes(built)
     check_timezone(machine.timezone, nodes)
+    nodes.append(_name_release(values, merge(nodes)))
     with target.open("wb") as sink:
         write_tar(merge(nodes), sink)
+
+
+def _name_release(values: dict[str, object], nodes: Iterable[Node]) -> Node:
+    """/etc/os-release, which names the build by the digest of everything else on the host."""
+    named = {**values, "build_id": build_id(nodes)}
+    text = templates.render_text((paths.ROOTFS / RELEASE).read_text(), f"rootfs/{RELEASE}", named)
+    return Node(RELEASE.removesuffix(".j2"), 0o644, f"rootfs/{RELEASE}", text.encode())
+
+
+def build_id(nodes: Iterable[Node]) -> str:
+    """What a root file system is called: 16 hex digits over paths, modes, links and contents."""
+    return canonical.digest([(one.path, one.mode, one.link, _digest(one)) for one in nodes])[:16]
+
+
+def _digest(node: Node) -> str:
+    if isinstance(node.content, Path):
+        return files.digest(node.content)
+    return hashlib.sha256(node.content).hexdigest() if node.content is not None else ""

@@ -187,6 +187,7 @@ def rootfs() -> Task:
         reads=[
             *(paths.package_stamp(name) for name in [*_on_host(), "linux"]),
             *assembly.literal_files(),
+            paths.PROJECT,
             *(file for guest in machine().guests for file in assembly.embedded_files(guest)),
         ],
         writes=[ROOTFS_TAR],

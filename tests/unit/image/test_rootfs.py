@@ -1,8 +1,10 @@
 """The root file system as an archive."""
 
 import io
+import re
 import socket
 import tarfile
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from posixpath import normpath
@@ -172,3 +174,57 @@ def test_an_embedded_guest_goes_where_guest_start_finds_it() -> None:
 
     assert embedded(True) == {(f"{place}/disk.qcow2", 0o600), (f"{place}/OVMF_VARS.fd", 0o600)}
     assert embedded(False) == set()
+
+
+def assembled(folder: Path, host: str) -> dict[str, bytes]:
+    """The files of the root file system of a machine, without packages but for one zone."""
+    (folder / "host.toml").write_text(host)
+    machine = model.load(folder / "host.toml")
+    rootfs.assemble(machine, [], ids.ids_for(machine.name), "6.12.1", folder / "root.tar")
+    with tarfile.open(folder / "root.tar") as tar:
+        return {one.name: tar.extractfile(one).read() for one in tar if one.isfile()}  # type: ignore[union-attr]
+
+
+ROOT_LINES = {"etc/fstab", "boot/grub/grub.cfg"}
+LARGER = """
+memory_mib = 65536
+[[device]]
+address = "0000:82:00.0"
+[[guest]]
+name = "more"
+memory_mib = 512
+disk_gib = 40
+mac = "52:54:00:00:00:09"
+devices = ["0000:82:00.0"]
+"""
+
+
+def test_no_setting_changes_where_a_host_finds_its_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rootfs, "check_timezone", lambda zone, nodes: None)
+    plain, larger = (assembled(tmp_path, 'name = "x"\n' + more) for more in ("", LARGER))
+    found = [
+        {word for name in ROOT_LINES for word in re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", one[name].decode())}
+        for one in (plain, larger)
+    ]
+    assert found[0] == found[1] and len(found[0]) == 3
+    assert plain["etc/os-release"] != larger["etc/os-release"]
+
+
+def test_the_release_names_version_and_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rootfs, "check_timezone", lambda zone, nodes: None)
+    first, again = (assembled(tmp_path, 'name = "x"\n')["etc/os-release"].decode() for _ in range(2))
+    version = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]["version"]
+    assert first == again
+    assert f"VERSION_ID={version}\n" in first
+    assert re.search(r"^BUILD_ID=[0-9a-f]{16}$", first, re.M)
+
+
+@pytest.mark.parametrize(
+    "other", [Node("a", 0o600, "x", b"1"), Node("a", 0o644, "x", b"2"), Node("b", 0o644, "x", b"1")]
+)
+def test_every_change_of_the_root_file_system_gives_another_build(other: Node) -> None:
+    node = Node("a", 0o644, "x", b"1")
+    assert rootfs.build_id([node]) != rootfs.build_id([other])
+    assert rootfs.build_id([node]) == rootfs.build_id([Node("a", 0o644, "another origin", b"1")])

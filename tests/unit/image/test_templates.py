@@ -23,7 +23,8 @@ NAME = 'name = "test"\n'
 
 
 def render(template: str, host: Path) -> str:
-    return render_text((ROOTFS / template).read_text(), template, host_values(load(host), IDS, "6.12.1"))
+    values = {**host_values(load(host), IDS, "6.12.1"), "build_id": "0123456789abcdef"}
+    return render_text((ROOTFS / template).read_text(), template, values)
 
 
 @pytest.fixture
