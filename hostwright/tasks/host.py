@@ -151,7 +151,10 @@ def kernel() -> Task:
     return step(
         act,
         reads=[CONFIG_FILE],
-        writes=[paths.KERNEL / "bzImage", paths.KERNEL / "System.map", paths.package_stamp("linux")],
+        writes=[
+            *(paths.KERNEL / name for name in ("bzImage", "System.map", "modules")),
+            paths.package_stamp("linux"),
+        ],
         after=["kernel-config"],
         holds=[partial(store.is_stamped, "linux")],
     )

@@ -2,9 +2,12 @@
 
 import fcntl
 import os
+import re
+import shlex
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from types import FrameType
 from typing import IO, Any
 
@@ -61,7 +64,9 @@ class Reporter:
         Globals.dep_manager.backend.dump()
         board().end(task.name)
         self._failed.append(task.name)
-        board().say(f"FAILED  {task.name}\n{fail.get_msg().rstrip()}")
+        board().say(
+            f"FAILED  {task.name}\n{fail.get_msg().rstrip()}\n  again: {again(task.name, sys.argv[1:])}"
+        )
 
     def skip_uptodate(self, task: Any) -> None:  # noqa: ANN401
         board().waiting.discard(task.name)
@@ -81,6 +86,11 @@ class Reporter:
         jobs.close()
         if not self._failed and not self._ran:
             print("everything is up to date", file=sys.stderr)
+
+
+def again(task: str, words: Sequence[str]) -> str:
+    """The command that runs one task again, with the variables of the command line `words`."""
+    return shlex.join(["./doit", task, *(word for word in words if re.fullmatch(r"[A-Za-z_]\w*=.*", word))])
 
 
 def _only_run() -> IO[str]:

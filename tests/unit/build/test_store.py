@@ -172,7 +172,7 @@ def test_even_a_closed_folder_is_removed(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-def test_a_failed_build_leaves_no_folder_and_a_killed_ones_is_removed() -> None:
+def test_a_failed_build_leaves_one_folder_and_a_killed_ones_is_removed() -> None:
     killed, busy = (paths.work() / f"thing-{digit * store.KEY_DIGITS}" for digit in "ab")
     for folder in (killed, busy):
         folder.mkdir(parents=True)
@@ -180,4 +180,8 @@ def test_a_failed_build_leaves_no_folder_and_a_killed_ones_is_removed() -> None:
     with files.locked(busy.with_suffix(".lock")), pytest.raises(RuntimeError), building as folder:
         (folder / "half").write_text("")
         raise RuntimeError
-    assert [path for path in paths.work().iterdir() if path.is_dir()] == [busy]
+    assert {path for path in paths.work().iterdir() if path.is_dir()} == {busy, store.failed("thing")}
+    assert (store.failed("thing") / "half").exists()
+    with store.being_built("thing", "d" * store.KEY_DIGITS):
+        pass
+    assert not store.failed("thing").exists()

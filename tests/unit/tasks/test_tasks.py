@@ -201,3 +201,11 @@ def test_what_is_left_counts_running_and_waiting_tasks(
 def test_a_bar_needs_a_total() -> None:
     assert times.bar(5_000_000, 10_000_000) == "[##########..........] 5.0 of 10.0 MB"
     assert times.bar(5_000_000, 0) == "5.0 MB"
+
+
+@pytest.mark.parametrize(("name", "told"), [("", "package=NAME"), ("nosuch", "no recipe nosuch")])
+def test_a_shell_needs_a_package(name: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes, "get_var", lambda _name, _default: name)
+    with pytest.raises(UserError) as caught:
+        recipes._shell()
+    assert told in str(caught.value)

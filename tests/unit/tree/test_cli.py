@@ -200,3 +200,15 @@ def test_a_second_run_in_the_same_tree_is_refused(tree: Path) -> None:
         result = doit(tree, "buildroot")
     assert result.returncode == 2
     assert "another ./doit is running" in result.stderr
+
+
+def test_clean_removes_what_a_task_wrote_and_no_more(tree: Path) -> None:
+    firmware, modules = tree / "dist/ovmf", tree / "dist/kernel/modules/6.12"
+    for folder in (firmware, modules):
+        folder.mkdir(parents=True)
+    (firmware / "OVMF_CODE.fd").write_text("")
+    (modules / "vfio.ko").write_text("")
+    assert doit(tree, "clean", "kernel").returncode == 0
+    assert not modules.parent.exists() and (firmware / "OVMF_CODE.fd").exists()
+    assert doit(tree, "clean").returncode == 0
+    assert not (firmware / "OVMF_CODE.fd").exists()
