@@ -107,7 +107,7 @@ ONE_KEY = [
     ("hostname", '"a_b"', "labels of a-z"),
     ("hostname", '"a..b"', "joined by dots"),
     ("hostname", f'"a.{"b" * 63}"', "64 characters at most"),
-    ("hostname", '"10.0.0.1"', "have a letter"),
+    ("hostname", '"10.0.0.1"', "a letter into the last label"),
     ("timezone", '"CET"', "Area/City"),
     ("timezone", '"../passwd"', "Area/City"),
     ("timezone", '"Euorpe/Oslo"', 'did you mean "Europe"?'),
