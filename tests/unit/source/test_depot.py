@@ -202,7 +202,7 @@ def test_an_index_is_taken_anew_by_each_depot(running: Depot, mirror: Mirror) ->
 def test_our_own_files(running: Depot) -> None:
     assert ask(running, "/hostwright/preseed.cfg").content == b"d-i"
     assert ask(running, "/hostwright/other").status == 404
-    assert running.failures == ("/hostwright/other: there is no such file of ours",)
+    assert running.failures == ("/hostwright/other: Hostwright has no such file",)
 
 
 # HTTP's finer points.
