@@ -17,13 +17,13 @@ from hostwright.formats import deb
 from hostwright.source import fetch
 from hostwright.source.pins import Pin, parse_lock
 
-# Changes when the unpacked tree changes while the lock does not.
+# To be raised when the unpacked tree changes although the lock does not.
 FORMAT = "1"
 
 # gcc's own start files and headers; all other -dev packages would hide an undeclared dependency.
 COMPILER_DEV = ("libgcc-14-dev", "libstdc++-14-dev")
 
-# What package scripts would have made: alternatives, and the accounts that builds look up.
+# What package scripts would have created: alternatives, and the accounts that builds look up.
 LINKS = {
     "usr/bin/aclocal": "aclocal-1.17",
     "usr/bin/automake": "automake-1.17",
@@ -64,7 +64,7 @@ def load_lock() -> list[Pin]:
 
 
 def key(pins: Sequence[Pin]) -> str:
-    """What the unpacked build root depends on, as 16 hex digits."""
+    """A key of everything that the unpacked build root depends on: 16 hex digits."""
     text = "\n".join([FORMAT, *sorted(pin.sha256 for pin in pins)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -82,7 +82,7 @@ def is_target_file(package: str) -> bool:
 
 
 def unpack(pins: Sequence[Pin]) -> Path:
-    """Make both views unless they are there; the folder that holds them."""
+    """Make both views if they are missing; returns the folder that contains them."""
     folder = root(pins)
     with locked(folder.with_suffix(".lock")):
         if not folder.exists():
@@ -92,7 +92,7 @@ def unpack(pins: Sequence[Pin]) -> Path:
 
 
 def _fill(pins: Sequence[Pin], folder: Path) -> None:
-    # base-files brings the links /bin -> usr/bin and so on, which the others rely on.
+    # base-files has the links /bin -> usr/bin and so on, which the other packages need.
     for pin in sorted(pins, key=lambda pin: (pin.name != "base-files", pin.name)):
         files = deb.unpack(fetch.local(pin.sha256), folder / "tools")
         if is_target_file(pin.name):
@@ -102,7 +102,7 @@ def _fill(pins: Sequence[Pin], folder: Path) -> None:
 
 
 def _link(source: Path, target: Path, files: Sequence[str]) -> None:
-    """Place `files` of one view in the other as hard links."""
+    """Add the `files` of one view to the other as hard links."""
     for name in files:
         place = target / name
         place.parent.mkdir(parents=True, exist_ok=True)
