@@ -262,7 +262,7 @@ def test_a_file_that_two_packages_bring_belongs_to_the_one_that_replaces_the_oth
     assert text(tar, "usr/x") == "new"
     assert "/usr/x" not in text(tar, "var/lib/dpkg/info/a-old.list")
     other = deb(tmp_path, control("other"), {"usr/": b"", "usr/x": b"other"})
-    with pytest.raises(UserError, match="other and a-old both bring /usr/x"):
+    with pytest.raises(UserError, match="other and a-old both contain /usr/x"):
         opened([old, other])
 
 

@@ -52,7 +52,7 @@ def test_the_answers_of_the_lab_are_good() -> None:
     ("line", "what", "hint"),
     [
         ("di netcfg/get_hostname string a", "no part of the installer is called di", 'did you mean "d-i"?'),
-        ("d-i netcfg/get_hostnam string a", "nothing on the medium asks this", "netcfg/get_hostname"),
+        ("d-i netcfg/get_hostnam string a", "the medium has no such question", "netcfg/get_hostname"),
         ("d-i partman-auto/method select lvn", "'lvn' is not offered", 'did you mean "lvm"?'),
         ("d-i partman-auto/disk string", "no answer to partman-auto/disk", "guest.install.preseed"),
     ],
