@@ -248,5 +248,5 @@ def test_a_set_with_a_gap_leaves_the_lock_as_it_is_and_names_what_is_lost(lock: 
         "guest/installer.lock: the archive does not hold xfs 1",
         f"{initrd.NETBOOT} 6, Linux 6: guest/installer.seeds: the archive has no package xfs",
         "guest/installer.lock: the archive does not hold ext4 1",
-        "guest/installer.lock stays as it is",
+        "guest/installer.lock stays unchanged",
     )
