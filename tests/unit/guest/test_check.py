@@ -1,4 +1,4 @@
-"""What is wrong with an installed guest is named; what is right is not."""
+"""The check of an installed guest reports every fault, and no fault of a good guest."""
 
 from base64 import b64decode
 

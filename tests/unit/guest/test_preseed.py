@@ -1,4 +1,4 @@
-"""Answers are checked before a machine starts: nobody's question, nothing offered, nothing given."""
+"""Answers are checked before a machine starts: unknown questions, invalid choices, missing answers."""
 
 import stat
 from dataclasses import replace
@@ -24,7 +24,7 @@ def with_install(**changes: object) -> Guest:
 
 
 def known(text: str) -> dict[str, Template]:
-    """Questions as if the medium had exactly those that are answered."""
+    """Questions of a medium that has exactly those with an answer."""
     found = {answer.question: Template("x", "string") for answer in preseed.parse(text)}
     return found | {"partman-auto/method": Template("partman-auto", "select", ("regular", "lvm"))}
 

@@ -1,4 +1,4 @@
-"""Installer parts unpacked into the tree of an initramfs; the parts are made here."""
+"""Installer parts unpacked into the tree of an initramfs; the test makes the parts."""
 
 import io
 import stat

@@ -1,4 +1,4 @@
-"""`./doit add` on a small archive of one package, served on loopback: what it writes, tells and refuses."""
+"""`./doit add` on a small archive of one package, served on loopback: its output, its reports, its errors."""
 
 import functools
 import hashlib
@@ -60,7 +60,7 @@ def ar(name: str, content: bytes) -> bytes:
 
 @dataclass
 class Archive:
-    """A folder that is an archive, its address, and the paths that it was asked for."""
+    """A folder that is an archive, its address, and the paths that were requested."""
 
     folder: Path
     address: str
@@ -73,7 +73,7 @@ class Archive:
         return hashlib.sha256(content).hexdigest()
 
     def fill(self, sources: str, packages: str) -> str:
-        """Place the indexes; the text of the Release file."""
+        """Place the indexes; returns the text of the Release file."""
         lines = ["Origin: x", "SHA256:"]
         for path, text in ((index.SOURCES, sources), (index.PACKAGES, packages)):
             data = lzma.compress(text.encode())
@@ -93,7 +93,7 @@ def source_paragraph(digests: dict[str, str]) -> str:
 
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]:
-    """An archive with libmini in it, and a copy of recipes/ to write to."""
+    """An archive with libmini, and a copy of recipes/ to write to."""
     asked: list[str] = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -134,7 +134,7 @@ def written(name: str = "libmini") -> Recipe:
 
 
 def is_untouched() -> bool:
-    """Whether recipes/ holds what it held, and nothing half written."""
+    """Whether recipes/ is unchanged, without a partly written file."""
     return {one.name for one in paths.RECIPES.iterdir()} == {
         one.name for one in (paths.TREE / "recipes").iterdir()
     }
@@ -183,7 +183,7 @@ def test_further_tarballs_are_unpacked_below(mirror: Archive, monkeypatch: pytes
 def test_without_debians_part_its_packages_are_asked(
     mirror: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The archive lists the .debian.tar and does not hold it; the smallest package has no copyright of its own."""
+    """The archive lists the .debian.tar but does not hold it; the smallest package has no copyright file."""
     digests = {name: files.digest(mirror.folder / POOL / name) for name in (ORIG, DEBIAN)}
     (mirror.folder / POOL / DEBIAN).unlink()
     packages = ""
