@@ -133,10 +133,10 @@ def _decompress(decompressor: _Decompressor, data: bytes) -> bytes:
         content = decompressor.decompress(data)
     except (zlib.error, lzma.LZMAError) as error:
         raise UserError(
-            f"initramfs: its compressed part is damaged: {error}", "fetch or make it anew"
+            f"initramfs: its compressed part is damaged: {error}", "fetch or make it again"
         ) from None
     if not decompressor.eof:
-        raise UserError("initramfs: its compressed part ends too early", "fetch or make it anew")
+        raise UserError("initramfs: its compressed part ends too early", "fetch or make it again")
     return content
 
 
@@ -195,7 +195,7 @@ def _header(data: bytes, at: int) -> tuple[_Header, str, int]:
 
 
 def _damage(at: int, what: str) -> UserError:
-    return UserError(f"cpio archive damaged at byte {at}: {what}", "fetch or make it anew")
+    return UserError(f"cpio archive damaged at byte {at}: {what}", "fetch or make it again")
 
 
 def _padded(size: int) -> int:

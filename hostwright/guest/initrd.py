@@ -117,7 +117,7 @@ def _netboot(pins: Sequence[Pin]) -> Path:
     for pin in pins:
         if pin.name == NETBOOT:
             return fetch.local(pin.sha256)
-    raise UserError(f"guest/installer.lock pins no {NETBOOT}", "write it anew with ./doit lock")
+    raise UserError(f"guest/installer.lock pins no {NETBOOT}", "write it again with ./doit lock")
 
 
 def read_netboot(package: Path) -> tuple[bytes, Tree]:

@@ -180,7 +180,8 @@ class Watch:
                 self.share = min(1.0, int(done) / int(total))
             case ["late:", "failed:", *step]:
                 self._fault = Fault(
-                    f"the last command of the install failed: {' '.join(step)}", "the lines above say why"
+                    f"the last command of the install failed: {' '.join(step)}",
+                    "the lines above show the reason",
                 )
             case ["late:", "done"]:
                 self.is_done = True

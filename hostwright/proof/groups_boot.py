@@ -222,7 +222,7 @@ def find_kernel(series: str, folder: Path) -> Kernel:
         return debian_kernel(DEBIAN_12, series, folder)
     raise UserError(
         f"series={series}: there is no kernel of it to boot",
-        "known are 6.1 and 6.12; build one of another series, as docs/groups.md says, and name it with kernel=bzImage",
+        "known are 6.1 and 6.12; build one of another series, as in docs/groups.md, and name it with kernel=bzImage",
     )
 
 

@@ -192,7 +192,7 @@ def plan_picture(guest: Guest) -> str:
 
 
 class Asker:
-    """What is asked of the host, and through it of the guest."""
+    """Queries the host, and through it the guest."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ class Asker:
         self.host, self.guest, self.key, self.port, self.out, self.reach = host, guest, key, port, out, reach
 
     def ask(self) -> GuestFacts:
-        """All that the judge wants to know."""
+        """Query all that the judge needs to know."""
         self._on_host(f"mkdir -p {guest_argv.HOST_FOLDER} && mount /dev/sdb {guest_argv.HOST_FOLDER}")
         checked = self._on_host(f"guest check {self.guest.name}")
         started = self._on_host(f"guest start {self.guest.name}")

@@ -55,7 +55,7 @@ class Bind:
 
 @dataclass(frozen=True)
 class Job:
-    """A program to run in the sandbox: `root` is a view of the build root, `binds` are further files it sees."""
+    """A program to run in the sandbox: `root` is a view of the build root, `binds` are further files."""
 
     root: Path
     argv: tuple[str, ...]

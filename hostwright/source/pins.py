@@ -44,7 +44,7 @@ def parse_lock(text: str, file: str = "buildroot/lock") -> list[Pin]:
             continue
         words = line.split()
         if len(words) != 5 or not words[3].isdigit() or not re.fullmatch(r"[0-9a-f]{64}", words[4]):
-            raise UserError(f"{file}:{number}: not a pin: {line[:60]!r}", "write it anew with ./doit lock")
+            raise UserError(f"{file}:{number}: not a pin: {line[:60]!r}", "write it again with ./doit lock")
         pins.append(Pin(words[0], words[1], words[2], int(words[3]), words[4]))
     return pins
 

@@ -7,9 +7,9 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:
-    """First byte and end of a Range header with one range (RFC 9110); None if the whole file is to be sent.
+    """First byte and end of a Range header (RFC 9110); None to send the whole file.
 
-    A range that begins after the end is empty.
+    It must have one range. A range that begins after the end is empty.
     """
     found = _RANGE.fullmatch(header)
     if not found or found.group() == "bytes=-":

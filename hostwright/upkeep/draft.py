@@ -140,7 +140,7 @@ def told(made: Draft, target: Path) -> list[str]:
 
 def _guessed(made: Draft) -> list[str]:
     value, origin = made.recipe, made.debian.origin
-    said = f"says {made.license.said}" if made.license.said else "is not machine-readable"
+    said = f"declares {made.license.said}" if made.license.said else "is not machine-readable"
     return [
         f"version  {value.version}, of Debian's {made.stanza['Version']}",
         f"source   {value.source.path}",

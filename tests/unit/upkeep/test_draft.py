@@ -151,7 +151,7 @@ def test_a_recipe_is_written_from_what_was_found(mirror: Archive) -> None:
     assert value.build == Configure(options=("--disable-static",))
     assert (paths.RECIPES / "libmini.py").read_text().startswith('"""libmini: small library."""\n')
     assert "libpam0g-dev (of no source package)" in told and "some files have GPL-2" in told
-    assert "./doit package:libmini" in told and "says LGPL-2.1+" in told
+    assert "./doit package:libmini" in told and "declares LGPL-2.1+" in told
 
 
 def test_the_recipe_passes_the_checks_of_the_tree(mirror: Archive) -> None:
