@@ -1,11 +1,11 @@
 #!/bin/sh
-# Run by the installer when the new system is complete below /target. Every step ends in the log, which the
-# installing machine reads; the last line there says that all went well.
+# The installer runs this when the new system is complete below /target. Every step writes to the log, which the
+# installing machine reads. The last line there reports success.
 set -eu
 answers=/hostwright
 user=$(cat "$answers/user")
 
-# Whatever step fails, the installing machine is told which.
+# The log names the step that fails.
 step=start
 trap '[ $? -eq 0 ] || say "late: failed: $step"' EXIT
 
@@ -18,7 +18,7 @@ keys() {
     chmod 600 "/target/home/$user/.ssh/authorized_keys"
 }
 
-# Without a password there is none to ask for.
+# A user without a password cannot enter one.
 without_password() {
     mkdir -p /target/etc/sudoers.d
     echo "$user ALL=(ALL:ALL) NOPASSWD: ALL" >"/target/etc/sudoers.d/$user"
@@ -26,7 +26,7 @@ without_password() {
     echo "PasswordAuthentication no" >/target/etc/ssh/sshd_config.d/keys-only.conf
 }
 
-# During the install the archive is at a loopback port of the installing machine, which is gone afterwards.
+# During the install the archive is at a loopback port of the installing machine, which later no longer exists.
 sources() {
     cp "$answers/sources.list" /target/etc/apt/sources.list
     rm -rf /target/var/lib/apt/lists/*
@@ -44,7 +44,7 @@ hooks() {
     done
 }
 
-# The card's name, which must be the same in the new system.
+# The card's name must be the same in the new system.
 network() {
     for card in /sys/class/net/*; do
         [ ! -e "$card/device" ] || say "network ${card##*/} $(cat "$card/address")"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The first program (init=) of a machine with the installer's kernel and tools, for a guest that is made without the
-# installer: makes the file systems, unpacks the new system below /target and has its own dpkg configure its packages.
-# Every step ends in the log, which the building machine reads, as it reads the installer's.
+# installer. It makes the file systems, unpacks the new system below /target, and configures its packages with its own
+# dpkg. Every step writes to the log, which the building machine reads like the installer's.
 set -eu
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 answers=/hostwright
@@ -12,7 +12,7 @@ begin() {
     syslogd -m 0 -O /var/log/syslog -S
     sh "$answers/watch"
     sh "$0" work 2>&1 </dev/null | logger -t second-stage
-    # The log is read once a second: what came last must have been sent.
+    # The log is read once a second: wait until the last lines are sent.
     sleep 3
     sync
     poweroff -f
@@ -33,7 +33,7 @@ disks() {
 
 unpack() { tar -xf /dev/vdb -C /target; }
 
-# Among them are the firmware's variables, where the boot loader enters itself.
+# They include the firmware's variables, where the boot loader adds its entry.
 mounts() {
     modprobe vfat
     mkdir -p /target/boot/efi
@@ -45,7 +45,7 @@ mounts() {
     mount -t efivarfs efivarfs /target/sys/firmware/efi/efivars
 }
 
-# As netcfg leaves it; the card gets its name by the rules of the new system's udev, which are also the installer's.
+# As netcfg writes it. The card's name follows the rules of udev, which are the same in the installer.
 network() {
     for card in /sys/class/net/*; do
         [ -e "$card/device" ] || continue
@@ -63,7 +63,7 @@ END
     done
 }
 
-# dpkg runs it before it unpacks a package; that was done without dpkg.
+# dpkg would run preinst before it unpacks a package, but the packages were unpacked without dpkg.
 preinst() {
     file=${1##*/}
     package=${file%.preinst}
@@ -80,13 +80,13 @@ prepare() {
         step="the preinst script of ${script##*/}"
         [ "${script##*/}" = base-passwd.preinst ] || preinst "$script"
     done
-    # As finish-install does: the screen's driver early, but without making the initramfs once more for it.
+    # As finish-install does: load the screen's driver early, but do not make the initramfs again for it.
     ! lsmod | grep -q '^bochs ' || echo bochs >>/target/etc/initramfs-tools/modules
     step="the answers for debconf"
     inside debconf-set-selections <"$answers/selections"
 }
 
-# The words of dpkg's --status-fd: status: PACKAGE: STATE.
+# The form of dpkg's --status-fd: status: PACKAGE: STATE.
 tell_share() {
     count=$(find /target/var/lib/dpkg/info -name '*.list' | wc -l)
     done=0
@@ -97,7 +97,7 @@ tell_share() {
     done
 }
 
-# What is essential may be used by every script and is a dependency of none: it comes first, as in debootstrap.
+# Every script may use essential packages without a dependency: they come first, as in debootstrap.
 configure() {
     inside dpkg --force-depends --configure base-passwd base-files
     rm /target/usr/bin/awk
@@ -162,7 +162,7 @@ work() {
     boot_loader
 
     say "stage finish"
-    # From here on it says itself what fails.
+    # From here on late.sh itself reports a failing step.
     step=
     sh "$answers/late"
     rm /target/usr/sbin/policy-rc.d

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Started by the installer after its log daemon: sends the log over the second serial line, and a sign of life.
+# The installer starts this after its log daemon. It sends the log and a sign of life over the second serial line.
 line=/dev/ttyS1
 [ -c "$line" ] || exit 0
 

@@ -1,7 +1,7 @@
-"""Errors a person can act on.
+"""Errors that a person can act on.
 
-A `UserError` is a mistake in the input or the environment: it is shown as one message with a hint and never
-with a traceback. Any other exception is a defect of ours and keeps its traceback.
+A `UserError` is a mistake in the input or the environment. It is shown as one message with a hint, without a
+traceback. Any other exception is a defect of Hostwright and keeps its traceback.
 """
 
 

@@ -1,4 +1,4 @@
-"""Files written so that no reader ever sees half of one, and locks between runs."""
+"""Files that appear complete or not at all, and locks between runs."""
 
 import fcntl
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Hold an exclusive lock; it ends with the process, however that ends."""
+    """Hold an exclusive lock during the `with` block; it also ends with the process."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -23,7 +23,7 @@ def locked(file: Path) -> Iterator[None]:
 
 @contextmanager
 def try_locked(file: Path) -> Iterator[bool]:
-    """Hold an exclusive lock if it is free; whether it was."""
+    """Hold an exclusive lock if it is free; yields whether it was free."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as handle:
         try:
@@ -36,7 +36,7 @@ def try_locked(file: Path) -> Iterator[bool]:
 
 @contextmanager
 def replaced(target: Path) -> Iterator[Path]:
-    """A temporary name beside `target` to write to; it takes the target's place when the block ends well."""
+    """A temporary file beside `target` that replaces it when the block ends without an error."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.new")
     temporary.unlink(missing_ok=True)
@@ -47,7 +47,7 @@ def replaced(target: Path) -> Iterator[Path]:
 
 
 def write(target: Path, content: str | bytes) -> None:
-    """Write a whole file at once; an equal one keeps its time stamp."""
+    """Write a whole file atomically; a file with equal content keeps its time stamp."""
     data = content.encode() if isinstance(content, str) else content
     if target.is_file() and target.read_bytes() == data:
         return
@@ -57,7 +57,7 @@ def write(target: Path, content: str | bytes) -> None:
 
 @contextmanager
 def folder_replaced(target: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `target` when the block ends well, and vanishes otherwise."""
+    """A temporary folder that replaces `target` when the block ends without an error; otherwise it is removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     new.chmod(0o755)
@@ -70,7 +70,7 @@ def folder_replaced(target: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a whole folder, even one with folders closed to their owner; nothing there is fine."""
+    """Remove a file or a whole folder, including folders that are closed to their owner; a missing path is fine."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.is_dir():
@@ -89,7 +89,7 @@ def _open_and_retry(function: object, path: str, _info: object) -> None:
 
 @contextmanager
 def short_name(path: Path) -> Iterator[str]:
-    """A name of `path` that fits into the address of a unix socket (unix(7): 108 bytes), while the block runs."""
+    """A name of `path` that fits a unix socket's address (unix(7): 108 bytes), as long as the block runs."""
     if len(os.fsencode(path)) < 108:
         yield str(path)
         return

@@ -1,7 +1,7 @@
 """One pool of jobs for doit's tasks and for every make below them.
 
 A FIFO holds one token per processor (GNU make's job server, `--jobserver-auth=fifo:`). A task takes a token before
-it starts work, and the make that it runs takes further ones, so that the machine is full but never overfull.
+it starts work. Its make takes further ones. So all processors are busy, but never overloaded.
 """
 
 import os
@@ -19,19 +19,19 @@ _opened: list[tuple[Path, int]] = []
 
 
 def jobs() -> int:
-    """How many processors to use: HOSTWRIGHT_JOBS, else all that this process may."""
+    """The number of processors to use: HOSTWRIGHT_JOBS, otherwise all that this process may use."""
     named = os.environ.get("HOSTWRIGHT_JOBS", "")
     return int(named) if named.isdigit() and int(named) else len(os.sched_getaffinity(0))
 
 
 def folder() -> Path:
-    """The folder that holds the FIFO `pool`; made with its tokens at the first call."""
+    """The folder that contains the FIFO `pool`; the first call creates it with its tokens."""
     return _open()[0]
 
 
 @contextmanager
 def token() -> Iterator[None]:
-    """Hold one token of the pool."""
+    """Hold one token of the pool during the `with` block."""
     _, descriptor = _open()
     got = os.read(descriptor, 1)
     try:
@@ -50,7 +50,7 @@ def close() -> None:
 
 
 def _remove_leftovers(base: Path) -> None:
-    """Remove the pools of runs that were killed."""
+    """Remove the pools of killed runs."""
     for place in base.glob("jobs-*-*"):
         if not Path("/proc", place.name.split("-")[1]).exists():
             remove(place)
@@ -64,7 +64,7 @@ def _open() -> tuple[Path, int]:
             _remove_leftovers(base)
             place = Path(tempfile.mkdtemp(prefix=f"jobs-{os.getpid()}-", dir=base))
             os.mkfifo(place / "pool")
-            # Opened for both directions, so that neither end ever sees the FIFO closed.
+            # Opened in both directions, so that neither end ever sees the FIFO closed.
             descriptor = os.open(place / "pool", os.O_RDWR)
             os.write(descriptor, b"+" * jobs())
             _opened.append((place, descriptor))

@@ -1,4 +1,4 @@
-"""What every HTML page of Hostwright shares: its style, light and dark, on paper and on a telephone."""
+"""The common style of every HTML page: light and dark, for paper and for telephones."""
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #777; --pass: #18794e; --fail: #c62a2f; --shade: #8881; }

@@ -1,4 +1,4 @@
-"""Every place on disk, named once."""
+"""Every path on disk that the engine uses, named once."""
 
 import os
 from pathlib import Path
@@ -46,15 +46,15 @@ def store() -> Path:
 
 
 def work() -> Path:
-    """Build folders; what a build leaves here only saves time and may be deleted."""
+    """Build folders; their content only saves time and may be deleted."""
     return cache() / "work"
 
 
 def package_stamp(name: str) -> Path:
-    """The manifest of a built package as this tree last used it."""
+    """The manifest of a built package, as this tree last used it."""
     return PACKAGES / f"{name}.json"
 
 
 def log_file(task: str) -> Path:
-    """Where a task streams its output; `package:bash` becomes `package-bash.log`."""
+    """The file of a task's output; `package:bash` becomes `package-bash.log`."""
     return LOGS / f"{task.replace(':', '-')}.log"

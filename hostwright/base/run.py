@@ -1,11 +1,11 @@
-"""The only door to other programs.
+"""The only module that starts other programs.
 
     stream()  --> a child in its own process group, its output in a log file
     capture() --> a short child, its output as text
-    open_pipe() --> a child to talk with
+    open_pipe() --> a child to exchange data with
 
-Every child is remembered until it ends; `end_all()` ends what is left, so that neither Ctrl-C nor an error leaves
-a compiler or a virtual machine behind.
+Every child is registered until it ends. `end_all()` ends the remaining ones, so neither Ctrl-C nor an error leaves
+a compiler or a virtual machine running.
 """
 
 import os
@@ -28,7 +28,7 @@ _lock = threading.Lock()
 
 
 class ProgramError(UserError):
-    """A program ended with another status than 0; `log` has all it printed."""
+    """A program ended with a status other than 0; `log` contains its whole output."""
 
     def __init__(self, what: str, status: int, log: Path, tail: str) -> None:
         super().__init__(
@@ -39,7 +39,7 @@ class ProgramError(UserError):
 def stream(
     argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> int:
-    """Run `argv`, append its standard output and error to `log`, return its exit status."""
+    """Run `argv`, append its standard output and error to `log`, and return its exit status."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
         child = _start(argv, env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)
@@ -52,7 +52,7 @@ def stream(
 def check(
     what: str, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> None:
-    """`stream`, with a status other than 0 raised as `ProgramError`."""
+    """As `stream`, but raises `ProgramError` for a status other than 0."""
     status = stream(argv, log, env, cwd)
     if status != 0:
         raise ProgramError(what, status, log, tail(log))
@@ -61,7 +61,7 @@ def check(
 def capture(
     argv: Sequence[str], env: Mapping[str, str] | None = None, stdin: bytes = b""
 ) -> tuple[int, bytes, str]:
-    """Run a short program; its status, standard output and standard error."""
+    """Run a short program; returns its status, standard output and standard error."""
     child = _start(argv, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         out, err = child.communicate(stdin)
@@ -71,7 +71,7 @@ def capture(
 
 
 def attached(argv: Sequence[str], folder: Path) -> int:
-    """Run a program that speaks to the terminal itself; its exit status."""
+    """Run a program that uses the terminal directly; returns its exit status."""
     child = _start(argv, None, stdin=subprocess.DEVNULL, cwd=folder)
     try:
         return child.wait()
@@ -104,12 +104,12 @@ def _in_foreground(group: int) -> Iterator[None]:
 
 
 def open_pipe(argv: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
-    """Start a program to be talked to over its standard input and output; end it with `close_pipe`."""
+    """Start a program with pipes to its standard input and output; end it with `close_pipe`."""
     return _start(argv, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def close_pipe(child: Child) -> int:
-    """End a child of `open_pipe` or `start`, by force if it still runs; its exit status."""
+    """End a child of `open_pipe` or `start`, by force if it still runs; returns its exit status."""
     if child.poll() is None:
         _kill(child.pid)
     for pipe in (child.stdin, child.stdout):
@@ -121,7 +121,7 @@ def close_pipe(child: Child) -> int:
 
 
 def start(argv: Sequence[str], log: Path) -> Child:
-    """Start a program that is left alone, its output appended to `log`; end it with `close_pipe`."""
+    """Start a program in the background, its output appended to `log`; end it with `close_pipe`."""
     with log.open("ab") as sink:
         return _start(argv, None, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)
 
@@ -133,7 +133,7 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
 
 
 def end_all() -> None:
-    """End every child that still runs, with all of its process group."""
+    """End every child that still runs, with its whole process group."""
     with _lock:
         left = list(_live)
     for pid in left:

@@ -22,7 +22,7 @@ def parse_stanzas(text: str) -> Iterator[Stanza]:
 
 
 def dependencies(stanza: Stanza, field: str) -> list[list[str]]:
-    """The names in a field of relations: one list of alternatives for each, without versions."""
+    """The package names in a relations field: one list of alternatives per relation, without versions."""
     groups = [group for group in stanza.get(field, "").replace("\n", " ").split(",") if group.strip()]
     return [
         [re.split(r"[\s(:\[]", word.strip(), maxsplit=1)[0] for word in group.split("|")] for group in groups

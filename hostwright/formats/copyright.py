@@ -1,4 +1,4 @@
-"""A package's license, from Debian's debian/copyright to an SPDX expression; pure.
+"""A package's license: Debian's debian/copyright as an SPDX expression; pure.
 
     debian/copyright --paragraphs--> License of `Files: *` and of the rest --> SPDX
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from hostwright.formats.control import parse_stanzas
 
-# SPDX's word for "nobody has looked".
+# SPDX's value for a license that nobody has determined.
 UNKNOWN = "NOASSERTION"
 
-# Short names of the format, and others that packages use, in small letters; the GNU licenses have a rule of their own.
+# Lower-case short names of the format, and others that packages use. `_gnu` handles the GNU licenses.
 _SPDX = {
     "0bsd": "0BSD",
     "apache-2": "Apache-2.0",
@@ -61,10 +61,10 @@ _JOINTS = {"and": "AND", "or": "OR", "and/or": "OR", "|": "OR"}
 
 @dataclass(frozen=True)
 class Found:
-    """What a copyright file says: `main` is an SPDX expression, `said` the file's own words for it.
+    """What a copyright file declares: `main` is an SPDX expression, `said` the file's own words for it.
 
-    `said` is empty if the file is not machine-readable. `others` are the words for further files, Debian's own left
-    out; `source` is upstream's address or empty.
+    `said` is empty if the file is not machine-readable. `others` are the licenses of further files, without those of
+    Debian's own. `source` is upstream's address or empty.
     """
 
     main: str = UNKNOWN
@@ -74,7 +74,10 @@ class Found:
 
 
 def read(text: str) -> Found:
-    """What a copyright file says; of one that is not machine-readable, the licenses that it refers to (`others`)."""
+    """What a copyright file declares.
+
+    If the file is not machine-readable, `others` contains the licenses that it refers to.
+    """
     stanzas = list(parse_stanzas(_without_comments(text)))
     if not stanzas or "copyright-format" not in stanzas[0].get("Format", ""):
         named = re.findall(r"/usr/share/common-licenses/([A-Za-z0-9.-]*[A-Za-z0-9])", text)
@@ -93,22 +96,22 @@ def read(text: str) -> Found:
 
 
 def _without_comments(text: str) -> str:
-    """Lines of blanks alone separate paragraphs too, and lines before the first field are none."""
+    """Lines of blanks also separate paragraphs; lines before the first field are ignored."""
     lines = [line.rstrip() for line in text.splitlines() if not line.startswith("#")]
     fields = "\n".join(lines).lstrip("\n")
     return fields if re.match(r"[A-Za-z-]+:", fields) and not _is_prose(fields) else ""
 
 
 def _is_prose(text: str) -> bool:
-    """Whether some line is neither a field nor the continuation of one."""
+    """Whether any line is neither a field nor the continuation of one."""
     return any(not re.match(r"[A-Za-z][A-Za-z0-9_-]*:|[ \t]|$", line) for line in text.split("\n"))
 
 
 def to_spdx(words: str) -> str:
-    """An SPDX expression for the license of a paragraph, NOASSERTION where there is none.
+    """The SPDX expression for a paragraph's license; NOASSERTION if there is none.
 
-    A name that SPDX does not list becomes a LicenseRef. A comma ranks below `and` and `or`, which only parentheses
-    could say: that is left to a person.
+    A name that SPDX does not list becomes a LicenseRef. A license with a comma stays NOASSERTION: a comma binds weaker
+    than `and` and `or`, and only a person can place the parentheses.
     """
     words = " ".join(words.split())
     if not words or "," in words:
@@ -122,7 +125,7 @@ def to_spdx(words: str) -> str:
 
 
 def is_listed(expression: str) -> bool:
-    """Whether an expression names nothing but what SPDX lists."""
+    """Whether every identifier in an expression is on SPDX's list."""
     return not re.search(r"NOASSERTION|LicenseRef-|AdditionRef-", expression)
 
 

@@ -31,10 +31,10 @@ _GZIP_WINDOW = 31
 
 @dataclass(frozen=True)
 class Entry:
-    """One path of an archive, without a slash at its start.
+    """One path of an archive, without a leading slash.
 
-    `mode` is st_mode, type and permissions; `content` a file's bytes or a link's goal; `device` the numbers, major and
-    minor, of a device node.
+    `mode` is st_mode: type and permissions. `content` is a file's bytes or a link's target. `device` is the major and
+    minor number of a device node.
     """
 
     path: str
@@ -44,16 +44,18 @@ class Entry:
 
     @property
     def is_folder(self) -> bool:
+        """Whether the entry is a folder."""
         return stat.S_ISDIR(self.mode)
 
     @property
     def is_link(self) -> bool:
+        """Whether the entry is a symbolic link."""
         return stat.S_ISLNK(self.mode)
 
 
 @dataclass(frozen=True)
 class _Header:
-    """The fields of a header that say something about the entry, in their order."""
+    """The fields of a header that describe the entry, in their order."""
 
     ino: int
     mode: int
@@ -71,15 +73,15 @@ class _Header:
 
     @property
     def identity(self) -> tuple[int, int, int]:
-        """What the names of one file have in common."""
+        """The same value for all names of one file."""
         return self.ino, self.device_major, self.device_minor
 
 
 def read(data: bytes) -> list[Entry]:
-    """The entries of all archives in `data` but for the root folder, in the order of their first appearance.
+    """The entries of all archives in `data`, without the root folder, in the order of their first appearance.
 
-    A path that comes again replaces what it was, as in the kernel; every name of a hard-linked file has its content.
-    Raises UserError at damage, naming the offset, and at a compression other than gzip and xz.
+    A repeated path replaces the earlier entry, as in the kernel. Every name of a hard-linked file has its content.
+    Raises UserError for damage, with the offset, and for a compression other than gzip and xz.
     """
     found: dict[str, Entry] = {}
     for archive in _archives(data):
@@ -88,19 +90,22 @@ def read(data: bytes) -> list[Entry]:
 
 
 class _Decompressor(Protocol):
-    """What zlib's and lzma's decompressors have in common."""
+    """The common interface of zlib's and lzma's decompressors."""
 
     @property
-    def unused_data(self) -> bytes: ...
+    def unused_data(self) -> bytes:
+        """The bytes after the end of the compressed stream."""
 
     @property
-    def eof(self) -> bool: ...
+    def eof(self) -> bool:
+        """Whether the end of the compressed stream was reached."""
 
-    def decompress(self, data: bytes, /) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes:
+        """Decompress a block of bytes."""
 
 
 def _archives(data: bytes) -> Iterator[bytes]:
-    """The pieces of an initramfs: runs of plain archives, and what each compressed part holds."""
+    """The pieces of an initramfs: runs of plain archives, and the content of each compressed part."""
     while data := data.lstrip(b"\0"):
         if data.startswith((MAGIC, MAGIC_WITH_SUM)):
             end = _end(data)
@@ -128,15 +133,15 @@ def _decompress(decompressor: _Decompressor, data: bytes) -> bytes:
         content = decompressor.decompress(data)
     except (zlib.error, lzma.LZMAError) as error:
         raise UserError(
-            f"initramfs: its compressed part is damaged: {error}", "fetch or make it anew"
+            f"initramfs: its compressed part is damaged: {error}", "fetch or make it again"
         ) from None
     if not decompressor.eof:
-        raise UserError("initramfs: its compressed part ends too early", "fetch or make it anew")
+        raise UserError("initramfs: its compressed part ends too early", "fetch or make it again")
     return content
 
 
 def _end(data: bytes) -> int:
-    """Where the archive at the start of `data` ends, its trailer included."""
+    """The offset of the end of the first archive in `data`, its trailer included."""
     at = 0
     while True:
         header, name, start = _header(data, at)
@@ -146,7 +151,7 @@ def _end(data: bytes) -> int:
 
 
 def _read_archive(data: bytes) -> Iterator[Entry]:
-    """The entries of one archive; the content of a hard-linked file may stand with any of its names."""
+    """The entries of one archive. Any name of a hard-linked file may carry the content."""
     pending: list[tuple[_Header, str, bytes]] = []
     shared: dict[tuple[int, int, int], bytes] = {}
     at = 0
@@ -170,7 +175,7 @@ def _read_archive(data: bytes) -> Iterator[Entry]:
 
 
 def _header(data: bytes, at: int) -> tuple[_Header, str, int]:
-    """The header at an offset, the name behind it and the offset of the content."""
+    """The header at an offset, the name after it, and the offset of the content."""
     raw = data[at : at + _HEADER]
     if len(raw) < _HEADER:
         raise _damage(at, "it ends in the middle of a header")
@@ -190,7 +195,7 @@ def _header(data: bytes, at: int) -> tuple[_Header, str, int]:
 
 
 def _damage(at: int, what: str) -> UserError:
-    return UserError(f"cpio archive damaged at byte {at}: {what}", "fetch or make it anew")
+    return UserError(f"cpio archive damaged at byte {at}: {what}", "fetch or make it again")
 
 
 def _padded(size: int) -> int:
@@ -202,10 +207,10 @@ def _clean(name: str) -> str:
 
 
 def write(entries: Iterable[Entry]) -> bytes:
-    """One archive: sorted, folders before what is in them, all owned by root and of one time.
+    """One archive: sorted, folders before their content, everything owned by root and with one time stamp.
 
-    Folders that are missing are made. Raises ValueError for a path that comes twice, that leaves the root, or that
-    lies below something that is no folder.
+    Missing folders are added. Raises ValueError for a path that is repeated, that leaves the root, or that lies below
+    something other than a folder.
     """
     tree = with_parents(entries)
     parts = [_write_entry(number, tree[path]) for number, path in enumerate(sorted(tree), 1)]
@@ -214,7 +219,7 @@ def write(entries: Iterable[Entry]) -> bytes:
 
 
 def with_parents(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """The entries by path, with a folder for each parent that is not among them."""
+    """The entries by path, with every missing parent folder added."""
     tree: dict[str, Entry] = {}
     for entry in entries:
         if entry.path in tree or {"", ".", ".."} & set(entry.path.split("/")):
@@ -228,7 +233,7 @@ def with_parents(entries: Iterable[Entry]) -> dict[str, Entry]:
 
 
 def parents(path: str) -> Iterator[str]:
-    """The folders that a path lies in, the outermost first."""
+    """The folders above a path, outermost first."""
     parts = path.split("/")
     for count in range(1, len(parts)):
         yield "/".join(parts[:count])

@@ -18,7 +18,7 @@ _HEADER = 60
 
 
 def members(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each member of an ar archive; raises UserError if it is none."""
+    """The name and content of each member of an ar archive; raises UserError if it is not one."""
     if not data.startswith(_MAGIC):
         raise UserError("not a .deb file: the ar signature is missing")
     at = len(_MAGIC)
@@ -31,15 +31,15 @@ def members(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def unpack(deb: Path, root: Path) -> list[str]:
-    """Unpack the files of `deb` below `root`; the paths of what is not a folder, relative to `root`."""
+    """Unpack the files of `deb` below `root`; returns the relative paths of everything but folders."""
     with opened(deb, "data") as tar:
         return [path for member in tar if (path := _place(tar, member, root))]
 
 
 def read(deb: Path, part: str, under: str = "") -> Iterator[tuple[str, int, bytes]]:
-    """Path, st_mode and content (of a link: its goal) of what the member `part`, control or data, holds.
+    """Path, st_mode and content of each entry of the member `part`: control or data.
 
-    Only what begins with the path `under` is read; nothing is written anywhere.
+    The content of a link is its target. Only paths that begin with `under` are read; nothing is written to disk.
     """
     with opened(deb, part) as tar:
         for member in tar:
@@ -49,7 +49,7 @@ def read(deb: Path, part: str, under: str = "") -> Iterator[tuple[str, int, byte
 
 
 def opened(deb: Path, part: str) -> tarfile.TarFile:
-    """The tar archive that the member `part`, control or data, is, with all that it says of owners and times."""
+    """The member `part`, control or data, as a tar archive with its owners and times."""
     for name, content in members(deb.read_bytes()):
         if name.startswith(f"{part}.tar"):
             return tarfile.open(fileobj=io.BytesIO(content))
@@ -57,7 +57,7 @@ def opened(deb: Path, part: str) -> tarfile.TarFile:
 
 
 def _path(member: tarfile.TarInfo) -> str:
-    """The path without what leads to the root; '' for the root itself and for a path that leaves it."""
+    """The path without its prefix to the root; '' for the root itself and for a path that leaves it."""
     path = member.name.removeprefix("./").rstrip("/")
     return "" if path == "." or ".." in path.split("/") else path
 

@@ -1,4 +1,4 @@
-"""What an ELF file says of itself: loader, libraries, hardening. The only room that imports pyelftools.
+"""What an ELF file declares: loader, libraries, hardening. The only module that imports pyelftools.
 
 Sources: elf(5), the System V ABI's chapter on dynamic linking, ld(1) for `-z relro` and `-z now`.
 """
@@ -16,7 +16,7 @@ _EXECUTABLE = 0x1
 
 
 def is_elf(path: Path) -> bool:
-    """Whether a file begins as ELF does; a link is not followed."""
+    """Whether a file starts with the ELF magic number; a link is not followed."""
     if path.is_symlink() or not path.is_file():
         return False
     with path.open("rb") as file:
@@ -24,30 +24,30 @@ def is_elf(path: Path) -> bool:
 
 
 def is_loadable(path: Path) -> bool:
-    """Whether the file is a program or a shared library, and not an object file."""
+    """Whether the file is a program or a shared library, not an object file."""
     with _opened(path) as elf:
         return elf["e_type"] in ("ET_EXEC", "ET_DYN")
 
 
 def interpreter(path: Path) -> str | None:
-    """The loader that a program asks for; None for a shared library."""
+    """The loader that a program requests (PT_INTERP); None for a shared library."""
     with _opened(path) as elf:
         segment = _segment(elf, "PT_INTERP")
         return str(segment.get_interp_name()) if segment else None
 
 
 def needed(path: Path) -> tuple[str, ...]:
-    """The names of the libraries that the loader must find, in the file's order."""
+    """The libraries that the loader must find (DT_NEEDED), in the file's order."""
     return tuple(_strings(path, "DT_NEEDED", "needed"))
 
 
 def soname(path: Path) -> str | None:
-    """The name by which others need this library; None where it has none."""
+    """The name by which programs request this library (DT_SONAME); None if it has none."""
     return next(iter(_strings(path, "DT_SONAME", "soname")), None)
 
 
 def imports(path: Path) -> frozenset[str]:
-    """The symbols that the loader must find elsewhere, without their versions."""
+    """The symbols that the loader must resolve in other files, without their versions."""
     with _opened(path) as elf:
         table = elf.get_section_by_name(".dynsym")
         symbols = table.iter_symbols() if table else ()
@@ -55,7 +55,7 @@ def imports(path: Path) -> frozenset[str]:
 
 
 def runpaths(path: Path) -> tuple[str, ...]:
-    """The folders that DT_RPATH and DT_RUNPATH add to the loader's search."""
+    """The folders that DT_RPATH and DT_RUNPATH add to the loader's search path."""
     return (*_strings(path, "DT_RPATH", "rpath"), *_strings(path, "DT_RUNPATH", "runpath"))
 
 
@@ -66,7 +66,7 @@ def is_pie(path: Path) -> bool:
 
 
 def has_full_relro(path: Path) -> bool:
-    """Whether all relocations are done at start and then made read-only (`-z relro -z now`)."""
+    """Whether all relocations happen at start and are then read-only (`-z relro -z now`)."""
     with _opened(path) as elf:
         is_now = (
             _value(elf, "DT_FLAGS") & _FLAGS_BIND_NOW
@@ -77,7 +77,7 @@ def has_full_relro(path: Path) -> bool:
 
 
 def has_executable_stack(path: Path) -> bool:
-    """Whether the stack may hold code; so it is too where the file does not say."""
+    """Whether the stack may hold code. Without PT_GNU_STACK it may."""
     with _opened(path) as elf:
         segment = _segment(elf, "PT_GNU_STACK")
         return segment is None or bool(segment["p_flags"] & _EXECUTABLE)

@@ -28,7 +28,7 @@ class Partition:
 
     @property
     def offset(self) -> int:
-        """Where it starts, in bytes."""
+        """The start of the partition in bytes."""
         return self.start * SECTOR
 
 
@@ -42,20 +42,23 @@ NOT_ROOT = (
 
 @dataclass(frozen=True)
 class Root:
-    """The root partition of an image: its unique id, and where it begins in bytes."""
+    """The root partition of an image: its unique id, and its start in bytes."""
 
     partuuid: str
     offset: int
 
 
 def find_root(image: Path) -> Root:
-    """The only partition that is neither for BIOS boot nor for EFI (UEFI 2.10, 5.3); UserError unless there is one."""
+    """The only partition that is neither for BIOS boot nor for EFI (UEFI 2.10, 5.3).
+
+    Raises UserError if there is not exactly one.
+    """
     with image.open("rb") as disk:
         disk.seek(SECTOR)
         header = disk.read(SECTOR)
         first, count, size = struct.unpack_from("<QII", header, 72)
         if header[:8] != b"EFI PART" or size < 128:
-            raise UserError(f"{image}: no GPT on it", "write it again: ./doit host")
+            raise UserError(f"{image}: has no GPT", "write it again: ./doit host")
         disk.seek(first * SECTOR)
         entries = [disk.read(size) for _ in range(count)]
     roots = [entry for entry in entries if uuid.UUID(bytes_le=entry[:16]) not in NOT_ROOT]

@@ -1,4 +1,4 @@
-"""The tables DMAR (Intel) and IVRS (AMD), in which firmware describes its IOMMUs, as values."""
+"""The ACPI tables in which firmware describes its IOMMUs, as values: DMAR (Intel) and IVRS (AMD)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ _INTERRUPT_REMAPPING = 0x01
 _RMRR, _SCOPES_AT = 1, 24
 _ENDPOINT_SCOPE, _BRIDGE_SCOPE, _PATH_AT = 1, 2, 6
 _IVMD_ALL, _IVMD_ONE, _IVMD_RANGE, _IVMD_SIZE = 0x20, 0x21, 0x22, 32
-# Unity map and exclusion range: init_unity_map_range() makes a one-to-one mapping of either.
+# Unity map and exclusion range: init_unity_map_range() maps either one to one.
 _IVMD_MAPS = 0x01 | 0x08
 
-# Types of a block for an IOMMU, and how long its header is (get_ivhd_header_size()); its entries follow.
+# Types of an IOMMU's block, and the length of its header (get_ivhd_header_size()); its entries follow.
 _IVHD_HEADERS = {0x10: 24, 0x11: 40, 0x40: 40}
 _LAST_BLOCK_TYPE = 0x40
 _RANGE_START, _RANGE_END, _ALIAS, _ALIAS_RANGE, _EXTENDED_RANGE = 0x03, 0x04, 0x42, 0x43, 0x47
@@ -22,7 +22,7 @@ Path = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Scope:
-    """A device, or a bridge and all behind it: device and function numbers from a bus downwards."""
+    """A device, or a bridge and everything below it: device and function numbers, starting at a bus."""
 
     bus: int
     path: Path
@@ -31,7 +31,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Rmrr:
-    """Memory that devices of a PCI segment reach whatever the kernel says; both ends included."""
+    """Memory that devices of a PCI segment always reach, whatever the kernel maps; both ends included."""
 
     segment: int
     start: int
@@ -41,7 +41,7 @@ class Rmrr:
 
 @dataclass(frozen=True)
 class Ivmd:
-    """The same for a range of requester ids, both ends included."""
+    """Memory that a range of requester ids always reaches; both ends included."""
 
     segment: int
     first: int
@@ -52,7 +52,7 @@ class Ivmd:
 
 @dataclass(frozen=True)
 class Alias:
-    """Requester ids of a PCI segment, both ends included, of devices whose DMA carries `id` instead."""
+    """A range of requester ids of a PCI segment, both ends included, whose DMA carries `id` instead."""
 
     segment: int
     first: int
@@ -61,17 +61,17 @@ class Alias:
 
 
 def is_whole(table: bytes) -> bool:
-    """Whether all the bytes are there that the header promises."""
+    """Whether the table has all the bytes that its header declares."""
     return len(table) >= _HEADER and _number(table, _LENGTH_AT, 4) == len(table)
 
 
 def remaps_interrupts(dmar: bytes) -> bool | None:
-    """What firmware says of the platform; None where the table is cut off."""
+    """Whether firmware declares interrupt remapping; None if the table is truncated."""
     return bool(dmar[_DMAR_FLAGS_AT] & _INTERRUPT_REMAPPING) if len(dmar) > _DMAR_FLAGS_AT else None
 
 
 def read_rmrrs(dmar: bytes) -> Iterator[Rmrr]:
-    """The reserved regions as far as the table goes."""
+    """The reserved regions of the DMAR table, up to where it is truncated."""
     at = _HEADER
     while at + 4 <= len(dmar):
         kind, length = _number(dmar, at, 2), _number(dmar, at + 2, 2)
@@ -99,7 +99,7 @@ def _read_scopes(body: bytes) -> Iterator[Scope]:
 
 
 def read_ivmds(ivrs: bytes) -> Iterator[Ivmd]:
-    """The memory definitions that the kernel maps, as far as the table goes."""
+    """The memory definitions of the IVRS table that the kernel maps, up to where it is truncated."""
     for block in _read_blocks(ivrs):
         kind, flags = block[0], block[1]
         if kind in (_IVMD_ALL, _IVMD_ONE, _IVMD_RANGE) and flags & _IVMD_MAPS and len(block) >= _IVMD_SIZE:
@@ -124,7 +124,10 @@ def _read_ivmd(body: bytes, kind: int) -> Ivmd:
 
 
 def read_aliases(ivrs: bytes) -> Iterator[Alias]:
-    """The alias entries that the kernel reads, in its order, as far as the table goes: a later one counts."""
+    """The alias entries that the kernel reads, in its order, up to where the table is truncated.
+
+    A later entry overrides an earlier one.
+    """
     blocks = list(_read_blocks(ivrs))
     wanted = _find_block_type(blocks)
     for block in blocks:
@@ -133,7 +136,7 @@ def read_aliases(ivrs: bytes) -> Iterator[Alias]:
 
 
 def _find_block_type(blocks: list[bytes]) -> int | None:
-    """get_highest_supported_ivhd_type(): the last type of which a block speaks for the same IOMMU as the first."""
+    """The last type of which a block describes the first block's IOMMU (get_highest_supported_ivhd_type())."""
     wanted = None
     for block in blocks:
         if block[0] > _LAST_BLOCK_TYPE:
@@ -144,7 +147,7 @@ def _find_block_type(blocks: list[bytes]) -> int | None:
 
 
 def _read_block_aliases(block: bytes) -> Iterator[Alias]:
-    """init_iommu_from_acpi(). The end of a range says nothing of the kind that its start had."""
+    """The aliases of one block (init_iommu_from_acpi()). The end of a range repeats nothing of its start."""
     segment, first, target = _number(block, 16, 2), 0, None
     for entry in _read_entries(block):
         kind, id = entry[0], _number(entry, 1, 2)
@@ -159,7 +162,7 @@ def _read_block_aliases(block: bytes) -> Iterator[Alias]:
 
 
 def _read_entries(block: bytes) -> Iterator[bytes]:
-    """ivhd_entry_length(): the upper bits of the type tell how long an entry is."""
+    """The entries of a block. The upper bits of a type give its length (ivhd_entry_length())."""
     at = _IVHD_HEADERS[block[0]]
     while at + 4 <= len(block):
         kind = block[at]

@@ -1,4 +1,4 @@
-"""Looking into a source's tarball without unpacking it."""
+"""Reading files of a source tarball without unpacking it."""
 
 import lzma
 import tarfile
@@ -16,9 +16,9 @@ _DAMAGE = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError)
 
 @dataclass(frozen=True)
 class Contents:
-    """The files of a tarball, as paths below its one top folder, and the texts of those that were asked for.
+    """The files of a tarball, as paths below its single top folder, and the texts that were requested.
 
-    `is_flat` when there is no such folder: the paths are then whole.
+    `is_flat` is true if there is no such folder; the paths are then complete.
     """
 
     paths: frozenset[str]
@@ -29,7 +29,7 @@ class Contents:
 def look(tarball: Path, name: str, wanted: Callable[[str], bool]) -> Contents:
     """Read `tarball` once; raises UserError with its `name` if it is damaged.
 
-    `wanted` is asked with a path below the top folder whether its text is needed.
+    `wanted` gets each path below the top folder and returns whether its text is needed.
     """
     try:
         with tarfile.open(tarball, "r|*") as tar:

@@ -9,26 +9,25 @@ import re
 
 Key = tuple[int, tuple[tuple[tuple[int, ...], int], ...], tuple[tuple[tuple[int, ...], int], ...]]
 
-# What the archive adds to the number of a tarball that it made itself, and all that follows.
+# The archive's suffix for a tarball that it repacked, and everything after it.
 _REPACKED = re.compile(r"[.+~](?:dfsg|ds|debian|repack(?:ed|aged)?)(?![a-z]).*$")
 
 
 def key(version: str) -> Key:
-    """A sort key: versions are ordered as their keys are."""
+    """A sort key: versions sort as their keys do."""
     epoch, upstream, revision = _split(version)
     return int(epoch), _part(upstream), _part(revision or "0")
 
 
 def upstream(version: str) -> str:
-    """The number without epoch and revision, as it stands in the name of a source's tarball."""
+    """The number without epoch and revision, as in the name of the source tarball."""
     return _split(version)[1]
 
 
 def released(version: str) -> str:
-    """The number that upstream gave: without the archive's own marks.
+    """The number that upstream released, without the archive's own marks.
 
-    `+dfsg`, `+ds` and the like are about the tarball; before a `+really` stands a number that was only needed for the
-    order.
+    `+dfsg`, `+ds` and the like describe the tarball. The number before `+really` only serves the order.
     """
     return _REPACKED.sub("", re.sub(r"^.*[+~.]really\.?", "", upstream(version)))
 
@@ -42,7 +41,7 @@ def _split(version: str) -> tuple[str, str, str]:
 
 
 def _part(text: str) -> tuple[tuple[tuple[int, ...], int], ...]:
-    """What is not a digit and what is one, by turns; at the end both are empty."""
+    """Alternating non-digits and digits; both are empty at the end."""
     return tuple((_order(word), int(number or 0)) for word, number in re.findall(r"([^0-9]*)([0-9]*)", text))
 
 

@@ -1,10 +1,10 @@
-"""The installed guest, booted once more by itself: what it must be before it is handed over.
+"""The installed guest, booted again without the installer and checked before it is published.
 
-    disk (nothing is written to it) + a copy of its variable store --> two boots: alone, and with further devices
+    disk (read-only) + a copy of its variable store --> two boots: alone, and with further devices
         --> serial login, ssh with a key, the network card's name and MAC, lspci -nnv
 
-The key of the check is made for it and handed in by systemd-tmpfiles (systemd.system-credentials(7)): it never
-comes to lie on the guest's disk.
+The check makes its own ssh key and passes it in through systemd-tmpfiles (systemd.system-credentials(7)). The key is
+never written to the guest's disk.
 """
 
 import os
@@ -35,14 +35,14 @@ LIST_CARDS = 'for c in /sys/class/net/*; do [ ! -e $c/device ] || echo "${c##*/}
 
 @dataclass(frozen=True)
 class Boot:
-    """One boot of the check: -device options beside the guest's own, and the ids that lspci must then show."""
+    """One boot of the check: further -device options, and the PCI ids that lspci must then show."""
 
     name: str
     extra: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
 
 
-# Stand-ins for what is passed to a guest: a drive, and a card of two functions, each on a port of its own.
+# Substitutes for passed devices: a drive, and a card of two functions, each on its own port.
 BOOTS = (
     Boot("alone"),
     Boot(
@@ -58,7 +58,10 @@ BOOTS = (
 
 
 def check(plan: Plan, network: Mapping[str, str], progress: Callable[[str], None]) -> dict[str, object]:
-    """Boot the guest, both ways at once; what was found, or a UserError that names what is not as it was installed."""
+    """Boot the guest both ways at once; returns the facts of each boot.
+
+    Raises UserError with every difference from the install.
+    """
     progress("booting the installed guest, alone and with further devices")
     with ThreadPoolExecutor(len(BOOTS)) as workers:
         found = list(workers.map(partial(_boot, plan), BOOTS))
@@ -74,16 +77,21 @@ def check(plan: Plan, network: Mapping[str, str], progress: Callable[[str], None
 
 
 def judge(boot: Boot, facts: Mapping[str, object], network: Mapping[str, str]) -> list[str]:
-    """What is wrong with the `facts` of a boot; `network` has the card's name and MAC as the installer saw them."""
+    """The faults in the `facts` of a boot.
+
+    `network` contains the card's name and MAC as the installer saw them.
+    """
     faults = []
     if facts["network"] != network:
-        faults.append(f"{boot.name}: network cards {facts['network']}, at the install {dict(network)}")
+        faults.append(
+            f"{boot.name}: network cards are {facts['network']}, but were {dict(network)} at the install"
+        )
     listed = str(facts["lspci"])
     faults += [f"{boot.name}: lspci does not show {id}" for id in boot.ids if f"[{id}]" not in listed]
     if not facts["login"]:
         faults.append(f"{boot.name}: no login on the serial line")
     if facts["accepts_password"] and not facts["has_password"]:
-        faults.append(f"{boot.name}: ssh takes passwords, and the user has none")
+        faults.append(f"{boot.name}: ssh accepts passwords, but the user has none")
     if "debian" not in str(facts["boot_entry"]).lower():
         faults.append(
             f"{boot.name}: not booted by its own entry of the variable store: {facts['boot_entry']}"
@@ -113,7 +121,7 @@ def _boot(plan: Plan, boot: Boot) -> dict[str, object]:
 
 
 def _fill(source: Path, folder: Path) -> None:
-    """The guest's disk, which nobody writes to, its firmware and a variable store of its own."""
+    """The guest's disk (read-only), its firmware, and a copy of its variable store."""
     os.link(source / guest_argv.DISK, folder / guest_argv.DISK)
     os.link(source / guest_argv.CODE, folder / guest_argv.CODE)
     shutil.copyfile(source / guest_argv.VARS, folder / guest_argv.VARS)
@@ -149,6 +157,9 @@ def _output(shell: login.Session, command: str) -> str:
 
 
 def boot_entry(console: str) -> str:
-    """The entry of the variable store that OVMF started last, as it says on the serial line (MdeModulePkg, BdsDxe)."""
+    """The entry of the variable store that OVMF started last.
+
+    OVMF reports it on the serial line (MdeModulePkg, BdsDxe).
+    """
     started = re.findall(r'BdsDxe: starting Boot\w+ "([^"]*)"', console)
     return started[-1] if started else "none"

@@ -1,12 +1,12 @@
-"""Two guests compared by their manifests: one that the installer made, and one that was made without it; pure.
+"""Compares two guests by their manifests: one made by the installer, one made without it; pure.
 
-packages of both --find_differences--> differences, each with the reason where it is known --render--> text
+packages of both --find_differences--> differences, each with its reason if known --render--> text
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# Why only the installer brings a package. In brackets: which of its parts does.
+# Why only the installer installs a package. In brackets: the part that does.
 INSTALLER_ONLY = {
     "eject": "to open the drive of an installation disc (cdrom-detect, hw-detect)",
     "installation-report": "to report to Debian how an installation went (save-logs)",
@@ -29,7 +29,7 @@ Manifest = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Difference:
-    """A package that is not the same in both; '' is the version of one that is not there."""
+    """A package that differs between the two guests; the version is '' where it is missing."""
 
     package: str
     installed: str
@@ -38,7 +38,7 @@ class Difference:
 
 
 def find_differences(installed: Manifest, fast: Manifest) -> list[Difference]:
-    """The packages that only one of two manifests has, or in another version, by name."""
+    """The packages that only one manifest lists, or with different versions, sorted by name."""
     one, other = _versions(installed), _versions(fast)
     return [
         Difference(name, one.get(name, ""), other.get(name, ""), _reason(name, name in one, name in other))
@@ -60,7 +60,7 @@ def _reason(package: str, is_installed: bool, is_fast: bool) -> str:
 
 
 def render(differences: Sequence[Difference], count: int) -> str:
-    """The text for people, `count` being how many packages both have in common; what is not explained comes first."""
+    """The report as text, unexplained differences first; `count` is the number of packages that are equal."""
     unexplained = [one for one in differences if not one.reason]
     head = (
         f"{count} packages are the same in the installed guest and in the one made without the installer; "
@@ -75,7 +75,7 @@ def _line(one: Difference) -> str:
 
 
 def compare(installed: Manifest, fast: Manifest) -> str:
-    """Both steps."""
+    """Find the differences of two manifests and render them."""
     differences = find_differences(installed, fast)
     same = _versions(installed).items() & _versions(fast).items()
     return render(differences, len(same))

@@ -1,11 +1,11 @@
-"""The same guest without the installer, for quick loops: dist/guest/<name>-fast.
+"""The same guest without the installer, made quickly for tests: dist/guest/<name>-fast.
 
     signed indexes --selection--> pins --fetch--> .deb files --dpkg--> system.tar, every package unpacked
     partition table --> disk.qcow2
     the installer's kernel and tools + guest/second-stage.sh --> QEMU: file systems, files, dpkg --configure, GRUB
         --check--> booted twice --> dist/guest/<name>-fast, and how its packages differ from those of dist/guest/<name>
 
-No root rights are needed: what needs them happens inside the emulated machine, where the packages' own scripts run.
+No root rights are needed: the packages' own scripts run inside the emulated machine.
 """
 
 import json
@@ -38,7 +38,7 @@ SECOND_STAGE = paths.GUEST / "second-stage.sh"
 
 # As in the installer's recipe (preseed.cfg.j2), in MiB.
 ESP_MIB = 128
-# The type that the installer's parted gives a Linux file system.
+# The partition type that the installer's parted gives a Linux file system.
 LINUX_FILE_SYSTEM = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 
 # Seconds in emulation on a 2-core machine.
@@ -55,7 +55,7 @@ WORDS = (
     "console=tty0",
     "console=ttyS0,115200n8",
     "panic=-1",
-    # What the kernel does against faults of a processor is only time in a machine that runs nothing but this.
+    # Mitigations of processor faults only cost time in a machine that runs nothing else.
     "mitigations=off",
 )
 IN_TARGET = '#!/bin/sh\nexec chroot /target "$@"\n'
@@ -63,7 +63,7 @@ NO_SERVICES = "#!/bin/sh\nexit 101\n"
 
 
 def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice: Voice) -> None:
-    """Make and check `guest` without the installer; raises UserError, and leaves an earlier one as it was."""
+    """Make and check `guest` without the installer; raises UserError, and then keeps an earlier guest unchanged."""
     voice.note("choosing the packages")
     pins = packages.choose(read_indexes(guest, options.offline), guest.install)
     fetch_pins(pins, options.offline, voice.note)
@@ -84,7 +84,7 @@ def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice
 
 
 def read_indexes(guest: Guest, offline: bool) -> list[Stanza]:
-    """The paragraphs of Packages of the components that the guest takes from, the archive's signature checked."""
+    """The paragraphs of Packages of the guest's components; the archive's signature is verified."""
     release = _read_release(offline)
     return [
         stanza
@@ -94,7 +94,7 @@ def read_indexes(guest: Guest, offline: bool) -> list[Stanza]:
 
 
 def _read_release(offline: bool) -> str:
-    """The text of the archive's InRelease, as it is now or as it was when it was last asked."""
+    """The text of the archive's InRelease: current, or from the cache when offline."""
     name = f"dists/{index.SUITE}/InRelease"
     kept = paths.cache() / "indexes" / name
     if not offline:
@@ -102,7 +102,7 @@ def _read_release(offline: bool) -> str:
     elif found := next((place for place in (kept, _depot(name)) if place.exists()), None):
         signed = found.read_bytes()
     else:
-        raise UserError("no index of the archive is in the cache", "run once without offline=yes")
+        raise UserError("the cache has no index of the archive", "run once without offline=yes")
     release = signature.verify(signed, buildroot.root(buildroot.load_lock())).decode()
     files.write(kept, signed)
     return release
@@ -117,12 +117,12 @@ def _read_index(name: str, release: str, offline: bool) -> list[Stanza]:
 
 
 def _depot(path: str) -> Path:
-    """Where a file of the archive lies that an installer once asked for."""
+    """The place of an archive file in the depot's folder."""
     return paths.cache() / "archive" / path
 
 
 def fetch_pins(pins: Sequence[Pin], offline: bool, note: Callable[[str], None]) -> None:
-    """Have every pinned file in the cache; what an installer has fetched is taken from there."""
+    """Have every pinned file in the cache; files that an installer fetched are taken from the depot."""
     missing = [pin for pin in pins if not fetch.is_here(pin.sha256) and not _adopt(pin)]
     if not missing:
         return
@@ -153,7 +153,7 @@ def _adopt(pin: Pin) -> bool:
 def prepare(
     machine: Machine, guest: Guest, pins: Sequence[Pin], keys: tuple[str, ...], tools: Path, work: Path
 ) -> None:
-    """The partitioned disk, the system as an archive, kernel and initramfs of the second stage."""
+    """The partitioned disk, the system as an archive, and kernel and initramfs of the second stage."""
     ids = ids_for(f"{machine.name}/{guest.name}")
     sources = preseed.sources_list(mirrors.find_mirrors()[0], mirrors.find_security(), guest.install)
     own = own_files(guest, guest.install.timezone or machine.timezone, sources, ids)
@@ -162,14 +162,14 @@ def prepare(
     write_disk(guest, ids, tools, work)
     boot = initrd.build_initrd(initrd.load_lock(), work / "medium.log")
     shutil.copyfile(boot.kernel, work / guest_argv.KERNEL)
-    # The kernel takes archives one after another, each beginning at a multiple of 4 bytes.
+    # The kernel reads concatenated archives; each starts at a multiple of 4 bytes.
     packed = boot.initrd.read_bytes()
     answers = cpio.write(entries(guest, keys, sources, ids))
     (work / guest_argv.INITRD).write_bytes(packed + bytes(-len(packed) % 4) + answers)
 
 
 def write_disk(guest: Guest, ids: Ids, tools: Path, work: Path) -> None:
-    """The guest's disk with its partition table and nothing else."""
+    """Make the guest's disk with its partition table and no file systems."""
     (work / "table").write_text(partition_table(ids))
     raw, target = f"{guest_argv.FOLDER}/disk.raw", f"{guest_argv.FOLDER}/{guest_argv.DISK}"
     steps = (
@@ -185,7 +185,7 @@ def write_disk(guest: Guest, ids: Ids, tools: Path, work: Path) -> None:
 
 
 def partition_table(ids: Ids) -> str:
-    """GPT, an EFI system partition and the rest, in the language of sfdisk(8)."""
+    """A GPT with an EFI system partition and the rest, as input for sfdisk(8)."""
     return (
         f"label: gpt\nlabel-id: {ids.disk_guid}\n\n"
         f"start=1MiB, size={ESP_MIB}MiB, type={gpt.EFI_SYSTEM}, uuid={ids.esp_partuuid}\n"
@@ -194,7 +194,7 @@ def partition_table(ids: Ids) -> str:
 
 
 def own_files(guest: Guest, timezone: str, sources: str, ids: Ids) -> list[unpacked.Node]:
-    """What the installer writes beside the packages, as it writes it."""
+    """The files that the installer writes besides the packages, with the same content."""
     return [
         unpacked.Node("etc/fstab", fstab(guest, ids)),
         unpacked.Node("etc/hostname", f"{guest.name}\n"),
@@ -208,7 +208,7 @@ def own_files(guest: Guest, timezone: str, sources: str, ids: Ids) -> list[unpac
         unpacked.Node("etc/kernel-img.conf", KERNEL_IMAGES),
         unpacked.Node("etc/initramfs-tools/conf.d/driver-policy", "MODULES=dep\n"),
         unpacked.Node("etc/initramfs-tools/conf.d/resume", "RESUME=none\n"),
-        # Until they are configured: no service is started, and scripts find awk.
+        # Until the packages are configured: no service starts, and scripts find awk.
         unpacked.Node("usr/sbin/policy-rc.d", NO_SERVICES, 0o755),
         unpacked.Node("usr/bin/awk", goal="mawk"),
     ]
@@ -259,7 +259,7 @@ def fstab(guest: Guest, ids: Ids) -> str:
 
 
 def selections(guest: Guest) -> str:
-    """What packages ask while they are configured, in the form of debconf-set-selections(1)."""
+    """The packages' configuration questions with answers, in the form of debconf-set-selections(1)."""
     install = guest.install
     words = [word for word in (*SERIAL_CONSOLES, *install.cmdline) if word != "quiet"]
     boot = "grub-efi-amd64 grub2"
@@ -275,7 +275,7 @@ def selections(guest: Guest) -> str:
 
 
 def entries(guest: Guest, keys: tuple[str, ...], sources: str, ids: Ids) -> list[Entry]:
-    """What comes over the installer's initramfs: the second stage, what it is told, and the install's last command."""
+    """The files laid over the installer's initramfs: the second stage, its input, and the install's last command."""
     shared = [
         entry for entry in preseed.entries(guest, "", keys, sources) if entry.path.startswith("hostwright/")
     ]
@@ -293,7 +293,7 @@ def entries(guest: Guest, keys: tuple[str, ...], sources: str, ids: Ids) -> list
 
 
 def write_differences(guest: Guest, outcome: Outcome, work: Path) -> None:
-    """differences.txt, if the installer's guest of that name is there to be compared with."""
+    """Write differences.txt if the guest of that name was also made by the installer."""
     installed = paths.GUESTS / guest.name / "manifest.json"
     if installed.exists():
         fast = {"packages": outcome.packages}

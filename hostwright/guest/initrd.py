@@ -19,7 +19,7 @@ from hostwright.sandbox import buildroot, sandbox
 from hostwright.source import fetch
 from hostwright.source.pins import Pin, parse_lock
 
-# Changes when the medium changes while the lock does not.
+# To be raised when the medium changes although the lock does not.
 FORMAT = "3"
 
 NETBOOT = "debian-installer-13-netboot-amd64"
@@ -27,12 +27,12 @@ IMAGES = "usr/lib/debian-installer/images/13/amd64/text/debian-installer/amd64"
 
 LOG = paths.log_file("installer")
 
-# It would fetch the parts anew, from an archive that may have moved on.
+# It would fetch the parts again, from an archive that may have changed.
 DOWNLOADER = "download-installer"
 # hw-detect runs it before each search for hardware, over modules that have not changed.
 DEPMOD = "usr/sbin/depmod"
 
-# What modprobe reads; depmod writes the rest for people.
+# The files that modprobe reads; depmod's other files are for people.
 INDEXES = (
     "modules.alias.bin", "modules.builtin.alias.bin", "modules.builtin.bin", "modules.dep.bin", "modules.devname",
     "modules.softdep", "modules.symbols.bin", "modules.weakdep",
@@ -47,19 +47,22 @@ class Boot:
 
     @property
     def kernel(self) -> Path:
+        """The kernel, a bzImage."""
         return self.folder / "linux"
 
     @property
     def initrd(self) -> Path:
+        """The compressed initramfs."""
         return self.folder / "initrd"
 
     @property
     def templates(self) -> Path:
+        """The debconf questions of the medium."""
         return self.folder / "templates.json"
 
 
 def lock_file() -> Path:
-    """Where the pins of the medium stand."""
+    """The path of the medium's pins."""
     return paths.GUEST / "installer.lock"
 
 
@@ -69,7 +72,7 @@ def load_lock() -> list[Pin]:
 
 
 def key(pins: Sequence[Pin]) -> str:
-    """What kernel and initrd depend on, as 16 hex digits."""
+    """A key of everything that kernel and initrd depend on: 16 hex digits."""
     words = [FORMAT, buildroot.key(buildroot.load_lock()), *sorted(pin.sha256 for pin in pins)]
     return sha256("\n".join(words).encode()).hexdigest()[:16]
 
@@ -77,7 +80,7 @@ def key(pins: Sequence[Pin]) -> str:
 def build_initrd(pins: Sequence[Pin], log: Path = LOG) -> Boot:
     """Kernel, initrd and templates of the medium, made unless the cache has them; the pins must be fetched.
 
-    UserError if a part is for another kernel, or would replace another part's file.
+    Raises UserError if a part is for another kernel, or would replace another part's file.
     """
     boot = Boot(paths.cache() / "installer" / key(pins))
     with files.locked(boot.folder.with_suffix(".lock")):
@@ -114,7 +117,7 @@ def _netboot(pins: Sequence[Pin]) -> Path:
     for pin in pins:
         if pin.name == NETBOOT:
             return fetch.local(pin.sha256)
-    raise UserError(f"guest/installer.lock pins no {NETBOOT}", "write it anew with ./doit lock")
+    raise UserError(f"guest/installer.lock pins no {NETBOOT}", "write it again with ./doit lock")
 
 
 def read_netboot(package: Path) -> tuple[bytes, Tree]:
@@ -128,7 +131,7 @@ def read_netboot(package: Path) -> tuple[bytes, Tree]:
 
 
 def kernel_release(kernel: bytes) -> str:
-    """What `uname -r` says under a bzImage; UserError if it is none."""
+    """The release that `uname -r` shows under a bzImage; raises UserError if it is not one."""
     release = bzimage.find_release(kernel)
     if release is None:
         raise UserError("the installer's kernel is not a bzImage", "renew the pins with ./doit lock")
@@ -140,13 +143,13 @@ def merge(tree: Tree, part: udeb.Part, release: str) -> None:
     if others := udeb.module_releases(part.files) - {release}:
         raise UserError(
             f"guest/installer.lock: {part.name} has modules for Linux {min(others)}, but the installer runs {release}",
-            "netboot package and parts with modules must be of one release: renew the pins with ./doit lock",
+            "the netboot package and parts with modules must have the same release: renew the pins with ./doit lock",
         )
     udeb.add(tree, part)
 
 
 def index_modules(tree: Tree, release: str, log: Path) -> None:
-    """Replace what modprobe reads by what depmod finds in the whole tree."""
+    """Replace the files that modprobe reads by depmod's output for the whole tree."""
     base = f"{udeb.MODULES}/{release}"
     with workplace() as work:
         for path, entry in tree.items():
@@ -160,10 +163,10 @@ def index_modules(tree: Tree, release: str, log: Path) -> None:
 
 
 def compress(archive: bytes, target: Path, log: Path) -> None:
-    """Write an initramfs compressed: zstd is what the kernel unpacks fastest, above all in emulation."""
+    """Compress an initramfs with zstd, which the kernel unpacks fastest, above all in emulation."""
     with workplace() as work:
         (work / "plain").write_bytes(archive)
-        # One thread: their number shapes the blocks. The modules are compressed already, more effort gains nothing.
+        # One thread: the thread count determines the blocks. A higher level gains nothing: the modules are compressed.
         run("zstd", ("zstd", "-9", "--single-thread", "-q", "plain", "-o", "packed"), work, log)
         files.write(target, (work / "packed").read_bytes())
 
@@ -175,13 +178,14 @@ def _write(path: Path, content: bytes) -> None:
 
 @contextmanager
 def workplace() -> Iterator[Path]:
-    """An empty folder that is gone afterwards."""
+    """An empty temporary folder, removed at the end."""
     paths.work().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=paths.work(), prefix="installer.") as folder:
         yield Path(folder)
 
 
 def run(what: str, argv: tuple[str, ...], work: Path, log: Path, *binds: sandbox.Bind) -> None:
+    """Run a tool of the build root with `work` as /build; raises ProgramError if it fails."""
     tools = buildroot.root(buildroot.load_lock()) / "tools"
     job = sandbox.Job(tools, argv, (sandbox.Bind(work, "/build", writable=True), *binds))
     sandbox.execute(what, job, tools, log)

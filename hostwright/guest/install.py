@@ -1,7 +1,7 @@
-"""An unattended install, from the medium to a disk that a guest boots from, watched all the time.
+"""An unattended install, from the medium to a bootable disk, watched all the time.
 
 answers + medium + empty disk --> QEMU --> Watch (log), pictures (screen), Depot (archive) --> Outcome
-                                                \\-> Fault: the machine is ended, UserError with what was seen last
+                                                \\-> Fault: the machine is ended, UserError with the log's end
 """
 
 import time
@@ -22,24 +22,24 @@ from hostwright.vm.session import Session, started
 
 TICK_S = 1.0
 PICTURE_S = 10.0
-# A screen is asked this often in vain before it counts as frozen.
+# A screen counts as frozen after this number of failed reads in a row.
 MOST_MISSES = 4
 CAPTURE_LIMIT_S = 8.0
 SETTLE_S = 2.0
-# Longer than it takes to tell from the log what a dialog asks.
+# Longer than the log takes to name a dialog's question.
 RED_LIMIT_S = 35.0
 TAIL_LINES = 12
-# A share of the screen that a blinking cursor has, and no more.
+# A blinking cursor changes no more than this share of the screen.
 BLINK = 0.0005
 
 
 def install(plan: Plan, depot: Depot, voice: Voice) -> Outcome:
-    """Run the installer to its end; raises UserError that says why it was given up, with its last lines."""
+    """Run the installer to its end; raises UserError with the reason and the log's last lines if it fails."""
     return follow(plan, guest_argv.plan_install(plan.guest, plan.accelerator, plan.vnc), depot, voice)
 
 
 def follow(plan: Plan, argv: tuple[str, ...], depot: Depot | None, voice: Voice) -> Outcome:
-    """The same for whatever machine tells what it does as the installer's does; `depot` is what it is fed by."""
+    """Follow any machine that logs as the installer does; `depot` is its archive, if any."""
     with started(argv, plan.folder, plan.tools, plan.accelerator, plan.vnc) as session:
         voice.say(_invitation(session))
         follower = Follower(plan, session, depot, voice.note)
@@ -50,27 +50,29 @@ def follow(plan: Plan, argv: tuple[str, ...], depot: Depot | None, voice: Voice)
 
 
 def _invitation(session: Session) -> str:
+    """The line with the VNC address, and the password if there is one."""
     word = f", password {session.password}" if session.password else ""
     return f"watch the install with any VNC client: {session.address}{word}"
 
 
 def find_disk_fault(events: Sequence[Event]) -> Fault | None:
-    """QEMU stops a machine whose disk's file cannot grow, and tells so (BLOCK_IO_ERROR in qemu-qmp-ref(7))."""
+    """The fault if QEMU stopped the machine because the disk's file cannot grow (BLOCK_IO_ERROR, qemu-qmp-ref(7))."""
     for event in events:
         if event.name == "BLOCK_IO_ERROR":
             reason = str(event.data.get("reason", "an error"))
-            return Fault(f"the guest's disk cannot be written: {reason}", "make room where dist/ lies")
+            return Fault(f"the guest's disk cannot be written: {reason}", "free disk space below dist/")
     return None
 
 
 class Answers(Protocol):
-    """QEMU's monitor, as far as it is asked here."""
+    """The part of QEMU's monitor that is used here."""
 
-    def execute(self, command: str, /) -> object: ...
+    def execute(self, command: str, /) -> object:
+        """Run a command of the QEMU machine protocol; returns its answer."""
 
 
 def is_frozen(misses: int, monitor: Answers) -> bool:
-    """Whether neither the screen nor the monitor answers: a machine that is merely slow does one of the two."""
+    """Whether neither the screen nor the monitor answers; a machine that is merely slow answers on one."""
     if misses < MOST_MISSES:
         return False
     try:
@@ -81,7 +83,7 @@ def is_frozen(misses: int, monitor: Answers) -> bool:
 
 
 class Follower:
-    """Looks at log and screen in turn until the install has ended, one way or the other."""
+    """Reads log and screen in turn until the install ends or fails."""
 
     def __init__(
         self, plan: Plan, session: Session, depot: Depot | None, progress: Callable[[str], None]
@@ -96,14 +98,14 @@ class Follower:
         self._misses = 0
         self._red_since = self.started
         self._next_picture = self.started + PICTURE_S
-        # When the picture of a stage is to be taken, and the stage; "" when it has been.
+        # When to take the picture of a stage, and the stage; "" once it is taken.
         self._due = self.started + PICTURE_S, plan.stages[0].title
         (plan.folder / "pictures").mkdir(exist_ok=True)
 
     def follow(self, until: str = "") -> Fault | None:
-        """Until the machine ends by itself after its work, None, or why it is given up.
+        """Wait until the machine ends; None if it finished its work, otherwise the fault.
 
-        `until` names a menu item: with it, the beginning of that stage is the end.
+        `until` is a menu item: the wait ends when its stage begins.
         """
         goal = next(
             (index for index, stage in enumerate(self.plan.stages) if stage.item == until and until),
@@ -126,7 +128,7 @@ class Follower:
         return None
 
     def outcome(self) -> Outcome:
-        """What was seen, for the records."""
+        """The outcome for the records."""
         return Outcome(
             tuple(self.watch.packages),
             dict(self.watch.network),
@@ -136,7 +138,7 @@ class Follower:
         )
 
     def failure(self, fault: Fault) -> UserError:
-        """The fault with its stage, what the archive could not give, and the log's last lines."""
+        """The error: the fault with its stage, the files that the archive could not serve, and the log's last lines."""
         stage = self.plan.stages[self.watch.stage].title
         after = clock(time.monotonic() - self.started)
         trouble = [f"    archive: {each}" for each in (self.depot.failures[-3:] if self.depot else ())]
@@ -157,7 +159,7 @@ class Follower:
             self._begin_stage(now)
 
     def _begin_stage(self, now: float) -> None:
-        """A stage's picture is taken when its first dialog has come, at the latest when the next stage begins."""
+        """Take a stage's picture at its first dialog, at the latest when the next stage begins."""
         self._take_due(now, at_once=True)
         self._due = now + SETTLE_S, self.plan.stages[self.watch.stage].title
 
@@ -168,7 +170,7 @@ class Follower:
             self._picture(title)
 
     def _look(self, now: float) -> Fault | None:
-        """A picture every now and then; a screen that cannot be read several times in a row is a fault."""
+        """Take a picture from time to time; several failed reads in a row are a fault."""
         self._next_picture = now + PICTURE_S
         before = self._frame
         if not self._capture():
@@ -181,16 +183,16 @@ class Follower:
         return self._judge_colour(now)
 
     def _judge_colour(self, now: float) -> Fault | None:
-        """A red screen that stays is an error, also where the log did not name it first."""
+        """A screen that stays red is an error, even if the log did not report one."""
         assert self._frame
         if pictures.red_share(self._frame) <= pictures.RED_SCREEN:
             self._red_since = now
         elif now - self._red_since >= RED_LIMIT_S:
-            return Fault("the installer shows a red error screen", "the picture says what went wrong")
+            return Fault("the installer shows a red error screen", "the picture shows what went wrong")
         return None
 
     def _picture(self, title: str) -> None:
-        """Keep what the screen shows under a title."""
+        """Save the current screen under a title."""
         if self._capture():
             self.shots.append(Shot(title, self._keep()))
 

@@ -1,9 +1,9 @@
-"""A guest: installed by Debian's installer, booted once by itself, and laid down in dist/guest/<name>.
+"""A guest: installed by Debian's installer, booted and checked, and published in dist/guest/<name>.
 
     host.toml --preseed--> answers --installer--> medium --install--> disk, variable store
         --check--> booted twice, alone and with further devices --> dist/guest/<name>, whole or not there
 
-While it is made everything lies in dist/guest/.<name>, where a failed install leaves its logs and pictures.
+During the install all files are in dist/guest/.<name>. A failed install leaves its logs and pictures there.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from hostwright.vm.login import generate_key
 
 
 def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice: Voice) -> None:
-    """Install and check `guest`; raises UserError, and leaves an earlier guest of the name as it was."""
+    """Install and check `guest`; raises UserError, and then keeps an earlier guest of that name unchanged."""
     known = initrd.templates(initrd.load_lock())
     preseed.check(preseed.render(machine, guest, "archive"), known, f"preseed.cfg of guest {guest.name}")
     archives = mirrors.find_mirrors()
@@ -54,7 +54,7 @@ def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice
 
 
 def _check_archive(guest: Guest, archives: Sequence[str]) -> None:
-    """Whether the archive is there, signed, and has what is to be installed."""
+    """Check that the archive answers, is signed, and has the packages to install."""
     if problem := reachable(archives, SUITE):
         raise problem
     release = signature.signed_release(archives, buildroot.root(buildroot.load_lock()))

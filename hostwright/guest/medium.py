@@ -4,8 +4,8 @@
                          \\-> parts (.udeb) --------------------> one initrd, its modules indexed, in the cache
     package grub --> BOOTX64.EFI in a FAT image --> ISO 9660 (El Torito, and a GPT for USB sticks)
 
-Nothing random and nothing of this machine goes in: times are SOURCE_DATE_EPOCH, ids derive from the content, and
-what compresses and writes comes out of the build root. No root rights are needed.
+The result contains nothing random and nothing of this machine: times are SOURCE_DATE_EPOCH, ids derive from the
+content, and the build root's tools compress and write. No root rights are needed.
 """
 
 import os
@@ -24,14 +24,14 @@ from hostwright.guest.initrd import build_initrd, load_lock, run, workplace
 from hostwright.image.templates import render_text
 from hostwright.sandbox import sandbox
 
-# What grub.cfg uses, and what one wants at GRUB's prompt when it does not boot.
+# The modules for grub.cfg, and those that help at GRUB's prompt when a boot fails.
 GRUB_MODULES = (
     "normal", "part_gpt", "part_msdos", "iso9660", "fat", "search", "search_fs_file", "linux", "chain",
     "configfile", "test", "true", "echo", "help", "minicmd", "ls", "cat", "probe", "sleep", "terminal",
     "all_video", "efi_gop", "efifwsetup", "acpi", "halt", "reboot",
 )  # fmt: skip
 
-# 4 MiB, a FAT16: GRUB's core has less than one.
+# 4 MiB, a FAT16: GRUB's core is smaller than 1 MiB.
 ESP_SECTORS = 8192
 VOLUME = "HOSTWRIGHT"
 _NAMESPACE = uuid.UUID("5f0d8c53-0c35-5e0b-8a5e-5a0f3f8a7c11")
@@ -47,8 +47,8 @@ def write_iso(
 ) -> None:
     """Write the bootable ISO to `target`; `grub_tree` is the staged tree of the package.
 
-    `answers` is a cpio archive that the kernel unpacks over the installer (/preseed.cfg and what it calls), None for
-    the medium that asks a person. `words` go to the kernel in addition; `default` is the entry that starts by itself.
+    `answers` is a cpio archive that the kernel unpacks over the installer (/preseed.cfg and its commands), or None for
+    an interactive medium. `words` are further kernel words. `default` is the entry that starts without a key.
     """
     boot = build_initrd(load_lock(), log)
     menu = render_menu(answers is not None, words, default)
@@ -68,7 +68,7 @@ def write_iso(
 
 @dataclass(frozen=True)
 class Ids:
-    """What tells one medium from another: the name of a file in its root, and the ids of its disk and its FAT."""
+    """The ids that distinguish media: the name of a file in the root, and the ids of disk and FAT."""
 
     mark: str
     disk_guid: str
@@ -76,7 +76,7 @@ class Ids:
 
 
 def ids_for(content: str) -> Ids:
-    """The ids of the medium that `content` describes: equal content, equal ids."""
+    """The ids of the medium that `content` describes: equal content gives equal ids."""
     digest = sha256(content.encode()).hexdigest()
     return Ids(f"hostwright-{digest[:16]}", str(uuid.uuid5(_NAMESPACE, content)), digest[:8].upper())
 
@@ -94,15 +94,15 @@ def render_menu(has_answers: bool, words: Sequence[str], default: str) -> str:
 
 
 def early_config(ids: Ids) -> str:
-    """What GRUB's core runs before anything else; `normal` then reads $prefix/grub.cfg.
+    """The commands that GRUB's core runs first; `normal` then reads $prefix/grub.cfg.
 
-    By a file's name, since the medium may be an optical disk, a USB stick, or its files copied to one.
+    It finds the medium by a file's name: the medium may be an optical disk, a USB stick, or its files copied to one.
     """
     return f"search --no-floppy --file --set=root /{ids.mark}\nset prefix=($root)/boot/grub\n"
 
 
 def script(ids: Ids, has_answers: bool) -> str:
-    """The shell script that makes `iso` of what lies in /build; /input is the staged tree of GRUB."""
+    """The shell script that makes `iso` from the files in /build; /input is the staged tree of GRUB."""
     install = ["linux", "initrd", *(["answers"] if has_answers else [])]
     loader = "tree/EFI/BOOT/BOOTX64.EFI"
     steps = [
@@ -122,7 +122,7 @@ def script(ids: Ids, has_answers: bool) -> str:
 
 
 def plan_loader(target: str) -> tuple[str, ...]:
-    """GRUB's core image with early.cfg and every module in it."""
+    """GRUB's core image with early.cfg and every module (grub-mkimage(1))."""
     return (
         "/input/usr/bin/grub-mkimage",
         "--directory", "/input/usr/lib/grub/x86_64-efi",
@@ -135,7 +135,7 @@ def plan_loader(target: str) -> tuple[str, ...]:
 
 
 def plan_esp(loader: str, ids: Ids) -> tuple[tuple[str, ...], ...]:
-    """A FAT file system with the removable-media loader: what El Torito boots, and a USB stick's EFI partition."""
+    """A FAT file system with the removable-media loader: El Torito's image, and a USB stick's EFI partition."""
     shape = ("-c", "1", "-h", "255", "-s", "63", "-T", str(ESP_SECTORS), "-H", "0")
     return (
         ("mformat", "-i", "esp", *shape, "-N", ids.esp_serial, "-v", VOLUME, "::"),
@@ -147,18 +147,18 @@ def plan_esp(loader: str, ids: Ids) -> tuple[tuple[str, ...], ...]:
 def plan_iso(ids: Ids) -> tuple[str, ...]:
     """ISO 9660 with Rock Ridge, written by xorriso, xorrisofs(1); all times are SOURCE_DATE_EPOCH.
 
-    The FAT image is there once: as the second partition of a GPT, and as El Torito's image for UEFI.
+    The FAT image is stored once: as the second partition of a GPT, and as El Torito's image for UEFI.
     """
     return (
         "xorriso", "-no_rc", "-as", "mkisofs", "-quiet",
         "-r", "-V", VOLUME,
-        # The first partition is the file system itself, with its own start: a stick can be mounted by partition.
+        # The first partition is the file system itself with its own start, so a stick's partition can be mounted.
         "-partition_offset", "16",
         "-append_partition", "2", gpt.EFI_SYSTEM, "esp",
         "-appended_part_as_gpt",
         "-e", "--interval:appended_partition_2:all::", "-no-emul-boot",
         "--gpt_disk_guid", ids.disk_guid,
-        # Without this a file keeps the time at which it was put into the folder.
+        # Without this a file keeps the time at which it was added to the folder.
         "--set_all_file_dates", f"={EPOCH}",
         "-o", "iso", "tree",
     )  # fmt: skip

@@ -1,10 +1,9 @@
-"""Which packages a Debian guest has when no installer chooses them; pure.
+"""The packages of a Debian guest that is made without the installer; pure.
 
     paragraphs of Packages + Install --seeds--> names --choose--> pins, with all that they need
 
-debootstrap takes what has the priority required or important; then comes what the installer's parts install
-(base-installer, localechooser, partman, grub-installer), and what the guest is to have. Nothing that a package only
-recommends is taken.
+debootstrap installs the priorities required and important. The installer's parts add packages (base-installer,
+localechooser, partman, grub-installer), and so does host.toml. Recommended packages are left out.
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ FILE_SYSTEMS = {"ext4": ("e2fsprogs",), "xfs": ("xfsprogs",)}
 
 
 def seeds(stanzas: Sequence[Stanza], install: Install) -> list[str]:
-    """What is wanted by name, each once."""
+    """The names of the requested packages, each once."""
     base = [one["Package"] for one in stanzas if one.get("Priority") in BASE_PRIORITIES]
     own = preseed.packages(install)
     return list(
@@ -32,5 +31,5 @@ def seeds(stanzas: Sequence[Stanza], install: Install) -> list[str]:
 
 
 def choose(stanzas: Sequence[Stanza], install: Install) -> list[Pin]:
-    """Everything to be installed, sorted by name; UserError naming a package that the archive does not have."""
+    """Every package to install, sorted by name; raises UserError for one that the archive does not have."""
     return closure.lock(stanzas, seeds(stanzas, install), frozenset(), "guest.install.packages")

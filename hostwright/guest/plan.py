@@ -1,4 +1,4 @@
-"""One run of the installer: what it is given, and how it ended."""
+"""The input of one installer run, and its outcome."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from hostwright.vm.pictures import Shot
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished install leaves besides the disk: packages, the card's name and MAC, pictures, its time."""
+    """The results of a finished install besides the disk: packages, the card's name and MAC, pictures, its time."""
 
     packages: tuple[tuple[str, ...], ...]
     network: Mapping[str, str]
@@ -25,7 +25,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an install needs; `folder` holds the disk, the medium and the firmware under the names of `vm`."""
+    """The input of an install; `folder` holds the disk, the medium and the firmware under the names of `vm`."""
 
     guest: Guest
     folder: Path
@@ -39,7 +39,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Voice:
-    """How a person is told: `say` prints a line that stays, `note` changes the one that shows where things stand."""
+    """The output for a person: `say` prints a line that stays, `note` changes the progress line."""
 
     say: Callable[[str], None]
     note: Callable[[str], None]

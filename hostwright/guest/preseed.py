@@ -1,8 +1,8 @@
-"""The answers of an unattended install: preseed.cfg and what its last command needs, checked before a machine starts.
+"""The answers of an unattended install: preseed.cfg and the data of its last command, checked before a machine starts.
 
     guest/preseed.cfg.j2 + Guest --> render --> check (against the medium's questions) --> entries --> medium
 
-Debian's installation guide, appendix B; debconf-set-selections(1).
+Sources: Debian's installation guide, appendix B; debconf-set-selections(1).
 """
 
 import re
@@ -23,7 +23,7 @@ TEMPLATE = paths.GUEST / "preseed.cfg.j2"
 LATE = paths.GUEST / "late.sh"
 WATCH = paths.GUEST / "watch.sh"
 
-# Owners besides the installer itself: packages of the new system that ask during the install.
+# Owners besides the installer itself: packages of the new system with questions during the install.
 OWNERS = (
     "d-i",
     "tasksel",
@@ -69,9 +69,10 @@ class Answer:
 
 
 def packages(install: Install) -> list[str]:
-    """What is installed beside base system and kernel.
+    """The packages to install besides base system and kernel.
 
-    A way in; dbus, without which nobody hears the power button; certificates for an archive behind https; lspci.
+    They include a way to log in, dbus (without it the power button has no effect), certificates for an archive behind
+    https, and lspci.
     """
     chosen = [name for preset in install.presets for name in PRESETS[preset]]
     return list(
@@ -82,12 +83,12 @@ def packages(install: Install) -> list[str]:
 
 
 def components(install: Install) -> tuple[str, ...]:
-    """The archive's components that the packages come from."""
+    """The components of the archive that the packages come from."""
     return ("main", "contrib", "non-free", "non-free-firmware") if "nvidia" in install.presets else ("main",)
 
 
 def check_packages(install: Install, known: Container[str]) -> None:
-    """Refuse packages that the archive does not have; `known` has the names of those that it has."""
+    """Raise UserError for packages that are not in `known`, the names in the archive."""
     if missing := [name for name in packages(install) if name not in known]:
         raise UserError(
             f"guest.install: the archive's {SUITE} has no package {', '.join(missing)}",
@@ -96,7 +97,7 @@ def check_packages(install: Install, known: Container[str]) -> None:
 
 
 def render(machine: Machine, guest: Guest, archive: str) -> str:
-    """preseed.cfg of `guest`; `archive` is host:port of the archive as the installer reaches it."""
+    """preseed.cfg of `guest`; `archive` is host:port as the installer reaches it."""
     install = guest.install
     values = {
         "guest": guest,
@@ -112,7 +113,7 @@ def render(machine: Machine, guest: Guest, archive: str) -> str:
 
 
 def parse(text: str) -> Iterator[Answer]:
-    """The answers of a preseed file; continued lines are joined, comments left out."""
+    """The answers of a preseed file; continued lines are joined, comments removed."""
     joined = re.sub(r"\\\n\s*", lambda _: "\x00", text)
     number = 1
     for line in joined.split("\n"):
@@ -124,9 +125,9 @@ def parse(text: str) -> Iterator[Answer]:
 
 
 def check(text: str, known: Mapping[str, Template], where: str) -> None:
-    """Refuse answers that nobody asks for, choices that are not offered and answers that are missing.
+    """Reject unknown questions, invalid choices and missing answers.
 
-    `known` has the questions of the medium; raises UserError naming the line.
+    `known` contains the questions of the medium. Raises UserError with the line.
     """
     given = list(parse(text))
     for answer in given:
@@ -135,7 +136,7 @@ def check(text: str, known: Mapping[str, Template], where: str) -> None:
     if missing := [question for question in MANDATORY if not values.get(question)]:
         raise UserError(
             f"{where}: no answer to {', '.join(missing)}: the installer would stop and ask",
-            "take the line that empties it out of guest.install.preseed",
+            "remove the line that empties it from guest.install.preseed",
         )
 
 
@@ -149,7 +150,7 @@ def _check_answer(answer: Answer, known: Mapping[str, Template], where: str) -> 
         return
     if answer.question not in known:
         raise UserError(
-            f"{place}: nothing on the medium asks this", _nearest_question(answer.question, known)
+            f"{place}: the medium has no such question", _nearest_question(answer.question, known)
         )
     choices = known[answer.question].choices
     if known[answer.question].type == "select" and choices and answer.value not in choices:
@@ -164,9 +165,9 @@ def _nearest_question(question: str, known: Mapping[str, Template]) -> str:
 
 
 def entries(guest: Guest, text: str, keys: tuple[str, ...], sources: str) -> list[Entry]:
-    """The files that the medium gets besides its own: preseed.cfg, the watch and the last command with its data.
+    """The files that the medium gets besides its own: preseed.cfg, the watch, and the last command with its data.
 
-    `keys` are lines of authorized_keys, `sources` the sources.list(5) that the guest keeps.
+    `keys` are lines of authorized_keys; `sources` is the sources.list(5) that the guest keeps.
     """
     files = {
         "preseed.cfg": (text, 0o600),
@@ -184,7 +185,7 @@ def entries(guest: Guest, text: str, keys: tuple[str, ...], sources: str) -> lis
 
 
 def sources_list(mirror: str, security: str | None, install: Install) -> str:
-    """sources.list(5) of the installed guest: the machine's own mirror, and its security archive where it has one."""
+    """sources.list(5) of the installed guest: the machine's own mirror, and its security archive if there is one."""
     parts = " ".join(components(install))
     lines = [f"deb {mirror} {SUITE} {parts}", f"deb {mirror} {SUITE}-updates {parts}"]
     if security:

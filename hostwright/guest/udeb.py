@@ -1,10 +1,10 @@
-"""The installer's own packages: what udpkg does with a `.udeb`, done to the tree of an initramfs.
+"""The installer's own packages: unpacks a `.udeb` into the tree of an initramfs, as udpkg does.
 
     .udeb --read_part()--> Part (control paragraph, scripts, files) --add()--> Tree
     Tree, var/lib/dpkg/info/*.templates --find_templates()--> {question: Template}
 
-A part is left unpacked and not configured, as the netboot image leaves its own: the main menu configures what it
-needs, in its order. Templates are only put in their place, as with udpkg's --no-loadtemplate: at start
+A part stays unpacked and unconfigured, like those of the netboot image: the main menu configures the parts that it
+needs, in its order. Templates are only put in place, as with udpkg's --no-loadtemplate: at start
 lib/debian-installer-startup.d/S20templates loads all of them into the database, before the preseed file is read.
 Formats: deb-control(5), debconf-devel(7).
 """
@@ -44,6 +44,7 @@ class Part:
 
     @property
     def name(self) -> str:
+        """The package's name."""
         return self.control["Package"]
 
 
@@ -51,8 +52,8 @@ class Part:
 class Template:
     """A question of the installer.
 
-    `owner` is the package that brings it. `choices` are those of the template, in English; none where the installer
-    finds out some of them at run time (`${...}`). `description` is the short one, as a dialog's title shows it.
+    `owner` is the package that contains it. `choices` are those of the template, in English; empty if the installer
+    computes some of them at run time (`${...}`). `description` is the short one, as in a dialog's title.
     """
 
     owner: str
@@ -63,7 +64,7 @@ class Template:
 
 
 def read_part(file: Path) -> Part:
-    """Read a `.udeb`; UserError if it is none."""
+    """Read a `.udeb`; raises UserError if it is not one."""
     control: Stanza = {}
     scripts: dict[str, Entry] = {}
     for name, mode, content in deb.read(file, "control"):
@@ -75,7 +76,7 @@ def read_part(file: Path) -> Part:
 
 
 def add(tree: Tree, part: Part) -> None:
-    """Unpack a part into the tree and write it down there; UserError where it would replace another part's file."""
+    """Unpack a part into the tree and record it; raises UserError if it would replace another part's file."""
     for entry in part.files:
         _place(tree, entry, part.name)
     for name, script in part.scripts.items():
@@ -84,10 +85,10 @@ def add(tree: Tree, part: Part) -> None:
 
 
 def drop(tree: Tree, name: str) -> None:
-    """Take a part out of the status, with its scripts; UserError if it is not there."""
+    """Remove a part from the status, with its scripts; raises UserError if it is not there."""
     left = [text for text in _paragraphs(tree) if not text.startswith(f"Package: {name}\n")]
     if len(left) == len(_paragraphs(tree)):
-        raise UserError(f"the installer has no part {name} to leave out", "renew the pins with ./doit lock")
+        raise UserError(f"the installer has no part {name} to remove", "renew the pins with ./doit lock")
     _write_status(tree, left)
     for script in SCRIPTS:
         tree.pop(f"{INFO}/{name}.{script}", None)
@@ -99,7 +100,7 @@ def installed(tree: Tree) -> list[Stanza]:
 
 
 def provided(tree: Tree) -> frozenset[str]:
-    """The names of all parts in the tree, and of what they provide."""
+    """The names of all parts in the tree, and the names that they provide."""
     stanzas = installed(tree)
     virtual = (name for stanza in stanzas for [name] in dependencies(stanza, "Provides"))
     return frozenset([*(stanza["Package"] for stanza in stanzas), *virtual])
@@ -121,8 +122,8 @@ def _place(tree: Tree, entry: Entry, owner: str) -> None:
     new = replace(entry, path=path)
     if there and there != new:
         raise UserError(
-            f"{owner} brings /{path}, which another part of the installer has with other content or mode",
-            "take one of the two out of guest/installer.seeds",
+            f"{owner} contains /{path}, but another part of the installer has it with other content or mode",
+            "remove one of the two from guest/installer.seeds",
         )
     for parent in parents(path):
         tree.setdefault(parent, Entry(parent, FOLDER_MODE))
@@ -130,7 +131,7 @@ def _place(tree: Tree, entry: Entry, owner: str) -> None:
 
 
 def resolve(tree: Tree, path: str) -> str:
-    """Where a path lies when the links among its folders, as bin -> usr/bin, are followed."""
+    """The real path after following links among its folders, such as bin -> usr/bin."""
     for parent in parents(path):
         there = tree.get(parent)
         if there and there.is_link:
@@ -141,7 +142,7 @@ def resolve(tree: Tree, path: str) -> str:
 
 
 def paragraph(control: Stanza) -> str:
-    """The paragraph of the status for a part that is unpacked: what the main menu reads of one."""
+    """The status paragraph of an unpacked part, with the fields that the main menu reads."""
     lines = [
         f"Package: {control['Package']}",
         "Status: install ok unpacked",
@@ -156,13 +157,13 @@ def paragraph(control: Stanza) -> str:
 
 
 def module_releases(entries: Iterable[Entry]) -> set[str]:
-    """The kernel releases that the modules among `entries` are for."""
+    """The kernel releases of the modules among `entries`."""
     paths = (PurePosixPath("usr", entry.path.removeprefix("usr/")) for entry in entries)
     return {path.parts[3] for path in paths if path.is_relative_to(MODULES) and len(path.parts) > 4}
 
 
 def find_templates(tree: Tree) -> dict[str, Template]:
-    """Every question of the installer by its name."""
+    """Every question of the installer, by name."""
     return {
         name: template
         for path in sorted(tree)
@@ -174,7 +175,7 @@ def find_templates(tree: Tree) -> dict[str, Template]:
 def _parse_templates(file: Entry) -> Iterator[tuple[str, Template]]:
     owner = file.path.removeprefix(f"{INFO}/").removesuffix(".templates")
     for stanza in parse_stanzas(file.content.decode()):
-        # Where there are both, the C ones are what is stored and the others what is shown.
+        # If both exist, the C choices are stored and the others are shown.
         choices = stanza.get("Choices-C") or stanza.get("Choices", "")
         yield (
             stanza["Template"],

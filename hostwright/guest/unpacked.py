@@ -1,11 +1,11 @@
-"""A system whose packages are unpacked and not yet configured, written as one archive without dpkg and without root.
+"""A system with unpacked, unconfigured packages, written as one archive without dpkg and without root rights.
 
     .deb files --> system.tar: their files with owners and modes
                                var/lib/dpkg: every package `unpacked`, its scripts, lists of files, triggers
 
-What dpkg would run while it unpacks, the preinst scripts, is left to whoever configures the packages.
-deb(5), deb-control(5), deb-conffiles(5), deb-triggers(5); what the files of the database look like: dpkg's own
-lib/dpkg/dump.c and lib/dpkg/triglib.c.
+dpkg runs the preinst scripts while it unpacks. Here the program that configures the packages must run them.
+Sources: deb(5), deb-control(5), deb-conffiles(5), deb-triggers(5). The format of the database's files is that of
+dpkg's lib/dpkg/dump.c and lib/dpkg/triglib.c.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ from hostwright.formats.control import Stanza, dependencies, parse_stanzas
 ADMIN = "var/lib/dpkg"
 # dpkg's multiarch layout of info/.
 INFO_FORMAT = "1\n"
-# The folders of the root that are links into usr (file-hierarchy(7)).
+# The root's folders that are links into usr (file-hierarchy(7)).
 MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
-# First: it brings those links. What replaces other packages' files comes before them.
+# It comes first because it contains those links. A package that replaces others' files comes before them.
 FIRST = "base-files"
 
 
 @dataclass(frozen=True)
 class Node:
-    """A file that no package brings: its text, or as a link its goal."""
+    """A file outside any package: its text, or a link's target."""
 
     path: str
     text: str = ""
@@ -43,7 +43,7 @@ class Node:
 
 @dataclass
 class Package:
-    """What dpkg keeps of a package: the members of its control archive, and the files that it owns."""
+    """dpkg's data about a package: the members of its control archive, and the files that it owns."""
 
     control: Mapping[str, tuple[int, bytes]]
     files: list[str] = field(default_factory=list)
@@ -51,47 +51,51 @@ class Package:
 
     @property
     def text(self) -> str:
+        """The control file as text, without a newline at its end."""
         return self.control["control"][1].decode().strip("\n")
 
     @property
     def stanza(self) -> Stanza:
+        """The control paragraph."""
         return next(parse_stanzas(self.text))
 
     @property
     def name(self) -> str:
+        """The package's name."""
         return self.stanza["Package"]
 
     @property
     def replaces(self) -> set[str]:
+        """The packages whose files it may replace (deb-control(5), Replaces)."""
         return {name for names in dependencies(self.stanza, "Replaces") for name in names}
 
     @property
     def id(self) -> str:
-        """The name under which dpkg files it: with the architecture where there may be several of one name."""
+        """The name of the package's files in info/: with the architecture if several may be installed."""
         is_same = self.stanza.get("Multi-Arch") == "same"
         return f"{self.name}:{self.stanza['Architecture']}" if is_same else self.name
 
     def lines(self, member: str) -> list[list[str]]:
-        """The words of each line of a control member, comments left out."""
+        """The words of each line of a control member, without comments."""
         _, content = self.control.get(member, (0, b""))
         words = [line.split("#")[0].split() for line in content.decode().splitlines()]
         return [each for each in words if each]
 
     def conffiles(self) -> list[str]:
-        """Its configuration files; not those that an upgrade should remove."""
+        """Its configuration files, without those that an upgrade removes."""
         return [words[0] for words in self.lines("conffiles") if len(words) == 1]
 
 
 def read_control(file: Path) -> Package:
-    """A package before any of its files was unpacked; UserError if `file` is none."""
+    """A package before any of its files is unpacked; raises UserError if `file` is not one."""
     return Package({name: (mode & 0o777, content) for name, mode, content in deb.read(file, "control")})
 
 
 def write_system(debs: Iterable[Path], own: Sequence[Node], sink: BinaryIO) -> list[Package]:
-    """Write the archive; UserError if two packages bring the same file and none of them replaces the other."""
+    """Write the archive; raises UserError if two packages contain a file and neither replaces the other."""
     packages = {file: read_control(file) for file in debs}
     order = sorted(packages, key=lambda file: _rank(packages[file]))
-    # Not PAX: what unpacks it may be busybox, which skips its headers and cuts long names.
+    # Not PAX: busybox may unpack it, and it skips PAX headers and truncates long names.
     with tarfile.open(fileobj=sink, mode="w", format=tarfile.GNU_FORMAT) as tar:
         writer = _Writer(tar)
         for file in order:
@@ -106,7 +110,7 @@ def _rank(package: Package) -> tuple[bool, bool, str]:
 
 
 class _Writer:
-    """The archive under way, and who brought what."""
+    """The archive in progress, and the owner of each path."""
 
     def __init__(self, tar: tarfile.TarFile) -> None:
         self.tar = tar
@@ -114,7 +118,7 @@ class _Writer:
         self.folders: set[str] = set()
 
     def unpack(self, file: Path, package: Package) -> None:
-        """All files of a package."""
+        """Add all files of a package."""
         conffiles = set(package.conffiles())
         with deb.opened(file, "data") as data:
             for member in data:
@@ -126,7 +130,7 @@ class _Writer:
                     package.digests[name] = hashlib.md5(content.read(), usedforsecurity=False).hexdigest()
 
     def add(self, node: Node) -> None:
-        """A file that no package brings."""
+        """Add a file that belongs to no package."""
         member = tarfile.TarInfo(node.path)
         member.mode, member.mtime = node.mode, EPOCH
         if node.goal:
@@ -136,14 +140,14 @@ class _Writer:
         self.tar.addfile(member, io.BytesIO(content))
 
     def _is_new(self, member: tarfile.TarInfo, path: str, package: Package) -> bool:
-        """Whether the package owns a path; of a file that comes twice the one that replaces the other does."""
+        """Whether the package owns a path. If two packages contain it, the one that replaces the other does."""
         if member.isdir():
             return True
         owner = self.owners.setdefault(path, package)
         if owner is not package and package.name not in owner.replaces:
             raise UserError(
-                f"{package.name} and {owner.name} both bring /{path}",
-                "take one of the two out of guest.install.packages",
+                f"{package.name} and {owner.name} both contain /{path}",
+                "remove one of the two from guest.install.packages",
             )
         return owner is package
 
@@ -159,13 +163,13 @@ class _Writer:
 
 
 def canonical(name: str) -> str:
-    """A path below the root without what leads to it, in usr where /bin, /lib and so on are links into it."""
+    """A path relative to the root, below usr if /bin, /lib or the like is a link into it."""
     top, _, rest = name.lstrip("/").partition("/")
     return f"usr/{top}/{rest}" if top in MERGED and rest else name.lstrip("/")
 
 
 def database(packages: Sequence[Package]) -> Iterator[Node]:
-    """dpkg's database in which all `packages` are unpacked."""
+    """dpkg's database with all `packages` unpacked."""
     status = "".join(f"{paragraph(each)}\n" for each in sorted(packages, key=lambda each: each.id))
     yield Node(f"{ADMIN}/status", status)
     yield Node(f"{ADMIN}/available")
@@ -191,7 +195,7 @@ def paragraph(package: Package) -> str:
 
 
 def triggers(packages: Iterable[Package]) -> dict[str, str]:
-    """The files of triggers/: `File` says who wants to hear of files below a path, the others of a named trigger."""
+    """The files of triggers/: `File` lists interests in paths, each other file those in a named trigger."""
     found = {"File": ""}
     for package in packages:
         for words in package.lines("triggers"):

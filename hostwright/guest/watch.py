@@ -1,9 +1,9 @@
-"""What an unattended install is doing, read from its own log, and whether it still does anything: pure.
+"""The progress of an unattended install, read from its own log, and whether it has stalled; pure.
 
     lines of the installer's log, changes of the screen --> Watch --> stage, share done, Fault
 
-The log is syslog's, with debconf's protocol in it (DEBCONF_DEBUG=developer), and every few seconds a sign of life with
-uptime and idle time (guest/watch.sh). Debian's installer: main-menu, cdebconf; debconf-devel(7).
+The log is syslog's and includes debconf's protocol (DEBCONF_DEBUG=developer). Every few seconds it has a sign of life
+with uptime and idle time (guest/watch.sh). Sources: Debian's installer (main-menu, cdebconf); debconf-devel(7).
 """
 
 import re
@@ -15,7 +15,7 @@ from hostwright.guest.udeb import Template
 
 @dataclass(frozen=True)
 class Stage:
-    """A step of the installer: its menu item, what people call it, and its seconds in emulation on a 2-core machine."""
+    """A step of the installer: menu item, title, and its seconds in emulation on a 2-core machine."""
 
     item: str
     title: str
@@ -43,7 +43,7 @@ STAGES = (
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds after which waiting is in vain: for an answer, for a sign of life, for anything at all to happen."""
+    """Limits in seconds: for an answer, for a sign of life, for any activity at all."""
 
     question: float = 15.0
     alive: float = 45.0
@@ -54,7 +54,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why an install is given up, and what to do."""
+    """Why an install is aborted, and what to do."""
 
     what: str
     hint: str
@@ -69,7 +69,7 @@ _PANIC = re.compile(r"Kernel panic - not syncing.*")
 
 @dataclass
 class Watch:
-    """All that was read so far; `now` is any clock's seconds."""
+    """Everything that was read so far; `now` is the seconds of any clock."""
 
     templates: Mapping[str, Template]
     limits: Limits
@@ -94,7 +94,7 @@ class Watch:
         self._moved_at = self.started
 
     def line(self, text: str, now: float) -> None:
-        """Take a line of the log."""
+        """Process a line of the log."""
         if found := _ALIVE.search(text):
             self._live(float(found[1]), float(found[2]), now)
             return
@@ -109,15 +109,15 @@ class Watch:
             self._fault = Fault(f"the installer's kernel gave up: {found[0]}", "see the console's log")
 
     def moved(self, now: float) -> None:
-        """Something changed, in the log or on the screen."""
+        """Record a change in the log or on the screen."""
         self._moved_at, self._idle_since = now, None
 
     def fault(self, now: float) -> Fault | None:
-        """Why waiting any longer is in vain; None while it is not."""
+        """The fault that makes further waiting pointless; None if there is none."""
         return self._fault or self._question(now) or self._silence(now) or self._stillness(now)
 
     def done_share(self) -> float:
-        """How much of the whole is done, 0 to 1, by the time that the stages take."""
+        """The completed share of the install, 0 to 1, weighted by the time of each stage."""
         total = sum(stage.seconds for stage in self.stages)
         before = sum(stage.seconds for stage in self.stages[: self.stage])
         return (before + self.stages[self.stage].seconds * self.share) / total
@@ -128,7 +128,7 @@ class Watch:
             self.stage, self.share = self.stage + 1 + later.index(item), 0.0
 
     def _live(self, uptime: float, idle: float, now: float) -> None:
-        """A sign of life; one that says that the processor had nothing to do begins or continues a stillness."""
+        """A sign of life. An idle processor starts or continues a stillness."""
         up, rest = uptime - self._alive[0], idle - self._alive[1]
         self._alive_at, self._alive = now, (uptime, idle)
         is_idle = up > 0 and rest >= 0.9 * up
@@ -155,7 +155,7 @@ class Watch:
             self._take_progress(words[1], words[2:])
 
     def _take_progress(self, verb: str, numbers: list[str]) -> None:
-        """PROGRESS START MIN MAX TITLE, SET VALUE and STEP INCREMENT."""
+        """debconf's PROGRESS: START MIN MAX TITLE, SET VALUE and STEP INCREMENT."""
         if verb not in ("START", "SET", "STEP") or not all(each.isdigit() for each in numbers[:1]):
             return
         low, high, at = self._progress
@@ -168,7 +168,7 @@ class Watch:
             self.share = max(self.share, min(1.0, (at - low) / (high - low)))
 
     def _said(self, words: list[str]) -> None:
-        """What guest/late.sh and guest/second-stage.sh say."""
+        """A message of guest/late.sh or guest/second-stage.sh."""
         match words:
             case ["package", *rest]:
                 self.packages.append(tuple(rest))
@@ -180,7 +180,8 @@ class Watch:
                 self.share = min(1.0, int(done) / int(total))
             case ["late:", "failed:", *step]:
                 self._fault = Fault(
-                    f"the last command of the install failed: {' '.join(step)}", "the lines above say why"
+                    f"the last command of the install failed: {' '.join(step)}",
+                    "the lines above show the reason",
                 )
             case ["late:", "done"]:
                 self.is_done = True
@@ -193,7 +194,7 @@ class Watch:
         title = f": {template.description}" if template else ""
         if template and template.type == "error":
             return Fault(
-                f"the installer shows an error, {name}{title}", "the log says what went wrong before it"
+                f"the installer shows an error, {name}{title}", "the log lines before it show what went wrong"
             )
         return Fault(
             f"the installer asks {name}{title}, and waits for a person",
@@ -224,5 +225,5 @@ class Watch:
         doing = "does nothing" if idle else "is busy with one thing"
         return Fault(
             f"for {still:.0f} s the installer {doing}: no line in its log, no change on its screen",
-            "the picture shows what it waits for; a network that is cut looks like this",
+            "the picture shows what it waits for; a broken network connection looks like this",
         )

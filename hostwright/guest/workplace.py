@@ -1,4 +1,4 @@
-"""Where a guest is made: its inputs, its folder, and what is left in dist/guest."""
+"""The place where a guest is made: its inputs, its folder, and the files published in dist/guest."""
 
 import json
 import shutil
@@ -23,17 +23,17 @@ from hostwright.vm import guest_argv, pictures, process
 from hostwright.vm.board import Accelerator
 from hostwright.vm.login import Key
 
-# What QEMU's user network calls the installing machine.
+# The installing machine's address in QEMU's user network.
 GATEWAY = "10.0.2.2"
 FRAME_MS = 400
-# A second console= would draw the installer away from the screen (rootskel's reopen-console does not know tty0 by its
-# other name tty1); what the kernel says comes over the first serial line all the same.
+# A second console= would move the installer away from the screen: rootskel's reopen-console does not know that tty0
+# is tty1. The kernel's messages come over the first serial line anyway.
 INSTALL_WORDS = (
     "auto=true",
     "priority=critical",
     "DEBCONF_DEBUG=developer",
     "earlyprintk=ttyS0,115200,keep",
-    # What the kernel does against faults of a processor is only time in a machine that runs nothing but the installer.
+    # Mitigations of processor faults only cost time in a machine that runs nothing but the installer.
     "mitigations=off",
 )
 KEY_FILE = "id_ed25519"
@@ -41,7 +41,7 @@ KEY_FILE = "id_ed25519"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says: the archive from the cache alone, and how the screen is shown."""
+    """Options of the command line: the archive from the cache alone, and how to show the screen."""
 
     offline: bool = False
     vnc: guest_argv.Vnc = field(default_factory=guest_argv.Vnc)
@@ -49,7 +49,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is built beforehand."""
+    """The artifacts that an install needs."""
 
     code: Path
     vars: Path
@@ -65,9 +65,9 @@ def find_inputs(grub: Path) -> Inputs:
 
 @contextmanager
 def workplace(name: str) -> Iterator[Path]:
-    """The folder dist/guest/.NAME, empty.
+    """Create the empty folder dist/guest/.NAME.
 
-    Of a guest that failed, logs and pictures are kept in it: nobody takes its disk for a guest.
+    After a failure it keeps logs and pictures; the disk is removed, so that nobody mistakes it for a guest.
     """
     work = paths.GUESTS / f".{name}"
     files.remove(work)
@@ -90,13 +90,13 @@ def workplace(name: str) -> Iterator[Path]:
 
 
 def find_accelerator(inputs: Inputs, work: Path) -> tuple[Accelerator, str]:
-    """KVM or TCG, by a boot of the installer's own kernel."""
+    """KVM or TCG, tested by a boot of the installer's own kernel."""
     return process.find_accelerator(initrd.build_initrd(initrd.load_lock()).kernel, inputs.tools, work)
 
 
 @dataclass(frozen=True)
 class Source:
-    """The archive: the machine's own, and the port of loopback where the installer finds it."""
+    """The archive: the machine's own mirror, and the loopback port where the installer reaches it."""
 
     mirror: str
     port: int
@@ -105,7 +105,7 @@ class Source:
 def prepare(
     machine: Machine, guest: Guest, inputs: Inputs, source: Source, key: Key | None, work: Path
 ) -> None:
-    """Disk, firmware and medium, as QEMU will open them."""
+    """Place disk, firmware and medium where QEMU will open them."""
     keys = place(guest, inputs, key, work)
     text = preseed.render(machine, guest, f"{GATEWAY}:{source.port}")
     sources = preseed.sources_list(source.mirror, mirrors.find_security(), guest.install)
@@ -115,7 +115,10 @@ def prepare(
 
 
 def place(guest: Guest, inputs: Inputs, key: Key | None, work: Path) -> tuple[str, ...]:
-    """Firmware, an empty disk, and the key where one was made; who may log in, as lines of authorized_keys."""
+    """Place the firmware, an empty disk, and a new key if one is needed.
+
+    Returns the keys that may log in, as lines of authorized_keys.
+    """
     shutil.copyfile(inputs.code, work / guest_argv.CODE)
     shutil.copyfile(inputs.vars, work / guest_argv.VARS)
     _make_disk(guest, inputs.tools, work)
@@ -148,7 +151,7 @@ def _make_disk(guest: Guest, tools: Path, work: Path) -> None:
 def record(
     guest: Guest, outcome: Outcome, checked: Mapping[str, object], accelerator: str, work: Path
 ) -> None:
-    """manifest.json, the pictures, and how to start the guest."""
+    """Write manifest.json, the pictures, and the instructions to start the guest."""
     manifest = {
         "guest": guest.name,
         "suite": SUITE,
@@ -175,18 +178,18 @@ def _render(name: str, work: Path, values: Mapping[str, object]) -> None:
 
 
 def _split(address: str) -> tuple[str, str, str, str]:
-    """dddd:bb:dd.f in its four parts."""
+    """dddd:bb:dd.f as its four parts."""
     domain, bus, rest = address.split(":")
     return (domain, bus, *rest.split("."))  # type: ignore[return-value]
 
 
 def _target(work: Path) -> Path:
-    """dist/guest/NAME of the workplace dist/guest/.NAME."""
+    """dist/guest/NAME, for the folder dist/guest/.NAME."""
     return work.with_name(work.name[1:])
 
 
 def publish(work: Path) -> None:
-    """What is kept takes the place of the guest's folder at once."""
+    """Replace the guest's folder by the finished one in a single step."""
     for name in (
         guest_argv.MEDIUM,
         guest_argv.SYSTEM,

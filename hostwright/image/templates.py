@@ -1,4 +1,4 @@
-"""Templates of rootfs/ become the files of one machine: the only door to jinja2.
+"""Templates of rootfs/ become the files of one machine: the only module that imports jinja2.
 
 rootfs/*.j2 + host_values(Machine, ids, kernel release) -> render_text -> text
 """

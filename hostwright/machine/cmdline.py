@@ -1,4 +1,4 @@
-"""The kernel's command line as host.toml decides it, and the serial consoles in it."""
+"""The kernel's command line that host.toml determines, and its serial consoles."""
 
 import re
 
@@ -6,10 +6,10 @@ from hostwright.machine.model import Machine
 
 
 def kernel_words(machine: Machine, passthrough: bool) -> tuple[str, ...]:
-    """The kernel's command line as host.toml decides it; without `passthrough` only `kernel.cmdline` is left.
+    """The kernel's command line that host.toml determines; without `passthrough` only `kernel.cmdline`.
 
-    An AMD IOMMU gets no word of its own: it is on by default and amd_iommu= has no `on`
-    (Documentation/admin-guide/kernel-parameters.txt). root=, consoles and hostwright.* belong to grub.cfg.
+    An AMD IOMMU needs no word: it is on by default, and amd_iommu= has no `on`
+    (Documentation/admin-guide/kernel-parameters.txt). grub.cfg adds root=, consoles and hostwright.*.
     """
     if not passthrough:
         return machine.kernel.cmdline
@@ -20,10 +20,10 @@ def kernel_words(machine: Machine, passthrough: bool) -> tuple[str, ...]:
 
 
 def serial_lines(machine: Machine) -> tuple[tuple[int, int], ...]:
-    """Number and baud rate of the serial lines with a console: the first port, then those of kernel.cmdline.
+    """Number and baud rate of each serial console: the first port, then those of kernel.cmdline.
 
     The last one is the machine's main serial line: the kernel opens it as /dev/console
-    (Documentation/admin-guide/serial-console.rst, which also has the form of the word).
+    (Documentation/admin-guide/serial-console.rst, which also defines the form of the word).
     """
     lines = {0: 115200}
     for word in machine.kernel.cmdline:

@@ -1,9 +1,9 @@
-"""A grammar for a TOML file, as data: its keys, how each is checked, what counts when it is missing.
+"""A grammar for a TOML file, as data: its keys, their checks and their defaults.
 
     file -> read -> parse -> Section(raw) -> a value      a mistake -> BadValueError -> explain -> UserError
 
-A check takes a value as TOML gives it and returns it as the engine wants it, or raises BadValueError.
-`Section` and `sequence` make checks of checks and note the way down to the bad value.
+A check takes a value as TOML gives it and returns it in the engine's form, or raises BadValueError.
+`Section` and `sequence` combine checks and record the path to the bad value.
 """
 
 import difflib
@@ -17,9 +17,9 @@ Way = tuple[str | int, ...]
 
 
 class BadValueError(Exception):
-    """What is wrong with a value, what to do about it, and the way to it from the value that was checked.
+    """A bad value: what is wrong (`what`), what to do (`hint`), and its path below the checked value (`way`).
 
-    A `secret` value is not repeated in the message: what stands where a hash belongs may be a password.
+    The message does not repeat a `secret` value: a password may stand where a hash belongs.
     """
 
     def __init__(self, what: str, hint: str = "", way: Way = (), secret: bool = False) -> None:
@@ -30,15 +30,15 @@ class BadValueError(Exception):
         self.secret = secret
 
     def below(self, key: str | int, hint: str = "") -> "BadValueError":
-        """The same mistake as seen from one level up; `hint` counts when there was none."""
+        """The same mistake, seen from one level up; `hint` applies if there is none yet."""
         return BadValueError(self.what, self.hint or hint, (key, *self.way), self.secret)
 
 
 @dataclass(frozen=True)
 class Field:
-    """One key: its check, an example line, the value that counts when it is left out, and its name in Python.
+    """One key: its check, an example line, its default, and its name in Python.
 
-    `default` is a value as TOML gives it and is checked like one; None stays None.
+    `default` is a value as TOML gives it, and is checked like one; None stays None.
     """
 
     check: Check
@@ -50,7 +50,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Section:
-    """A check for a table: keys known, required keys there, values good; gives `build(**values)`."""
+    """A check for a table: no unknown key, every required key, good values; returns `build(**values)`."""
 
     build: Callable[..., Any]
     fields: Mapping[str, Field]
@@ -78,7 +78,7 @@ def _check_field(key: str, field: Field, raw: dict[str, object]) -> object:
 
 
 def sequence(check: Check, identity: Callable[[Any], object] = lambda item: item) -> Check:
-    """A check for a list of what `check` accepts, no two of the same `identity`; gives a tuple."""
+    """A check for a list of values that pass `check`, no two of the same `identity`; returns a tuple."""
 
     def check_all(raw: object) -> tuple[Any, ...]:
         if not isinstance(raw, list):
@@ -102,7 +102,7 @@ def sequence(check: Check, identity: Callable[[Any], object] = lambda item: item
 
 
 def sections(section: Section) -> Check:
-    """A check for an array of tables. Two may be alike: the caller knows which key tells them apart."""
+    """A check for an array of tables. Two may be equal: the caller knows which keys must be unique."""
     return sequence(section, identity=id)
 
 
@@ -121,7 +121,7 @@ def _kind(raw: object) -> str:
 
 
 def text(raw: object) -> str:
-    """Any text but the empty one."""
+    """Any text that is not empty."""
     if not isinstance(raw, str):
         raise BadValueError(f"must be text in quotes, not {_kind(raw)}")
     if not raw:
@@ -133,13 +133,13 @@ def line(raw: object) -> str:
     """One line of text without control characters."""
     if not text(raw).isprintable():
         raise BadValueError(
-            "has a line break or a control character in it", "keep it to one line of plain text"
+            "contains a line break or a control character", "keep it to one line of plain text"
         )
     return text(raw)
 
 
 def matching(pattern: str, what: str, hint: str) -> Check:
-    """A check for text that matches `pattern` as a whole; `what` says the rule that is broken otherwise."""
+    """A check for text that matches `pattern` as a whole; `what` states the rule for the message."""
 
     def check(raw: object) -> str:
         if not re.fullmatch(pattern, text(raw)):
@@ -150,7 +150,7 @@ def matching(pattern: str, what: str, hint: str) -> Check:
 
 
 def integer(least: int, most: int, why: str = "") -> Check:
-    """A check for a whole number from `least` to `most`; `why` gives the reason of the bounds."""
+    """A check for an integer from `least` to `most`; `why` explains the bounds in the message."""
 
     def check(raw: object) -> int:
         if not isinstance(raw, int) or isinstance(raw, bool):

@@ -1,4 +1,4 @@
-"""`[guest.install]` of host.toml: what Debian's installer is told, as a checked value.
+"""`[guest.install]` of host.toml: the answers for Debian's installer, as a checked value.
 
 host.toml -> machine.load -> Guest.install: Install -> preseed
 """
@@ -20,7 +20,7 @@ from hostwright.machine.grammar import (
     text,
 )
 
-# What the presets put on the guest beside Debian's base system, the kernel and OpenSSH.
+# The packages of each preset, in addition to Debian's base system, the kernel and OpenSSH.
 PRESETS = {
     "minimal": (),
     "docker": ("docker.io", "docker-cli", "containerd", "iptables"),
@@ -30,9 +30,9 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Install:
-    """The answers to the installer. `timezone` None is the host's; `ssh_keys` empty: a key pair is made for the guest.
+    """The answers to the installer. A `timezone` of None means the host's; without `ssh_keys` a key pair is made.
 
-    `preseed` has further lines of preseed.cfg; `late_commands` are scripts run inside the new system, in order.
+    `preseed` contains further lines of preseed.cfg. `late_commands` are scripts that run in the new system, in order.
     """
 
     user: str
@@ -49,7 +49,7 @@ class Install:
     late_commands: tuple[Path, ...]
 
 
-# Accounts of base-passwd, which the installer refuses (user-setup's reserved-usernames).
+# Accounts of base-passwd, which the installer rejects (user-setup's reserved-usernames).
 _RESERVED = frozenset(
     (
         *("root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy"),
@@ -83,7 +83,7 @@ _package = matching(r"[a-z0-9][a-z0-9+.-]+", "not a package name", "as `apt sear
 
 
 def _preseed_line(raw: object) -> str:
-    """owner, question, type, value: the form of debconf-set-selections(1)."""
+    """A line in the form of debconf-set-selections(1): owner, question, type, value."""
     words = line(raw).split(maxsplit=3)
     if len(words) < 3 or "/" not in words[1]:
         raise BadValueError(

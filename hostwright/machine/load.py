@@ -1,9 +1,9 @@
-"""host.toml: the one machine to build, read and checked before any work starts.
+"""host.toml: the machine to build, read and checked before any work starts.
 
     host.toml -> load -> Machine -> kconfig, rootfs, image, qemu, proof
 
-`SCHEMA` at the end is the whole grammar, `machine.rules` holds what concerns more than one key, and
-docs/host.toml.md is the table of the same keys for a reader.
+`SCHEMA` at the end is the whole grammar. `machine.rules` checks what concerns more than one key.
+docs/host.toml.md documents the same keys.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from hostwright.machine.toml import explain, parse, read
 
 
 def load(path: Path) -> Machine:
-    """The machine that the file at `path` describes; raises UserError for anything that is wrong with it."""
+    """The machine that the file at `path` describes; raises UserError for any mistake in it."""
     content = read(path)
     raw = parse(path, content)
     try:
@@ -43,9 +43,9 @@ def load(path: Path) -> Machine:
 
 
 def fingerprint(machine: Machine) -> str:
-    """All that the host's image depends on, as text: equal for equal machines wherever their files lie.
+    """Everything that the host's image depends on, as text: equal for equal machines, wherever their files are.
 
-    How a guest is installed is none of it, nor is what the machine was checked against.
+    It excludes how a guest is installed, and the capture that the machine was checked against.
     """
     microcode = machine.kernel.microcode
     digest = hashlib.sha256(microcode.read_bytes()).hexdigest() if microcode else ""
@@ -55,7 +55,7 @@ def fingerprint(machine: Machine) -> str:
 
 
 def _find_microcode(machine: Machine, folder: Path) -> Machine:
-    """`machine` with the path of its microcode taken from `folder`, where there has to be such a file."""
+    """`machine` with its microcode's path resolved against `folder`; raises UserError if there is no such file."""
     if machine.kernel.microcode is None:
         return machine
     path = folder / machine.kernel.microcode
@@ -77,7 +77,7 @@ def _find_microcode(machine: Machine, folder: Path) -> Machine:
 
 
 def _find_capture(machine: Machine, folder: Path) -> Machine:
-    """`machine` with the path of its capture taken from `folder`, where there has to be such a file."""
+    """`machine` with its capture's path resolved against `folder`; raises UserError if there is no such file."""
     if machine.capture is None:
         return machine
     path = folder / machine.capture
@@ -92,7 +92,7 @@ def _find_capture(machine: Machine, folder: Path) -> Machine:
 
 
 def _find_scripts(machine: Machine, folder: Path) -> Machine:
-    """`machine` with the paths of its guests' late commands taken from `folder`, where each has to be a file."""
+    """`machine` with its late commands' paths resolved against `folder`; raises UserError if a file is missing."""
     guests = tuple(_find_guest_scripts(guest, index, folder) for index, guest in enumerate(machine.guests))
     return replace(machine, guests=guests)
 
@@ -181,7 +181,7 @@ _GUEST = Section(
 )
 
 
-# A guest as the host knows it.
+# A guest as the host runs it.
 _ANY_INSTALL: Install = INSTALL({})
 
 

@@ -26,7 +26,7 @@ class Device:
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """`cmdline`: words of every boot entry; `options`: lines of .config; `modules`: lines of /etc/modules."""
+    """`cmdline`: words for every boot entry; `options`: lines of .config; `modules`: lines of /etc/modules."""
 
     cmdline: tuple[str, ...]
     options: tuple[str, ...]
@@ -36,7 +36,7 @@ class KernelChoice:
 
 @dataclass(frozen=True)
 class Access:
-    """Who gets in as root: lines of authorized_keys, and a crypt(5) hash (None: the password is locked)."""
+    """Root's access: lines of authorized_keys, and a crypt(5) hash (None: the password is locked)."""
 
     ssh_keys: tuple[str, ...]
     root_password_hash: str | None
@@ -55,7 +55,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Disk:
-    """Sizes of the root and of the EFI system partition of host.img."""
+    """Sizes of host.img's root and EFI system partitions, in MiB."""
 
     root_mib: int
     esp_mib: int
@@ -63,7 +63,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Guest:
-    """A virtual machine; `devices` are addresses of `Machine.devices`. `autostart` guests all run at once."""
+    """A virtual machine; `devices` are addresses of `Machine.devices`. All guests with `autostart` run at once."""
 
     name: str
     memory_mib: int
@@ -78,9 +78,9 @@ class Guest:
 
 @dataclass(frozen=True)
 class Machine:
-    """All that host.toml says. `memory_mib` is the memory of the host, None when it is not stated.
+    """The content of host.toml. `memory_mib` is the host's memory; None if it is not given.
 
-    `capture` is what hostwright-capture wrote on the machine: what is passed through is checked against it.
+    `capture` is the file that hostwright-capture wrote on the machine. The passed devices are checked against it.
     """
 
     name: str

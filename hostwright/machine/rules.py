@@ -1,4 +1,4 @@
-"""The rules of host.toml that concern more than one key."""
+"""Rules of host.toml that concern more than one key."""
 
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
@@ -7,14 +7,14 @@ from hostwright.machine.cmdline import kernel_words
 from hostwright.machine.grammar import BadValueError, nearest
 from hostwright.machine.model import Machine
 
-# The host's own share of its memory.
+# The memory that the host keeps for itself.
 HOST_MEMORY_MIB = 512
-# COMMAND_LINE_SIZE is 2048 on x86; root=, the consoles, the boot entry's own words and $extra need the rest.
+# COMMAND_LINE_SIZE is 2048 on x86. root=, the consoles, the boot entry's own words and $extra use the rest.
 MOST_COMMAND_LINE_BYTES = 1700
 
 
 def _check_repeats(machine: Machine) -> None:
-    """No address, guest name or MAC twice."""
+    """No two addresses, guest names or MACs are equal."""
     for table, items, key in (
         ("device", machine.devices, "address"),
         ("guest", machine.guests, "name"),
@@ -29,7 +29,7 @@ def _check_repeats(machine: Machine) -> None:
 
 
 def _check_guest_devices(machine: Machine) -> None:
-    """Guests get only devices of this machine, and of those that start by themselves no two get the same."""
+    """Guests use only devices of this machine. No two guests with autostart share one."""
     known = tuple(device.address for device in machine.devices)
     owner: dict[str, str] = {}
     for index, guest in enumerate(machine.guests):
@@ -44,7 +44,7 @@ def _check_guest_devices(machine: Machine) -> None:
 
 
 def _check_memory(machine: Machine) -> None:
-    """Each guest alone, and all that start by themselves together, leave the host its own share."""
+    """Each guest alone, and all guests with autostart together, leave the host its own share."""
     if machine.memory_mib is None:
         return
     free = machine.memory_mib - HOST_MEMORY_MIB
@@ -63,9 +63,7 @@ def _check_network(machine: Machine) -> None:
     if net.nic == net.bridge:
         raise BadValueError("is the bridge's name", "name the card that goes into it", ("network", "nic"))
     if net.address == "dhcp" and net.nic is None:
-        raise BadValueError(
-            "the bridge has no card to ask through", "set network.nic", ("network", "address")
-        )
+        raise BadValueError("DHCP needs a card in the bridge", "set network.nic", ("network", "address"))
     if net.gateway is not None:
         _check_gateway(net.address, net.gateway)
 
@@ -73,9 +71,7 @@ def _check_network(machine: Machine) -> None:
 def _check_gateway(address: str | None, gateway: str) -> None:
     way = ("network", "gateway")
     if address is None or address == "dhcp":
-        raise BadValueError(
-            "there is no fixed address to go with it", "set network.address to IPv4/prefix", way
-        )
+        raise BadValueError("it needs a fixed address", "set network.address to IPv4/prefix", way)
     interface = IPv4Interface(address)
     if IPv4Address(gateway) not in interface.network:
         raise BadValueError(f"is not inside {interface.network}", "give the router's address in it", way)
@@ -84,12 +80,10 @@ def _check_gateway(address: str | None, gateway: str) -> None:
 
 
 def _check_command_line(machine: Machine) -> None:
-    """The kernel cuts off what is too long and says nothing."""
+    """The kernel truncates a command line that is too long without a message."""
     size = len(" ".join(kernel_words(machine, passthrough=True)))
     if size > MOST_COMMAND_LINE_BYTES:
-        what = (
-            f"{size} bytes of words, and the kernel takes {MOST_COMMAND_LINE_BYTES} besides the image's own"
-        )
+        what = f"{size} bytes of words; the kernel accepts {MOST_COMMAND_LINE_BYTES} besides the image's own"
         hint = "shorten kernel.cmdline, iommu.extra or iommu.acs_override"
         raise BadValueError(what, hint, ("kernel", "cmdline"))
 

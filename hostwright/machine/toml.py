@@ -1,4 +1,4 @@
-"""host.toml as a file: read within bounds, parsed, and a wrong value shown at its line."""
+"""host.toml as a file: read with a size limit, parsed, and each mistake reported with its line."""
 
 import re
 import tomllib
@@ -11,7 +11,7 @@ LARGEST_FILE_BYTES = 1 << 20
 
 
 def read(path: Path) -> str:
-    """The text of the file at `path`; raises UserError when it is missing, no file, too large or no UTF-8."""
+    """The text of the file at `path`; raises UserError if it is missing, too large, no file or not UTF-8."""
     try:
         if not path.is_file():
             what = "is not a file" if path.exists() else "does not exist"
@@ -35,12 +35,14 @@ def _offer_files(path: Path) -> str:
 
 
 def parse(path: Path, content: str) -> dict[str, object]:
-    """The tables in `content`; raises UserError with line and column when it is not TOML."""
+    """The tables in `content`; raises UserError with line and column if it is not TOML."""
     hint = "correct the TOML there: text in double quotes, one `key = value` a line"
     try:
         return tomllib.loads(content)
     except RecursionError:
-        raise UserError(f"{path}: not valid TOML: nested too deeply", "it needs no list in a list") from None
+        raise UserError(
+            f"{path}: not valid TOML: nested too deeply", "host.toml has no list inside a list"
+        ) from None
     except tomllib.TOMLDecodeError as error:
         reason, _, place = str(error).partition(" (at ")
         numbers = re.findall(r"[0-9]+", place) or [str(content.count("\n") + 1)]
@@ -50,7 +52,7 @@ def parse(path: Path, content: str) -> dict[str, object]:
 
 
 def explain(path: Path, content: str, error: BadValueError) -> UserError:
-    """`error` as a message that names file, line, key and value."""
+    """`error` as a message with file, line, key and value."""
     number = _find_line(content, error.way)
     where = f"{path}:{number}" if number else str(path)
     value = None if error.secret else _value_at(tomllib.loads(content), error.way)
@@ -90,9 +92,9 @@ def _as_toml(value: bool | int | float | str) -> str:
 
 
 def _find_line(content: str, way: Way) -> int:
-    """The number of the line that names the longest part of `way`; 0 when none does.
+    """The number of the line that names the longest part of `way`; 0 if none does.
 
-    It reads headers and assignments only. That misses a key of an inline table, and then names its table.
+    It reads headers and assignments only. For a key of an inline table it finds the table's line.
     """
     best, length = 0, 0
     table: Way = ()
@@ -110,7 +112,7 @@ def _find_line(content: str, way: Way) -> int:
 
 
 def _header_way(head: str, counts: dict[Way, int]) -> Way:
-    """Where a header leads; `counts` has the index of the last table of each array so far, and is kept."""
+    """The path of a header. `counts` holds the last index of each array of tables, and is updated."""
     *above, last = _key_parts(head.lstrip("[").partition("]")[0])
     way: Way = ()
     for part in above:

@@ -1,6 +1,6 @@
-"""What a single value of host.toml may be: names, PCI addresses, kernel words, keys and hashes, network addresses.
+"""The single values of host.toml: names, PCI addresses, kernel words, keys and hashes, network addresses.
 
-Each check takes the value as TOML gives it and returns it as the engine wants it, or raises BadValueError (`schema`).
+Each check takes a value as TOML gives it and returns it in the engine's form, or raises BadValueError (`grammar`).
 """
 
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hostwright.machine.grammar import BadValueError, line, matching, nearest, sequence, text
 
-# As many as the kernel patch keeps.
+# The kernel patch keeps this many.
 MOST_OVERRIDE_IDS = 64
 
 # Names.
@@ -23,7 +23,7 @@ label = matching(
 
 
 def hostname(raw: object) -> str:
-    """RFC 1123 section 2.1, within the 64 bytes that Linux keeps (HOST_NAME_MAX)."""
+    """A host name: RFC 1123 section 2.1, at most the 64 bytes that Linux keeps (HOST_NAME_MAX)."""
     name = text(raw)
     labels = name.split(".")
     good = all(re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", each) for each in labels)
@@ -31,9 +31,7 @@ def hostname(raw: object) -> str:
         hint = "use labels of a-z, 0-9 and - joined by dots, no - at an end of a label, 64 characters at most"
         raise BadValueError("not a host name (RFC 1123)", hint)
     if re.fullmatch(r"[0-9]+", labels[-1]):
-        raise BadValueError(
-            "looks like an address, not a host name", "let the last label have a letter in it"
-        )
+        raise BadValueError("looks like an address, not a host name", "put a letter into the last label")
     return name
 
 
@@ -44,6 +42,7 @@ _AREAS = (
 
 
 def timezone(raw: object) -> str:
+    """A name of the time zone database: UTC, Area/City or Area/Region/City. The area must be a known one."""
     zone = text(raw)
     if zone == "UTC":
         return zone
@@ -61,6 +60,7 @@ _ADDRESS_HINT = 'write it as lspci -D shows it, "0000:82:00.0" or "82:00.0"'
 
 
 def address(raw: object) -> str:
+    """A PCI address as lspci(8) shows it, with or without the domain; returned as dddd:bb:dd.f in lower case."""
     match = re.fullmatch(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-9a-f])", text(raw).lower())
     if not match:
         raise BadValueError("not a PCI address", _ADDRESS_HINT)
@@ -73,6 +73,7 @@ def address(raw: object) -> str:
 
 
 def device_id(raw: object) -> str:
+    """A PCI id, vendor:device, as four hexadecimal digits each; returned in lower case."""
     number = text(raw).lower()
     if not re.fullmatch(r"[0-9a-f]{4}:[0-9a-f]{4}", number):
         raise BadValueError("not a PCI id", 'write vendor:device as lspci -nn shows it: "10de:1e37"')
@@ -95,6 +96,7 @@ def _override_word(raw: object) -> str:
 
 
 def acs_override(raw: object) -> tuple[str, ...]:
+    """The words of pcie_acs_override=: downstream, multifunction or id:vvvv:dddd; at most MOST_OVERRIDE_IDS ids."""
     words: tuple[str, ...] = sequence(_override_word)(raw)
     count = sum(word.startswith("id:") for word in words)
     if count > MOST_OVERRIDE_IDS:
@@ -105,7 +107,7 @@ def acs_override(raw: object) -> tuple[str, ...]:
 
 # The kernel.
 
-# Words that something else decides, by their beginning (after = or .) or as a whole, and what decides them.
+# Words that are set elsewhere, as a whole or by their prefix up to = or ., and the hint that says where.
 _DECIDED_ELSEWHERE = {
     "root=": "leave it out: the image sets it from its own root partition",
     "ro": "leave it out: the image sets it",
@@ -115,7 +117,7 @@ _DECIDED_ELSEWHERE = {
     "intel_iommu=": "set iommu.vendor; its further settings go into iommu.extra",
     "amd_iommu=": "set iommu.vendor; its further settings go into iommu.extra",
     "pcie_acs_override=": "set iommu.acs_override",
-    "vfio_pci.ids=": "name the device by address in a [[device]] table: an id takes every match",
+    "vfio_pci.ids=": "name the device by address in a [[device]] table: an id would take every match",
     "hostwright.": "leave it out: the boot entries set it",
     "--": "leave it out: it would end the kernel's words",
 }
@@ -131,9 +133,10 @@ def _kernel_word(raw: object) -> str:
 
 
 def cmdline_word(raw: object) -> str:
+    """A word of the kernel's command line. Words that the image or another key sets are rejected."""
     word = _kernel_word(raw)
     name, equals, _ = word.partition("=")
-    # The kernel takes - and _ in a parameter's name as equal (kernel/params.c parameqn()).
+    # The kernel treats - and _ in a parameter's name as equal (kernel/params.c parameqn()).
     plain = name if name == "--" else name.replace("-", "_") + equals
     for decided, hint in _DECIDED_ELSEWHERE.items():
         if plain == decided or (decided.endswith(".") and plain.startswith(decided)):
@@ -142,6 +145,7 @@ def cmdline_word(raw: object) -> str:
 
 
 def extra_word(raw: object) -> str:
+    """As `cmdline_word`, but accepts settings of intel_iommu= and amd_iommu= other than on and off."""
     word = _kernel_word(raw)
     name, _, values = word.partition("=")
     if name not in ("intel_iommu", "amd_iommu"):
@@ -152,6 +156,7 @@ def extra_word(raw: object) -> str:
 
 
 def option(raw: object) -> str:
+    """A line of .config, CONFIG_NAME=VALUE: y, m, n, a decimal or hexadecimal number, or a quoted string."""
     setting = text(raw)
     value = r'[ymn]|-?[0-9]+|0x[0-9a-fA-F]+|"[ !#-\[\]-~]*"'
     if not re.fullmatch(rf"CONFIG_[A-Za-z0-9_]+=(?:{value})", setting):
@@ -161,6 +166,7 @@ def option(raw: object) -> str:
 
 
 def option_name(setting: str) -> str:
+    """The name of a kernel option, CONFIG_ included."""
     return setting.partition("=")[0]
 
 
@@ -172,10 +178,12 @@ module = matching(
 
 
 def module_name(entry: str) -> str:
+    """The module in an entry with options, with _ for -, as the kernel writes it."""
     return entry.partition(" ")[0].replace("-", "_")
 
 
 def file_path(raw: object) -> Path:
+    """A path: one line of text. Whether the file exists is checked later."""
     return Path(line(raw))
 
 
@@ -189,7 +197,7 @@ _KEY_HINT = "paste the one line of a .pub file, such as ~/.ssh/id_ed25519.pub"
 
 
 def ssh_key(raw: object) -> str:
-    """A line of authorized_keys, without options. Its data begins with its type (RFC 4253 section 6.6)."""
+    """A line of authorized_keys without options. Its data starts with its type (RFC 4253 section 6.6)."""
     if "PRIVATE KEY" in text(raw):
         raise BadValueError("this is a private key", f"take it out of this file; {_KEY_HINT}", secret=True)
     key = line(raw)
@@ -207,6 +215,7 @@ def ssh_key(raw: object) -> str:
 
 
 def ssh_key_data(key: str) -> str:
+    """The base64 data of a key, without its type and comment."""
     return key.split(" ")[1]
 
 
@@ -220,6 +229,7 @@ _HASH = (
 
 
 def password_hash(raw: object) -> str:
+    """A crypt(5) hash: yescrypt, gost-yescrypt, bcrypt, sha512crypt or sha256crypt. It is treated as secret."""
     if not re.fullmatch(_HASH, text(raw)):
         hint = "make one with `openssl passwd -6`; leave the key out to lock the password"
         raise BadValueError("not a crypt hash ($y$, $6$, $5$ or $2b$)", hint, secret=True)
@@ -233,7 +243,7 @@ _MAC = r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}"
 
 
 def interface(raw: object) -> str:
-    """A name that the kernel takes (net/core/dev.c dev_valid_name()) and no file name or sysctl misreads."""
+    """An interface name that the kernel (net/core/dev.c dev_valid_name()), file names and sysctl accept."""
     name = text(raw)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}", name) or name in ("lo", "all", "default"):
         hint = "at most 15 of letters, digits, . _ and -; not lo, all or default"
@@ -242,7 +252,7 @@ def interface(raw: object) -> str:
 
 
 def card(raw: object) -> str:
-    """A network card: the interface's name, or its MAC address, in lower case, whatever its name turns out to be."""
+    """A network card: its interface name, or its MAC address in lower case."""
     given = text(raw).lower()
     return given if re.fullmatch(_MAC, given) else interface(raw)
 
@@ -251,6 +261,10 @@ _HOST_ADDRESS_HINT = 'write "dhcp" or IPv4/prefix as in "192.168.1.10/24"'
 
 
 def host_address(raw: object) -> str:
+    """The host's address: "dhcp", or IPv4/prefix.
+
+    It must be one that a host can have: not a network, broadcast, multicast or loopback address.
+    """
     given = text(raw)
     if given == "dhcp":
         return given
@@ -269,6 +283,7 @@ def host_address(raw: object) -> str:
 
 
 def gateway(raw: object) -> str:
+    """An IPv4 address."""
     try:
         return str(IPv4Address(text(raw)))
     except ValueError:
@@ -276,6 +291,7 @@ def gateway(raw: object) -> str:
 
 
 def nameserver(raw: object) -> str:
+    """An IPv4 or IPv6 address."""
     try:
         return str(ip_address(text(raw)))
     except ValueError:
@@ -283,13 +299,13 @@ def nameserver(raw: object) -> str:
 
 
 def mac(raw: object) -> str:
-    """A unicast address with the locally administered bit (IEEE 802 section 8.2), in lower case."""
+    """A unicast MAC address with the locally administered bit (IEEE 802 section 8.2), in lower case."""
     given = text(raw).lower()
     if not re.fullmatch(_MAC, given):
         raise BadValueError("not a MAC address", 'write six pairs of digits: "52:54:00:12:34:56"')
     hint = f'for example: mac = "52:54:00{given[8:]}"'
     if int(given[:2], 16) & 1:
-        raise BadValueError("is a multicast address, which no card can have", hint)
+        raise BadValueError("is a multicast address; a card cannot have one", hint)
     if not int(given[:2], 16) & 2:
         raise BadValueError("is not locally administered: it may belong to a real card", hint)
     return given

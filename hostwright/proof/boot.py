@@ -1,4 +1,4 @@
-"""One boot of an image in the emulated machine, by its serial line: GRUB's menu, an entry, the self-check, power-off.
+"""One boot of an image in the emulated machine, over its serial line: GRUB's menu, an entry, the self-check, power-off.
 
 Inputs + Boot --> QEMU --> console --> Outcome
 """
@@ -23,26 +23,26 @@ from hostwright.vm import board, process
 from hostwright.vm.board import Accelerator
 from hostwright.vm.console import Console, ConsoleError, StoppedError
 
-# Seconds. Ten times what a boot takes on two free cores of 2020, since this may share them with a compiler.
+# Seconds: ten times the length of a boot on two free cores of 2020, since a compiler may share them.
 MENU_LIMIT_S = 120.0
 PROMPT_LIMIT_S = 30.0
 KERNEL_LIMIT_S = 90.0
 SELF_CHECK_LIMIT_S = 240.0
 POWER_OFF_LIMIT_S = 60.0
 
-# The order of GRUB's menu; the first entry is the one that is highlighted.
+# The order of GRUB's menu; the first entry is highlighted.
 ENTRIES = ("normal", "fallback", "selfcheck")
 NEXT_ENTRY = "\x0e"
 ESCAPE = "\x1b"
 BEGIN, END = "HOSTWRIGHT-SELFCHECK-BEGIN", "HOSTWRIGHT-SELFCHECK-END"
 PANIC = "Kernel panic - not syncing.*"
-# OVMF's last resort, and SeaBIOS's last word.
+# OVMF's last resort, and SeaBIOS's last message.
 NO_BOOT = "UEFI Interactive Shell|No bootable device"
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is proved, and the `tools` view of the build root, which QEMU comes from."""
+    """The image to prove, its kernel and firmware, and the `tools` view of the build root, which contains QEMU."""
 
     machine: Machine
     image: Path
@@ -54,7 +54,7 @@ class Inputs:
 
 @dataclass
 class _Record:
-    """An Outcome in the making: what was reached is kept when the next step fails."""
+    """An Outcome in progress: completed steps are kept when the next step fails."""
 
     started: float = field(default_factory=time.monotonic)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -62,6 +62,7 @@ class _Record:
     document: Mapping[str, Any] | None = None
 
     def reach(self, step: str) -> None:
+        """Record that a step was reached now."""
         self.seconds[step] = round(time.monotonic() - self.started, 1)
 
 
@@ -78,7 +79,7 @@ def find_inputs(machine: Machine, image: Path) -> Inputs:
 
 
 def kernel_release(kernel: Path) -> str:
-    """What `uname -r` will say; UserError if the file is no kernel."""
+    """The release that `uname -r` will show; raises UserError if the file is not a kernel."""
     with kernel.open("rb") as source:
         release = bzimage.find_release(source.read(bzimage.HEAD))
     if release is None:
@@ -92,7 +93,7 @@ def kernel_release(kernel: Path) -> str:
 def start(
     inputs: Inputs, accelerator: Accelerator, out: Path, boot: Boot, progress: Callable[[str], None]
 ) -> Outcome:
-    """Boot the image once, to the self-check and to the end."""
+    """Boot the image once, through the self-check to the power-off."""
     record, error = _Record(), ""
     with process.folder(out, boot.name) as folder:
         fill(folder, inputs)
@@ -111,7 +112,7 @@ def start(
 
 
 def _follow(console: Console, boot: Boot, record: _Record, progress: Callable[[str], None]) -> None:
-    """From the menu to the power-off."""
+    """Drive the boot from the menu to the power-off."""
 
     def reach(step: str) -> None:
         record.reach(step)
@@ -131,7 +132,7 @@ def _follow(console: Console, boot: Boot, record: _Record, progress: Callable[[s
 
 
 def choose(console: Console, boot: Boot) -> str:
-    """Choose an entry of GRUB's menu, its extra words set at the prompt; what GRUB calls the platform."""
+    """Set the extra words at GRUB's prompt and choose an entry; returns GRUB's name of the platform."""
     console.settle()
     console.press("c", "grub>")
     console.type_echoed("echo platform=$grub_platform")
@@ -160,7 +161,7 @@ def _parse(text: str, console: Console) -> Mapping[str, Any]:
 
 
 def fill(folder: Path, inputs: Inputs) -> None:
-    """What QEMU opens: a place for the image, the firmware with a variable store of its own, empty drives."""
+    """Place the files that QEMU opens: the image, the firmware with its own variable store, and empty drives."""
     (folder / IMAGE).touch()
     shutil.copyfile(inputs.code, folder / board.CODE)
     shutil.copyfile(inputs.vars, folder / board.VARS)

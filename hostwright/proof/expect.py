@@ -1,4 +1,4 @@
-"""What a machine must show in the proof, derived from host.toml and the lab."""
+"""The expectations of the proof for a machine, derived from host.toml and the lab."""
 
 from hostwright.machine.cmdline import kernel_words, serial_lines
 from hostwright.machine.model import Device, Machine
@@ -9,16 +9,16 @@ from hostwright.proof.verdict import Boot, Origin
 from hostwright.vm.board import Firmware
 
 OWN_MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci", "tun")
-# The rows that compare boots carry this instead of a boot's name.
+# Rows that compare boots have this instead of a boot's name.
 ALL_BOOTS = "all"
 UNKNOWN = "unknown"
-# An emulated timer can lose its ticks while the build machine is busy: the kernel would take it for broken and
-# panic (arch/x86/kernel/apic/io_apic.c, check_timer). Under KVM the kernel skips that check by itself.
+# An emulated timer can lose ticks while the build machine is busy. The kernel would consider it broken and panic
+# (arch/x86/kernel/apic/io_apic.c, check_timer). Under KVM the kernel skips that check by itself.
 LAB_WORDS = ("no_timer_check",)
 
 
 def plan_boots(machine: Machine) -> tuple[Boot, ...]:
-    """Both firmware kinds, each with and without passthrough."""
+    """The boots: both kinds of firmware, each with and without passthrough."""
     words = (*LAB_WORDS, *audible_words(machine))
     return tuple(
         Boot(f"{firmware.value}{suffix}", firmware, entry, (*extra, *words))
@@ -31,7 +31,7 @@ def plan_boots(machine: Machine) -> tuple[Boot, ...]:
 
 
 def audible_words(machine: Machine) -> tuple[str, ...]:
-    """Kernel words without which the proof could not hear this machine: its log and /dev/console on the serial line."""
+    """Kernel words that send the log and /dev/console to the serial line, where the proof reads them."""
     words = machine.kernel.cmdline
     quiet = any(word == "quiet" or word.startswith("loglevel=") for word in words)
     last = [word for word in words if word.startswith("console=")][-1:]
@@ -40,11 +40,11 @@ def audible_words(machine: Machine) -> tuple[str, ...]:
     return (*(["loglevel=7"] if quiet else []), *([f"console=ttyS{number},{baud}"] if mute else []))
 
 
-# What is to be expected.
+# Expectations.
 
 
 def refusal(device: Device) -> str:
-    """Why this lab cannot pass a device that host.toml names; empty when it can."""
+    """The reason why this lab cannot pass a device of host.toml; empty if it can."""
     part = lab.BY_ADDRESS.get(device.address)
     if not part:
         return "absent: the lab has no such device"
@@ -56,19 +56,19 @@ def refusal(device: Device) -> str:
 
 
 def expected_drivers(machine: Machine, passthrough: bool) -> dict[str, str]:
-    """The driver of each function of the lab; empty where it has none."""
+    """The driver of each function of the lab; empty if it has none."""
     drivers = {part.function.address: part.driver for part in lab.PARTS}
     passed = [device.address for device in machine.devices if passthrough and not refusal(device)]
     return drivers | dict.fromkeys(passed, "vfio-pci")
 
 
 def expected_groups(machine: Machine, passthrough: bool) -> Prediction:
-    """The groups of the lab, and which functions the override speaks for."""
+    """The groups of the lab, and the functions that the override applies to."""
     return predict(lab.FUNCTIONS, machine.iommu.acs_override if passthrough else ())
 
 
 def expected_words(machine: Machine, boot: Boot, origin: Origin) -> list[str]:
-    """The kernel's command line; GRUB puts the kernel's own path before it."""
+    """The kernel's command line, without the kernel's own path that GRUB prepends."""
     own = ("hostwright.selfcheck",) if boot.is_passthrough else ("hostwright.nopassthrough",)
     return [
         "BOOT_IMAGE=/boot/vmlinuz",
@@ -81,22 +81,22 @@ def expected_words(machine: Machine, boot: Boot, origin: Origin) -> list[str]:
 
 
 def _first_serial_console(machine: Machine) -> tuple[str, ...]:
-    """The first port, unless host.toml names another: Linux has one serial console and takes the first it is told.
+    """The first port, unless host.toml names another. Linux has one serial console: the first on its command line.
 
-    Documentation/admin-guide/serial-console.rst.
+    Source: Documentation/admin-guide/serial-console.rst.
     """
     named = any(word.startswith("console=ttyS") for word in machine.kernel.cmdline)
     return () if named else ("console=ttyS0,115200",)
 
 
 def expected_modules(machine: Machine) -> list[str]:
-    """The modules that the host loads at boot, as the kernel writes their names."""
+    """The modules that the host loads at boot, in the kernel's spelling."""
     named = [line.split()[0].replace("-", "_") for line in machine.kernel.modules]
     return [*OWN_MODULES, *(name for name in named if name not in OWN_MODULES)]
 
 
 def expected_failures(machine: Machine, passthrough: bool) -> frozenset[str]:
-    """The rows that the self-check must fail: what host.toml names and the lab does not have."""
+    """The self-check's rows that must fail: devices of host.toml that the lab does not have."""
     failures = {
         f"module:{name}" for name in expected_modules(machine) if name in lab.MODULES_WITHOUT_HARDWARE
     }
@@ -109,20 +109,20 @@ def expected_failures(machine: Machine, passthrough: bool) -> frozenset[str]:
 
 
 def _is_there(device: Device) -> bool:
-    """Whether the lab has this device, with this id; the self-check asks for both in every boot."""
+    """Whether the lab has this device with this id; the self-check requires both in every boot."""
     part = lab.BY_ADDRESS.get(device.address)
     return part is not None and device.id in (None, part.function.id)
 
 
 def _is_viable(machine: Machine, address: str) -> bool:
-    """Whether no other member of a group is in use by the host; a device that is absent is not asked."""
+    """Whether the host uses no other member of a group. Absent devices are not considered."""
     drivers = expected_drivers(machine, passthrough=True)
     group = next((group for group in expected_groups(machine, True).groups if address in group), frozenset())
     return all(drivers[member] in ("", "vfio-pci", "pcieport") for member in group - {address})
 
 
 def find_twins(machine: Machine) -> list[str]:
-    """Functions with the id of one that is passed, that host.toml does not name: they must be left alone."""
+    """Functions with the id of a passed one that host.toml does not name: they must not be passed."""
     named = {device.address for device in machine.devices}
     ids = {lab.BY_ADDRESS[device.address].function.id for device in machine.devices if not refusal(device)}
     return [f.address for f in lab.FUNCTIONS if f.id in ids and f.address not in named]

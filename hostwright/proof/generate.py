@@ -27,19 +27,23 @@ from hostwright.proof.topologies import (
 
 
 def generate(seed: int, count: int, *, virtual: bool = True) -> list[Topology]:
-    """`count` topologies, the same for the same seed; without virtual functions where the kernel has no driver."""
+    """`count` topologies, the same for the same seed.
+
+    They have no virtual functions if the kernel has no driver for them.
+    """
     dice = random.Random(seed)
     made = _Maker(dice, virtual)
     return [Topology(f"R{seed}.{number}", made.make_root_slot()) for number in range(count)]
 
 
 class _Maker:
-    """Draws slots; a node deeper down is less likely to have more below it."""
+    """Draws slots at random; a deeper node is less likely to have more nodes below it."""
 
     def __init__(self, dice: random.Random, virtual: bool) -> None:
         self._dice, self._virtual = dice, virtual
 
     def make_root_slot(self) -> Slot:
+        """Draw the functions of one slot of the root bus, and everything behind them."""
         kind = self._dice.choices(("ports", "integrated", "mixed", "bridge"), (6, 1, 1, 1))[0]
         count = self._dice.choices((1, 2, 3, 4), (6, 3, 1, 1))[0]
         if kind == "bridge":
@@ -47,7 +51,7 @@ class _Maker:
         makers = {"ports": (self._make_port,), "integrated": (self._make_end,)}
         choice = makers.get(kind, (self._make_port, self._make_end))
         functions = [self._dice.choice(choice)(2) for _ in range(count)]
-        # The ids of virtual functions would go beyond the bus in a high slot.
+        # In a high slot the ids of virtual functions would exceed the bus.
         return self._slot(tuple(Node(NIC) if one.model.vf_id else one for one in functions))
 
     def _slot(self, functions: tuple[Node, ...], number: int = 0) -> Slot:

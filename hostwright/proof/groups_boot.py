@@ -1,9 +1,9 @@
-"""The differential proof: topologies booted under a kernel, and the groups that it makes compared with the prediction.
+"""The differential proof: topologies booted under a kernel, and its groups compared with the prediction.
 
     topologies --fill_machines--> machines, each booted once for every set of words --> Tally
 
-The initramfs holds bash, coreutils, mount and modprobe of our own packages, init/groups.sh and
-hostwright-capture. No disk is written but for a capture.
+The initramfs contains bash, coreutils, mount and modprobe of our own packages, init/groups.sh and
+hostwright-capture. No disk is written, except for a capture.
 """
 
 import shutil
@@ -38,7 +38,7 @@ from hostwright.vm import board, process
 from hostwright.vm.board import Accelerator
 from hostwright.vm.console import ConsoleError
 
-# Ten times what a full machine takes on two free cores.
+# Seconds: ten times the length of a full machine's boot on two free cores.
 BOOT_LIMIT_S = 600.0
 DISK, DISK_MIB = "disk.img", 16
 PANIC = "Kernel panic - not syncing.*"
@@ -62,9 +62,9 @@ _SYSTEM = initramfs.Plan(
 
 @dataclass(frozen=True)
 class Kernel:
-    """What is booted: the image, its series and its modules.
+    """The kernel to boot: its image, its series and its modules.
 
-    `has_drivers`: it has those that switch on virtual functions, in the image or among the modules.
+    `has_drivers`: it has the drivers that enable virtual functions, in the image or as modules.
     """
 
     image: Path
@@ -76,7 +76,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Emulated:
-    """What every boot has in common."""
+    """The common settings of every boot."""
 
     kernel: Kernel
     initrd: bytes
@@ -100,7 +100,10 @@ def prove(
     out: Path,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Tally:
-    """Boot every topology under every set of words; console logs go to `out`. Raises UserError if a boot fails."""
+    """Boot every topology under every set of words; console logs go to `out`.
+
+    Raises UserError if a boot fails.
+    """
     emulated = prepare(kernel, tools, out)
     tally = Tally()
     machines = topologies.fill_machines(chosen)
@@ -125,7 +128,7 @@ def prove_random(
     out: Path,
     progress: Callable[[str], None],
 ) -> Tally:
-    """`prove` for the named topologies and `count` random ones, under all words that the kernel knows."""
+    """`prove` for the named topologies and `count` random ones, under all words that the kernel supports."""
     chosen = [*topologies.GOLDEN, *generate.generate(seed, count, virtual=kernel.has_drivers)]
     columns = [words for words in COLUMNS if kernel.has_override or not words.override]
     return prove(
@@ -137,13 +140,13 @@ def prove_random(
 
 
 def boot(machine: Emulated, argv: tuple[str, ...], name: str) -> Found:
-    """Boot once and read what it says; raises UserError with the console's last lines if it says nothing."""
+    """Boot once and read the result; raises UserError with the console's last lines if there is none."""
     with _booted(machine, argv, name) as (text, _):
         return read_console(text)
 
 
 def capture(machine: Emulated, placed: Sequence[Placed], words: Words) -> bytes:
-    """What hostwright-capture writes inside a machine with these functions: a tar, up to the end of its disk."""
+    """The tar that hostwright-capture writes in a machine with these functions, padded to the end of its disk."""
     argv = plan_boot(placed, words, machine.accelerator)
     place = argv.index("-append") + 1
     argv = (*argv[:place], f"{argv[place]} hostwright.capture", *argv[place + 1 :])
@@ -155,7 +158,7 @@ def capture(machine: Emulated, placed: Sequence[Placed], words: Words) -> bytes:
 
 @contextmanager
 def _booted(machine: Emulated, argv: tuple[str, ...], name: str) -> Iterator[tuple[str, Path]]:
-    """The console's text of a whole boot, and the folder of it while the block runs."""
+    """The console's text of a whole boot, and its folder, as long as the `with` block runs."""
     with process.folder(machine.out, name) as folder:
         shutil.copyfile(machine.kernel.image, folder / board.KERNEL)
         (folder / INITRD).write_bytes(machine.initrd)
@@ -176,12 +179,12 @@ def _booted(machine: Emulated, argv: tuple[str, ...], name: str) -> Iterator[tup
 
 
 def make_initramfs(kernel: Kernel) -> bytes:
-    """An initramfs with what groups_init.sh needs; UserError if a package is not built."""
+    """An initramfs with everything that groups_init.sh needs; raises UserError if a package is not built."""
     return initramfs.make(_SYSTEM, _modules(kernel))
 
 
 def _modules(kernel: Kernel) -> Iterator[cpio.Entry]:
-    """igb and what it depends on, for virtual functions; none where the kernel's modules are not given."""
+    """igb and its dependencies, for virtual functions; empty if the kernel's modules are not given."""
     if not kernel.modules:
         return
     needs = dict(
@@ -209,19 +212,22 @@ DEBIAN_12 = pins.Pinned(
 
 
 def find_kernel(series: str, folder: Path) -> Kernel:
-    """The kernel of dist/ where no series or its own is asked for; else a distribution's, its image in `folder`."""
+    """The kernel of dist/ for no series or its own; otherwise a distribution's, with its image in `folder`.
+
+    Raises UserError if there is none of that series.
+    """
     if series in ("", "6.12"):
         return our_kernel()
     if series == "6.1":
         return debian_kernel(DEBIAN_12, series, folder)
     raise UserError(
         f"series={series}: there is no kernel of it to boot",
-        "known are 6.1 and 6.12; build one of another series, as docs/groups.md says, and name it with kernel=bzImage",
+        "known are 6.1 and 6.12; build one of another series, as in docs/groups.md, and name it with kernel=bzImage",
     )
 
 
 def our_kernel() -> Kernel:
-    """The kernel of dist/, with its modules; UserError where it is not built."""
+    """The kernel of dist/ with its modules; raises UserError if it is not built."""
     image = paths.KERNEL / "bzImage"
     if not image.exists():
         raise UserError(f"{image} is not built", "run ./doit kernel")
@@ -232,7 +238,7 @@ def our_kernel() -> Kernel:
 def other_kernel(image: Path, series: str = "") -> Kernel:
     """A bzImage that was built with the patch of its series and with kconfig/differential/groups.config.
 
-    Raises UserError if there is no kernel there, or one of another series than the one that is named.
+    Raises UserError if the file is not a kernel, or if it is of another series than the requested one.
     """
     try:
         with image.open("rb") as file:
@@ -250,13 +256,13 @@ def other_kernel(image: Path, series: str = "") -> Kernel:
 
 
 def debian_kernel(pin: pins.Pinned, series: str, folder: Path) -> Kernel:
-    """The kernel of a Debian package, fetched unless it is here, its image in `folder`."""
+    """The kernel of a Debian package, fetched if necessary, with its image in `folder`."""
     fetch.fetch_all([pin.at(mirrors.find_mirrors())], lambda _: None)
     image = folder / pin.name
     for _, _, content in deb.read(fetch.local(pin.sha256), "data", "boot/vmlinuz-"):
         disk.write(image, content)
     if not image.exists():
         raise UserError(
-            f"{pin.name}: no kernel in the package", "renew the pin in hostwright/proof/groups_boot.py"
+            f"{pin.name}: the package contains no kernel", "renew the pin in hostwright/proof/groups_boot.py"
         )
     return Kernel(image, series, has_override=False, has_drivers=False)

@@ -1,9 +1,9 @@
-"""What the differential proof compares: IOMMU groups as a kernel tells them, and as they are predicted. Pure.
+"""The comparison of the differential proof: IOMMU groups as a kernel reports them, and as predicted. Pure.
 
     topologies, Words --plan_boot--> argv of QEMU
     console's text --read_console--> Found --compare--> Disagreement, with the rule at work
 
-Many topologies stand in one machine, so a boot judges all of them under one set of words.
+One machine contains many topologies, so a boot judges all of them under one set of words.
 """
 
 import re
@@ -26,7 +26,7 @@ BEGIN, END = "HOSTWRIGHT-GROUPS-BEGIN", "HOSTWRIGHT-GROUPS-END"
 
 @dataclass(frozen=True)
 class Words:
-    """One column of the proof: its name, the words of pcie_acs_override= and what else the kernel is told."""
+    """One column of the proof: its name, the words of pcie_acs_override=, and further kernel words."""
 
     name: str
     override: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Words:
 
     @property
     def cmdline(self) -> tuple[str, ...]:
-        """As the kernel's command line has it."""
+        """The words in the form of the kernel's command line."""
         pairs = (
             ("pcie_acs_override=", ",".join(self.override)),
             ("pci=config_acs=", self.setting.config_acs),
@@ -58,13 +58,13 @@ COLUMNS = (
 
 
 def replace_series(words: Words, series: str) -> Words:
-    """The same words, for another kernel."""
+    """The same words for another kernel series."""
     return replace(words, setting=replace(words.setting, series=series))
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a boot said: address to id, the groups, whom the override spoke for, the console's text."""
+    """The result of a boot: address to id, the groups, the overridden functions, the console's text."""
 
     ids: Mapping[str, str]
     groups: frozenset[frozenset[str]]
@@ -74,7 +74,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A topology that the kernel groups otherwise than predicted, under one set of words."""
+    """A topology that the kernel groups differently from the prediction, under one set of words."""
 
     topology: str
     words: str
@@ -83,7 +83,7 @@ class Disagreement:
 
 @dataclass
 class Tally:
-    """How many pairs of topology and words were compared, and which disagreed."""
+    """The number of compared pairs of topology and words, and the disagreements."""
 
     compared: dict[str, int] = field(default_factory=dict)
     disagreements: list[Disagreement] = field(default_factory=list)
@@ -108,9 +108,9 @@ def plan_boot(placed: Sequence[Placed], words: Words, accelerator: Accelerator) 
 
 
 def plan_cmdline(placed: Sequence[Placed], words: Words) -> tuple[str, ...]:
-    """The kernel's words: its log is asked for at the end, since a serial line is slow.
+    """The kernel's words. The log is printed at the end, since a serial line is slow.
 
-    Empty ports keep no room for cards that may come: there is none, and the kernel tries again and again.
+    Empty ports reserve no space for hotplug: there is not enough, and the kernel would retry again and again.
     """
     vfs = ",".join(f"{one.function.address}={one.vfs}" for one in placed if one.vfs)
     return (
@@ -122,7 +122,7 @@ def plan_cmdline(placed: Sequence[Placed], words: Words) -> tuple[str, ...]:
 
 
 def read_console(text: str) -> Found:
-    """What groups_init.sh and the kernel's own lines say."""
+    """Parse the lines of groups_init.sh and of the kernel itself."""
     part = text.partition(BEGIN)[2].partition(END)[0]
     groups: dict[str, set[str]] = {}
     for number, address in re.findall(r"^group (\d+) (\S+)", part, re.MULTILINE):
@@ -139,7 +139,7 @@ def read_console(text: str) -> Found:
 
 
 def compare(placed: Sequence[Placed], words: Words, found: Found) -> list[Disagreement]:
-    """Where the kernel and the prediction differ, one for each topology."""
+    """The differences between kernel and prediction, one per topology."""
     predicted = iommu.predict([one.function for one in placed], words.override, words.setting)
     wrong = _wrong_addresses(predicted, found)
     disagreements = []
@@ -155,7 +155,7 @@ def compare(placed: Sequence[Placed], words: Words, found: Found) -> list[Disagr
 
 
 def _find_other_ids(functions: Sequence[Function], found: Found) -> str:
-    """Where the machine is not the one that was described."""
+    """The functions whose ids differ from the description."""
     pairs = ((one, found.ids.get(one.address, "absent")) for one in functions)
     return "\n".join(f"  {one.address} is {id} and not {one.id}" for one, id in pairs if id != one.id)
 
@@ -167,7 +167,7 @@ def _wrong_addresses(predicted: Prediction, found: Found) -> set[str]:
 
 
 def _describe(functions: Sequence[Function], predicted: Prediction, found: Found) -> str:
-    """The topology with what the prediction says of each function, and both results."""
+    """The topology with the prediction's reason for each function, and both results."""
     return "\n".join(
         (
             *(_describe_function(one, predicted) for one in functions),
@@ -196,7 +196,7 @@ def _describe_groups(
 
 
 def render_tally(tally: Tally) -> str:
-    """The counts, and every disagreement."""
+    """The counts and every disagreement as text."""
     total = sum(tally.compared.values())
     counts = ", ".join(f"{name} {count}" for name, count in tally.compared.items())
     head = f"{total - len(tally.disagreements)} of {total} agree in {tally.boots} boots ({counts})"

@@ -1,11 +1,11 @@
-"""The installed guest inside the booted host: `guest start` on the image boots Debian with what is passed to it.
+"""The installed guest inside the booted host: `guest start` on the image boots Debian with passed devices.
 
     a copy of the image + the proof's key --+
     dist/guest/NAME --> ext4 ---------------+--> QEMU --> host, by ssh --guest start--> guest, by ssh --> Facts --> rows
 
-The guest's disk is on a disk of its own, mounted where the host keeps guests: an image need not have room for it.
-The key for the guest is handed in as at its check after the install, by a word of its own QEMU. Its screen is
-pictured by that QEMU too: VNC is on the host's loopback.
+The guest's disk is on a separate disk, mounted where the host keeps guests, so the image needs no space for it.
+The guest gets the key as in the check after its install, through a further option of its QEMU. That QEMU also takes
+the pictures of the screen, since VNC is on the host's loopback.
 """
 
 import json
@@ -37,19 +37,19 @@ from hostwright.sandbox.sandbox import Bind, Job
 from hostwright.vm import board, guest_argv, login, pictures, process
 from hostwright.vm.board import Accelerator
 
-# Seconds; a Debian that boots in a machine emulated inside an emulated machine takes its time, and so does its sshd.
+# Seconds. Debian and its sshd start slowly in a machine that is emulated inside an emulated machine.
 GUEST_LIMIT_S = 7200.0
 TRY_LIMIT_S = 180.0
 COMMAND_LIMIT_S = 300.0
 STOP_LIMIT_S = 900
 GUESTS_IMAGE = "guests.img"
-# An instruction of the guest takes 2 to the power of this in ns, by its own clock (QEMU's -icount).
+# By the guest's clock an instruction takes 2 to the power of this in ns (QEMU's -icount).
 INSTRUCTION_SHIFT = 2
-# What a file system needs besides its files.
+# The space that a file system needs besides its files.
 ROOM_MIB = 128
 # Where the guest's QEMU leaves a picture of its screen, on the host.
 SCREEN = "screen.ppm"
-# Of QEMU's own picture for a display that no guest has set up yet (ui/console.c).
+# QEMU's own picture of a display that no guest has set up yet (ui/console.c).
 PLACEHOLDER_SIZE = (640, 480)
 
 # The firmware takes a minute or two to its first screen.
@@ -63,14 +63,14 @@ CONSOLE, LSPCI = "guest-console.log", "lspci.txt"
 
 @dataclass(frozen=True)
 class Ports:
-    """Of loopback: the host's ssh, and the guest's."""
+    """Ports of loopback: the host's ssh, and the guest's."""
 
     host: int
     guest: int
 
 
 def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], None]) -> Verdict:
-    """Boot both, and write report and logs to `out`; UserError for every expectation that was not met."""
+    """Boot both, and write report and logs to `out`; raises UserError for every expectation that was not met."""
     guest = find_guest(machine)
     if not guest or not is_reachable(machine):
         raise UserError(
@@ -105,7 +105,10 @@ def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], No
 def start(
     inputs: boot.Inputs, guest: Guest, accelerator: Accelerator, out: Path, progress: Callable[[str], None]
 ) -> tuple[Outcome, GuestFacts | None]:
-    """Boot the host, start the guest in it, and ask it; the facts are None where there was no login to the guest."""
+    """Boot the host, start the guest in it, and query the guest.
+
+    The facts are None if no login to the guest was possible.
+    """
     record, key, ports = deeper.Record(), login.generate_key(), Ports(login.free_port(), login.free_port())
 
     def reach(step: str) -> None:
@@ -122,7 +125,7 @@ def start(
 
 
 def plan(machine: Machine, accelerator: Accelerator, ports: Ports) -> tuple[str, ...]:
-    """The lab with the disk of the guests beside the image."""
+    """The lab with the guests' disk in addition to the image."""
     return (
         *plan_boot(machine, GUEST_BOOT.firmware, accelerator, ports.host, ports.guest),
         "-drive", f"if=none,id=guests,file={board.FOLDER}/{GUESTS_IMAGE},format=raw",
@@ -131,17 +134,17 @@ def plan(machine: Machine, accelerator: Accelerator, ports: Ports) -> tuple[str,
 
 
 def fill(folder: Path, inputs: boot.Inputs, guest: Guest, key: login.Key) -> None:
-    """What QEMU opens, with the guest's disk on one of its own; UserError where the guest is not installed."""
+    """Place the files that QEMU opens, the guests' disk among them; raises UserError if the guest is not installed."""
     deeper.fill(folder, inputs, key)
     _write_extra(folder, inputs, guest, key)
     _write_guests(folder, inputs.tools, guest)
 
 
 def plan_extra(guest: Guest, key: login.Key) -> tuple[str, ...]:
-    """Arguments for the guest's QEMU: the credential that lets `key` in, and a clock that counts its instructions.
+    """Arguments for the guest's QEMU: the credential that admits `key`, and a clock that counts instructions.
 
-    By the host's clock an emulated guest inside an emulated host is too slow for the limits of its own systemd, which
-    gives up. 4 ns an instruction are what such a guest does on this machine itself. The host has no KVM here
+    By the host's clock, an emulated guest inside an emulated host is too slow for the time limits of its own systemd.
+    Such a guest takes 4 ns per instruction when it runs on this machine directly. The host has no KVM here
     (plan_board()), so its guests are always emulated.
     """
     credential = login.tmpfiles(guest.install.user, key.public)
@@ -172,9 +175,10 @@ def _write_guests(folder: Path, tools: Path, guest: Guest) -> None:
 
 
 def plan_picture(guest: Guest) -> str:
-    """A command of the host: the guest's screen as a PPM in base64; status 1 if QEMU gives none in half a minute.
+    """A command for the host that prints the guest's screen as a PPM in base64.
 
-    What is written to the monitor is as in `guest stop`; the file is whole once it grows no more.
+    Its status is 1 if QEMU gives no picture within half a minute. It writes to the monitor as `guest stop` does. The
+    file is complete once it stops growing.
     """
     run = f"{guest_argv.HOST_RUN_FOLDER}/{guest.name}"
     place = f"{run}/{SCREEN}"
@@ -188,7 +192,7 @@ def plan_picture(guest: Guest) -> str:
 
 
 class Asker:
-    """What is asked of the host, and through it of the guest."""
+    """Queries the host, and through it the guest."""
 
     def __init__(
         self,
@@ -202,7 +206,7 @@ class Asker:
         self.host, self.guest, self.key, self.port, self.out, self.reach = host, guest, key, port, out, reach
 
     def ask(self) -> GuestFacts:
-        """All that the judge wants to know."""
+        """Query all that the judge needs to know."""
         self._on_host(f"mkdir -p {guest_argv.HOST_FOLDER} && mount /dev/sdb {guest_argv.HOST_FOLDER}")
         checked = self._on_host(f"guest check {self.guest.name}")
         started = self._on_host(f"guest start {self.guest.name}")
@@ -211,7 +215,7 @@ class Asker:
         return self._visit(facts) if started.status == 0 else facts
 
     def _visit(self, facts: GuestFacts) -> GuestFacts:
-        """Log in to the guest that was started, and shut it down; its console's log is kept however that goes."""
+        """Log in to the started guest, and shut it down; its console's log is kept in any case."""
         try:
             facts = self._ask_guest(facts)
             stop = self._on_host(f"guest stop --limit {STOP_LIMIT_S} {self.guest.name}", STOP_LIMIT_S + 60)
@@ -239,7 +243,7 @@ class Asker:
         return replace(facts, is_reached=True, lspci=lspci, digest=digest, drivers=drivers)
 
     def _picture_start(self) -> None:
-        """Wait for the first screen of the guest's own; a guest that shows none in time may still let its user in."""
+        """Wait for the guest's first own screen. A guest that shows none in time may still accept a login."""
         for _ in range(START_PICTURES):
             frame = self._picture("screen-start.png")
             if frame and (frame.width, frame.height) != PLACEHOLDER_SIZE and not pictures.is_blank(frame):
@@ -247,7 +251,7 @@ class Asker:
             time.sleep(PICTURE_EVERY_S)
 
     def _picture(self, name: str) -> pictures.Frame | None:
-        """What the guest's screen shows, kept as `name`; None where its QEMU gives no picture in time."""
+        """Save the guest's screen as `name`; None if its QEMU gives no picture in time."""
         answer = self._on_host(plan_picture(self.guest))
         if answer.status != 0:
             return None
@@ -256,7 +260,7 @@ class Asker:
         try:
             frame = pictures.read(raw)
         except (OSError, ValueError):
-            # Half a picture: the rest of the proof is worth more.
+            # An incomplete picture does not end the proof.
             return None
         finally:
             files.remove(raw)

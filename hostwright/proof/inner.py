@@ -1,8 +1,8 @@
-"""The guest inside the booted host: a disk with GRUB, our own kernel and an initramfs that tells what was passed to it.
+"""The guest inside the booted host: a disk with GRUB, our kernel, and an initramfs that reports the passed devices.
 
 kernel + packages + inner_init.sh --> initramfs --+
 package grub --> BOOTX64.EFI ---------------------+--> FAT --> disk.qcow2, which `guest start` boots
-what its console said --read_console--> Report
+its console's text --read_console--> Report
 """
 
 import re
@@ -15,13 +15,13 @@ from hostwright.sandbox import sandbox
 from hostwright.sandbox.sandbox import Bind, Job
 
 DISK = "disk.qcow2"
-# As many bytes of the drive are read in the guest, and written from outside before.
+# Bytes of the drive that are written from outside, and then read in the guest.
 SAMPLE_BYTES = 16 << 20
 BEGIN, END = "HOSTWRIGHT-INNER-BEGIN", "HOSTWRIGHT-INNER-END"
 
 DISK_MIB = 96
 _MODULES = ("fat", "search", "search_fs_file", "linux", "echo", "all_video", "efi_gop", "boot")
-# GRUB's core runs this and nothing else. Every character on the serial line costs an emulated emulator time.
+# GRUB's core runs only this. Every character on the serial line costs time in an emulator that is itself emulated.
 _CONFIG = """\
 search --no-floppy --file --set=root /hostwright-inner
 linux /linux console=ttyS0,115200 panic=-1 no_timer_check quiet
@@ -43,14 +43,14 @@ SYSTEM = initramfs.Plan(
 
 @dataclass(frozen=True)
 class Report:
-    """What the guest said: lspci's text, and the sha256 of the drive's first SAMPLE_BYTES."""
+    """The guest's report: lspci's text, and the sha256 of the drive's first SAMPLE_BYTES."""
 
     lspci: str
     digest: str
 
 
 def read_console(text: str) -> Report | None:
-    """The last report on a console, None where none came to its end."""
+    """The last complete report on a console; None if there is none."""
     found = re.findall(rf"(?s){BEGIN}\r?\n(.*?){END}", text)
     if not found:
         return None
@@ -76,7 +76,10 @@ def script() -> str:
 
 
 def make_disk(kernel: Path, grub: Path, tools: Path, work: Path) -> Path:
-    """The disk, in the empty folder `work`; `grub` is the staged tree of the package. UserError if one is not built."""
+    """Make the disk in the empty folder `work`; `grub` is the staged tree of the package.
+
+    Raises UserError if a package is not built.
+    """
     (work / "linux").write_bytes(kernel.read_bytes())
     (work / "initrd").write_bytes(initramfs.make(SYSTEM))
     (work / "hostwright-inner").touch()

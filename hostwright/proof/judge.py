@@ -1,10 +1,10 @@
-"""What the proof expects of each boot, and whether it came: pure.
+"""The expectations of the proof for each boot, and the verdict on each: pure.
 
     machine + lab + what the image was made from -> expectations
     Outcome of each boot                         -> judge -> Row
 
-No expectation is taken from what a boot said: the groups come from `iommu.predict`, the drivers from `lab`, the
-kernel's words from host.toml. A boot that did not come to its self-check fails all its rows.
+No expectation is taken from the output of a boot: the groups come from `iommu.predict`, the drivers from `lab`, the
+kernel's words from host.toml. A boot that did not reach its self-check fails all its rows.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ POWER_OFF_SIGN = "reboot: Power down"
 
 
 def judge(outcomes: Sequence[Outcome], machine: Machine, origin: Origin) -> list[Row]:
-    """Every row of the proof, boot by boot, and last those that compare boots."""
+    """Every row of the proof, boot by boot; the rows that compare boots come last."""
     rows = [row for outcome in outcomes for row in _judge_boot(outcome, machine, origin)]
     return [*rows, *_judge_together(outcomes, machine)]
 
@@ -83,7 +83,7 @@ def _check_firmware(outcome: Outcome) -> Finding:
     )
     if outcome.boot.firmware is Firmware.UEFI:
         return "started by UEFI, and the kernel knows it", evidence, outcome.platform == "efi" and bool(said)
-    return "started by a PC BIOS, with no EFI in sight", evidence, outcome.platform == "pc" and not said
+    return "started by a PC BIOS, without EFI", evidence, outcome.platform == "pc" and not said
 
 
 def _check_power_off(outcome: Outcome) -> Finding:
@@ -98,7 +98,7 @@ Check = Callable[[SelfCheck], Finding]
 
 
 def _checks(machine: Machine, boot: Boot, origin: Origin) -> Iterator[tuple[str, Check]]:
-    """Every row that is read from the self-check's document, by name."""
+    """Every row that uses the self-check's document, by name."""
     passthrough = boot.is_passthrough
     drivers = expected_drivers(machine, passthrough)
     prediction = expected_groups(machine, passthrough)
@@ -132,7 +132,7 @@ def _same(what: str, expected: str, found: str) -> Finding:
 
 
 def _compare_words(expected: Sequence[str], found: Sequence[str]) -> Finding:
-    """The same words the same number of times; which console comes last matters, other orders do not."""
+    """The same words the same number of times. Only the order of consoles matters."""
     consoles = [[word for word in words if word.startswith("console=")] for words in (expected, found)]
     ok = sorted(expected) == sorted(found) and consoles[0] == consoles[1]
     return f"the words: {' '.join(expected)}", " ".join(found), ok
@@ -143,7 +143,7 @@ def _find_line(found: SelfCheck, *parts: str) -> str:
 
 
 def _check_lab(found: SelfCheck) -> Finding:
-    """The table that all else is expected by: what QEMU made is what it says."""
+    """The lab's table, on which all other expectations are based, describes the machine that QEMU made."""
     wanted = {function.address: function.id for function in lab.FUNCTIONS}
     differing = sorted(a for a in wanted.keys() | found.ids.keys() if wanted.get(a) != found.ids.get(a))
     evidence = " ".join(f"{address}={found.ids.get(address, 'absent')}" for address in differing)
@@ -152,9 +152,9 @@ def _check_lab(found: SelfCheck) -> Finding:
 
 def _check_dmar(found: SelfCheck) -> Finding:
     line = _find_line(found, "DMAR", "Directed I/O")
-    evidence = f"{' '.join(found.units) or 'no unit'}; kernel log: {line or 'no word of it'}"
+    evidence = f"{' '.join(found.units) or 'no unit'}; kernel log: {line or 'no such line'}"
     return (
-        "VT-d is at work: a dmar unit, and the kernel says so",
+        "VT-d is active: a dmar unit, and the kernel reports it",
         evidence,
         "dmar0" in found.units and bool(line),
     )
@@ -208,10 +208,10 @@ def _check_taken(drivers: Mapping[str, str], found: SelfCheck) -> Finding:
 
 
 def _check_by_address(found: SelfCheck) -> Finding:
-    """drivers/vfio/pci/vfio_pci.c logs each of its ids=, whether or not a device is free to be taken by it."""
+    """drivers/vfio/pci/vfio_pci.c logs each of its ids=, whether or not a device is free for it."""
     line = _find_line(found, "vfio_pci: add [")
     return (
-        "vfio-pci takes nothing by id, which would be every device with it",
+        "vfio-pci takes no device by id, which would take every device with that id",
         line or "no ids= in use",
         not line,
     )
@@ -224,7 +224,7 @@ def _check_groups(prediction: Prediction, found: SelfCheck) -> Finding:
 
 
 def _check_override(prediction: Prediction, found: SelfCheck) -> Finding:
-    """Which devices the patch says that it overrode: `pci ADDRESS: ACS overridden by pcie_acs_override=WORD: ...`."""
+    """The devices that the patch reports: `pci ADDRESS: ACS overridden by pcie_acs_override=WORD: ...`."""
     expected = sorted(f"{address}={word}" for address, word in prediction.overridden.items())
     lines = [line.partition(" ACS overridden by pcie_acs_override=") for line in found.log]
     said = sorted(
@@ -245,7 +245,7 @@ def _list(items: Sequence[str]) -> str:
 
 
 def show_groups(groups: frozenset[frozenset[str]]) -> str:
-    """Groups in the order of their first members, the domain left out where it is 0000."""
+    """Groups in the order of their first members; the domain 0000 is omitted."""
     ordered = sorted(sorted(group) for group in groups)
     return (
         ", ".join("{" + " ".join(a.removeprefix("0000:") for a in group) + "}" for group in ordered) or "none"
@@ -264,7 +264,7 @@ def _judge_together(outcomes: Sequence[Outcome], machine: Machine) -> Iterator[R
 
 
 def _check_effect(found: Mapping[str, SelfCheck | None], machine: Machine, firmware: Firmware) -> Finding:
-    """What the override changes is all that differs between the groups with it and without."""
+    """The groups with and without the override differ only by its effect."""
     wanted, plain = (expected_groups(machine, passthrough).groups for passthrough in (True, False))
     expectation = f"with the override {show_groups(wanted - plain)} instead of {show_groups(plain - wanted)}"
     with_words, without = found.get(firmware.value), found.get(f"{firmware.value}-fallback")

@@ -34,9 +34,9 @@ MAC = "52:54:00:4c:41:01"
 
 @dataclass(frozen=True)
 class Part:
-    """A function, the driver that our kernel gives it when nobody else asks, and the -device option that makes it.
+    """A function, its default driver under our kernel, and the -device option that makes it.
 
-    `driver` is empty where the kernel has none built in; `option` is empty for what the q35 board brings.
+    `driver` is empty if the kernel has none built in; `option` is empty for functions of the q35 board itself.
     """
 
     function: Function
@@ -49,7 +49,7 @@ def _conventional(address: str, id: str, *, multifunction: bool = False) -> Func
 
 
 def _port(number: int, *, has_acs: bool) -> Part:
-    """A root port in slot 1 + `number`; the bus behind it gets `number`, since firmware counts in order."""
+    """A root port in slot 1 + `number`. The bus behind it is `number`, since firmware counts in order."""
     place = f"id=port{number},bus=pcie.0,addr={1 + number:02x}.0,chassis={number},slot={number}"
     function = Function(
         f"0000:00:{1 + number:02x}.0", "1b36:000c", Kind.ROOT_PORT, acs=FULL_ACS if has_acs else None
@@ -77,7 +77,7 @@ PARTS = (
     Part(
         Function("0000:00:05.0", "8086:10d3", Kind.ROOT_COMPLEX_ENDPOINT),
         "e1000e",
-        # Without a ROM: the firmware has nothing to start from the network.
+        # Without a ROM: the firmware cannot boot from the network.
         f"e1000e,bus=pcie.0,addr=05.0,netdev=net,mac={MAC},romfile=",
     ),
     Part(_conventional("00:1f.0", "8086:2918", multifunction=True), "lpc_ich"),
@@ -92,7 +92,7 @@ PARTS = (
 BY_ADDRESS = {part.function.address: part for part in PARTS}
 FUNCTIONS = tuple(part.function for part in PARTS)
 
-# Modules of a real machine that find no hardware here: the emulated processor has neither VT-x nor AMD-V.
+# Modules of real machines without hardware here: the emulated processor has neither VT-x nor AMD-V.
 MODULES_WITHOUT_HARDWARE = frozenset({"kvm_intel", "kvm_amd"})
 
 
@@ -110,8 +110,8 @@ def plan_boot(
 ) -> tuple[str, ...]:
     """The lab with the image as its root disk, which is never written to.
 
-    The ssh of the host is at `ssh_port` of loopback, that of a guest on its bridge at `guest_port`; nowhere for 0.
-    The machine's main serial line is QEMU's standard input and output; UserError for one that a PC does not have.
+    The host's ssh is at `ssh_port` of loopback, the ssh of a guest on its bridge at `guest_port`; 0 forwards no port.
+    The machine's main serial line is QEMU's standard input and output. Raises UserError for a line that a PC lacks.
     """
     return (
         *plan_board(accelerator),
@@ -121,7 +121,7 @@ def plan_boot(
         *_plan_firmware(firmware),
         *_plan_devices(),
         "-netdev", "user,id=net" + _forward(ssh_port, HOST_ADDRESS) + _forward(guest_port, GUEST_ADDRESS),
-        # The image stays as it is: what the guest writes goes to a temporary file.
+        # The image stays unchanged: writes of the guest go to a temporary file.
         "-drive", f"if=none,id=root,file={FOLDER}/{IMAGE},format=raw,snapshot=on",
         "-device", "ide-hd,bus=ide.0,drive=root,bootindex=1",
     )  # fmt: skip
@@ -132,7 +132,7 @@ def _forward(port: int, address: str) -> str:
 
 
 def _plan_firmware(firmware: Firmware) -> tuple[str, ...]:
-    """OVMF in two flash drives, code and variable store; SeaBIOS is what QEMU takes by itself."""
+    """OVMF in two flash drives, code and variable store; without it QEMU uses SeaBIOS."""
     if firmware is Firmware.BIOS:
         return ()
     return (

@@ -1,6 +1,6 @@
-"""The proof one level deeper: the image booted, its owner logged in by ssh, and a guest started inside it.
+"""The proof over ssh: the image booted, its owner logged in, and a guest started inside it.
 
-    a copy of the image + the proof's key + the inner guest's disk --> QEMU --> ssh --> Facts --> deepjudge --> rows
+    a copy of the image + the proof's key + the inner guest's disk --> QEMU --> ssh --> Facts --> login_rows --> rows
 
 The copy differs from the image in those two files, on a larger disk. Without interrupt remapping the guest is refused.
 """
@@ -31,7 +31,7 @@ from hostwright.vm import login, process
 from hostwright.vm.board import Accelerator
 from hostwright.vm.login import free_port
 
-# Seconds. An emulated machine inside an emulated one takes two minutes, and ten beside four compilers.
+# Seconds. An emulated machine inside an emulated one takes two minutes, or ten beside four compilers.
 LOGIN_LIMIT_S = 300.0
 COMMAND_LIMIT_S = 120.0
 INNER_LIMIT_S = 1500.0
@@ -50,7 +50,7 @@ GUESTS = "/var/lib/hostwright/guests"
 
 @dataclass(frozen=True)
 class Inputs:
-    """The proof's own, the guest to start, and where its disk is."""
+    """The proof's inputs, the guest to start, and the path of its disk."""
 
     proof: boots.Inputs
     guest: Guest
@@ -66,12 +66,13 @@ class Record:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def reach(self, step: str) -> None:
+        """Record that a step was reached now."""
         self.seconds[step] = round(time.monotonic() - self.started, 1)
 
 
 @dataclass(frozen=True)
 class Visit:
-    """A boot that is logged in to as root with `key`, at `port` of loopback; `job` is its QEMU."""
+    """A boot with a login as root with `key`, at `port` of loopback; `job` is its QEMU."""
 
     boot: Boot
     job: Job
@@ -95,7 +96,10 @@ def prepare(inputs: boots.Inputs, guest: Guest, work: Path) -> Inputs:
 def start(
     inputs: Inputs, accelerator: Accelerator, out: Path, boot: Boot, progress: Callable[[str], None]
 ) -> Answered:
-    """Boot the image once and ask it all; the facts are None where there was no login, for the outcome's reason."""
+    """Boot the image once and query everything.
+
+    The facts are None if no login was possible; the outcome contains the reason.
+    """
     record, key, port = Record(), login.generate_key(), free_port()
 
     def ask(shell: login.Session) -> Facts:
@@ -120,7 +124,7 @@ def start(
 def carry_out(
     visit: Visit, record: Record, out: Path, ask: Callable[[login.Session], _Answers]
 ) -> tuple[Outcome, _Answers | None]:
-    """Boot, log in, ask, and power off; what went wrong is the outcome's error."""
+    """Boot, log in, query, and power off; a failure becomes the outcome's error."""
     boot, answers, error = visit.boot, None, ""
     with process.running(replace(visit.job, network=True), out / f"{boot.name}.log") as (console, status_of):
         try:
@@ -139,7 +143,7 @@ def carry_out(
 
 
 def sample(number: int) -> bytes:
-    """What the lab's drive `number` begins with: unlike its twin, and not to be had by reading nothing."""
+    """The first bytes of the lab's drive `number`: different from its twin's, and not all zero."""
     block = b"".join(sha256(f"drive {number} block {index}".encode()).digest() for index in range(1 << 10))
     return block * (inner.SAMPLE_BYTES // len(block))
 
@@ -150,13 +154,13 @@ def digest_samples() -> list[str]:
 
 
 def _digest(path: Path) -> str:
-    """The sha256 of as much of a drive as its sample fills."""
+    """The sha256 of the bytes of a drive that its sample fills."""
     with path.open("rb") as drive:
         return sha256(drive.read(inner.SAMPLE_BYTES)).hexdigest()
 
 
 def fill(folder: Path, inputs: boots.Inputs, key: login.Key) -> None:
-    """What QEMU opens: the altered copy of the image, the firmware, and drives with their samples."""
+    """Place the files that QEMU opens: the altered copy of the image, the firmware, and drives with their samples."""
     boots.fill(folder, inputs)
     for number, drive in enumerate(lab.DRIVES, start=1):
         with (folder / f"{drive}.img").open("r+b") as disk:
@@ -165,7 +169,7 @@ def fill(folder: Path, inputs: boots.Inputs, key: login.Key) -> None:
 
 
 def copy_image(folder: Path, inputs: boots.Inputs, key: login.Key) -> None:
-    """A copy of the image in `folder`, on a disk that is larger, with `key` as the only one that gets in."""
+    """A copy of the image in `folder`, on a larger disk, with `key` as the only key that is accepted."""
     _copy_sparse(inputs.image, folder / IMAGE)
     with (folder / IMAGE).open("r+b") as disk:
         disk.truncate(disk.seek(0, os.SEEK_END) + (GROWTH_MIB << 20))
@@ -179,7 +183,7 @@ def copy_image(folder: Path, inputs: boots.Inputs, key: login.Key) -> None:
 
 
 def _place_guest(folder: Path, inputs: Inputs) -> None:
-    """The inner guest's disk where `guest start` looks for it."""
+    """Put the inner guest's disk where `guest start` looks for it."""
     place = f"{GUESTS}/{inputs.guest.name}"
     os.link(inputs.disk, folder / inner.DISK)
     alter(
@@ -191,14 +195,14 @@ def _place_guest(folder: Path, inputs: Inputs) -> None:
 
 
 def _copy_sparse(source: Path, target: Path) -> None:
-    """Most of an image is empty, and is not to be written."""
+    """Copy an image and keep its holes: most of it is empty."""
     status, _, said = run.capture(["cp", "--sparse=always", str(source), str(target)])
     if status != 0:
-        raise UserError(f"{source}: cannot be copied: {said.strip()}", "make room where dist/ lies")
+        raise UserError(f"{source}: cannot be copied: {said.strip()}", "free disk space below dist/")
 
 
 def alter(folder: Path, inputs: boots.Inputs, commands: Sequence[str]) -> None:
-    """Commands of debugfs(8), on the root file system of the copy."""
+    """Run commands of debugfs(8) on the root file system of the copy."""
     (folder / COMMANDS).write_text("\n".join(commands) + "\n")
     offset = gpt.find_root(inputs.image).offset
     argv = ("debugfs", "-w", "-f", COMMANDS, f"{IMAGE}?offset={offset}")
@@ -207,18 +211,18 @@ def alter(folder: Path, inputs: boots.Inputs, commands: Sequence[str]) -> None:
 
 
 class Asker:
-    """What is asked of the booted host, command by command, as root over ssh."""
+    """Queries the booted host, command by command, as root over ssh."""
 
     def __init__(
         self, shell: login.Session, inputs: Inputs, record: Record, progress: Callable[[str], None]
     ) -> None:
         self.shell, self.inputs, self.record, self.progress = shell, inputs, record, progress
         self.name = inputs.guest.name
-        # What the guest's console said, start by start.
+        # The guest's console output, start by start.
         self.said = ""
 
     def ask(self, boot: Boot, port: int) -> Facts:
-        """All that the judge wants to know of this boot."""
+        """Query all that the judge needs to know about this boot."""
         facts = Facts(
             uptime_s=float(self._run("cat /proc/uptime").output.split()[0]),
             methods=login.find_methods("127.0.0.1", port, "root"),
@@ -231,7 +235,7 @@ class Asker:
             return replace(facts, start=self._run(f"guest start {self.name}"))
         smokes = {name: self._run(" ".join(argv)) for name, argv in self.inputs.smokes.items()}
         start, first = self._run_guest("first start")
-        # Where the first start did not come to its end the guest may still run, and a second would be none.
+        # If the first start did not finish, the guest may still run, and a second start would not be one.
         again = self._run_guest("second start")[1] if first else None
         return replace(facts, smokes=smokes, start=start, first=first, again=again, drivers=self._drivers())
 
@@ -239,11 +243,11 @@ class Asker:
         return Answer(*self.shell.run(command, COMMAND_LIMIT_S))
 
     def _mib(self, field: str) -> int:
-        """A field of df, for the root file system; 0 where there is no number."""
+        """A field of df in MiB, for the root file system; 0 if it is not a number."""
         return int(self._run(f"df -BM --output={field} / | tail -n 1 | tr -dc 0-9").output or 0)
 
     def _run_guest(self, step: str) -> tuple[Answer, inner.Report | None]:
-        """Start the guest, wait until it has powered itself off, and read what it said."""
+        """Start the guest, wait until it powers itself off, and read its console."""
         self.progress(f"guest {self.name}: {step}")
         answer = self._run(f"guest start {self.name}")
         if answer.status != 0:
@@ -255,7 +259,7 @@ class Asker:
         return answer, inner.read_console(said) if has_ended else None
 
     def _wait_for_end(self) -> bool:
-        """Whether the guest powers itself off in time; its status is 3 then."""
+        """Whether the guest powers itself off in time; its status is then 3."""
         deadline = time.monotonic() + INNER_LIMIT_S
         while self._run(f"guest status {self.name}").status == 0:
             if time.monotonic() > deadline:
@@ -269,6 +273,6 @@ class Asker:
 
 
 def parse_drivers(listed: str) -> dict[str, str]:
-    """What LIST_DRIVERS printed: each function's address and its driver, "" without one."""
+    """The output of LIST_DRIVERS: each function's address and its driver, "" if it has none."""
     rows = (line.split() for line in listed.splitlines() if line)
     return {row[0]: row[1].rpartition("/")[2] if len(row) > 1 else "" for row in rows}

@@ -1,4 +1,4 @@
-"""What the proof expects of the host as its owner meets it over ssh, and of the guest inside it: pure.
+"""The expectations of the proof for the host over ssh, and for the guest inside it: pure.
 
 machine + lab + the drives' samples -> expectations
 Facts of each boot                  -> judge -> Row
@@ -21,20 +21,20 @@ UNMAPPED = Boot("host-unmapped", Firmware.BIOS, "normal", ("intremap=off", *LAB_
 BOOTS = (HOST, UNMAPPED)
 GUEST_BOOT = Boot("guest", Firmware.UEFI, "normal", LAB_WORDS)
 
-# What Debian's kernel gives to the lab's devices that can be passed.
+# The drivers of Debian's kernel for the lab's devices that can be passed.
 DEBIAN_DRIVERS = {"1b36:0010": "nvme", "1234:1111": "bochs-drm", "1b36:000d": "xhci_hcd"}
 
 MOST_ROOT_MIB = 250
 # The disk of these boots is larger than the image, as a real one is.
 GROWTH_MIB = 256
 SSH_PORT = ":22"
-# The client's sides of DHCP (RFC 2131, RFC 8415): they take answers, and offer nothing.
+# The client ports of DHCP (RFC 2131, RFC 8415): they receive answers, and offer no service.
 DHCP_CLIENT_PORTS = (":68", ":546")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A command's exit status, and what it wrote."""
+    """A command's exit status and output."""
 
     status: int
     output: str
@@ -42,9 +42,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a boot answered: `methods` of RFC 4252, `listening` lines of ss, `drives` sha256 of each drive's beginning.
+    """The answers of a boot: `methods` of RFC 4252, `listening` lines of ss, `drives` sha256 of each drive's sample.
 
-    `start` is what `guest start` said; `first` and `again` are what the guest saw, None where it did not come to that.
+    `start` is the output of `guest start`. `first` and `again` are the guest's reports, None if there is none.
     """
 
     uptime_s: float = 0.0
@@ -72,12 +72,12 @@ def find_guest(machine: Machine) -> Guest | None:
 
 
 def find_drive(guest: Guest) -> str:
-    """The first of the lab's NVMe drives that a guest gets; empty without one."""
+    """The first of the lab's NVMe drives that a guest gets; empty if there is none."""
     return next((address for address in guest.devices if address in lab.NVME_DRIVES), "")
 
 
 def is_reachable(machine: Machine) -> bool:
-    """Whether the lab's network lets the host be reached: it has one card, and gives addresses by DHCP."""
+    """Whether the host is reachable in the lab's network, which has one card and assigns addresses by DHCP."""
     network = machine.network
     return (network.nic, network.address) == (lab.MAC, "dhcp") or network.nic is None
 
@@ -85,7 +85,7 @@ def is_reachable(machine: Machine) -> bool:
 def judge(
     answers: Sequence[tuple[Outcome, Facts | None]], machine: Machine, guest: Guest, samples: Sequence[str]
 ) -> list[Row]:
-    """The rows of both boots; `samples` are the sha256 of what was written to each drive."""
+    """The rows of both boots; `samples` are the sha256 of the data written to each drive."""
     return [
         Row(
             outcome.boot.name,
@@ -129,15 +129,15 @@ def _findings(
 def _check_ssh(outcome: Outcome, facts: Facts) -> Finding:
     seconds = outcome.seconds.get("ssh", 0.0)
     evidence = f"after {seconds:.0f} s, {facts.uptime_s:.0f} s of them the host's own"
-    return "root gets in with a key", evidence, facts.uptime_s > 0
+    return "root can log in with a key", evidence, facts.uptime_s > 0
 
 
 def _check_methods(facts: Facts) -> Finding:
-    return "a key is the only way in", _list(sorted(facts.methods)), facts.methods == {"publickey"}
+    return "ssh accepts keys only", _list(sorted(facts.methods)), facts.methods == {"publickey"}
 
 
 def _check_listening(facts: Facts) -> Finding:
-    """Lines of `ss -Hltun`: protocol, state, two queues, the local address, the peer."""
+    """Check the lines of `ss -Hltun`: protocol, state, two queues, the local address, the peer."""
     places = sorted({(line.split()[0], line.split()[4]) for line in facts.listening})
     open_ones = [f"{kind} {place}" for kind, place in places if not _may_listen(kind, place)]
     heard = any(place.endswith(SSH_PORT) for _, place in places)
@@ -190,9 +190,9 @@ def _check_started(answer: Answer | None) -> Finding:
 
 
 def _check_refused(command: str, answer: Answer | None) -> Finding:
-    """The text is that of the finding no-interrupt-remapping."""
+    """The text must be that of the finding no-interrupt-remapping."""
     ok = answer is not None and answer.status == 1 and "remapp" in answer.output
-    return f"{command} refuses, and says that interrupts are not remapped", _said(answer), ok
+    return f"{command} refuses, and reports that interrupts are not remapped", _said(answer), ok
 
 
 def _said(answer: Answer | None) -> str:
@@ -204,7 +204,7 @@ def _said(answer: Answer | None) -> str:
 
 
 def _places(guest: Guest) -> dict[str, str]:
-    """Where the guest must see each passed device, by the port that it is on; and the device's id."""
+    """The place where the guest must see each passed device, determined by its port, and the device's id."""
     return {
         f"0000:{guest_argv.bus(guest_argv.FIRST_PASSED_SLOT + index):02x}:00.0": lab.BY_ADDRESS[
             address
@@ -214,7 +214,7 @@ def _places(guest: Guest) -> dict[str, str]:
 
 
 def _check_lspci(guest: Guest, report: Report | None) -> Finding:
-    """The guest's own screen has the id of a passed display: the place counts as well."""
+    """Check places too: the guest's own screen has the same id as a passed display."""
     places = _places(guest)
     lines = (report.lspci if report else "").splitlines()
     shown = {
@@ -226,7 +226,7 @@ def _check_lspci(guest: Guest, report: Report | None) -> Finding:
 
 
 def _check_data(expected: str, report: Report | None) -> Finding:
-    found = report.digest if report else "the guest did not come to it"
+    found = report.digest if report else "the guest did not reach this step"
     return f"the guest reads what was written to the drive: {expected[:16]}", found[:64], found == expected
 
 
@@ -236,13 +236,13 @@ def _check_kept(guest: Guest, facts: Facts) -> Finding:
 
 
 def _check_twin(guest: Guest, facts: Facts, samples: Sequence[str]) -> Finding:
-    """The drives with the same id that host.toml does not give to the guest."""
+    """Check the drives with the same id that host.toml does not give to the guest."""
     others = [index for index, address in enumerate(lab.NVME_DRIVES) if address not in guest.devices]
     changed = [
         lab.NVME_DRIVES[index] for index in others if facts.drives[index : index + 1] != (samples[index],)
     ]
     return (
-        "the twin's bytes are as they were",
+        "the twin's bytes are unchanged",
         f"changed: {_list(changed)}" if changed else "equal",
         not changed,
     )
@@ -250,7 +250,7 @@ def _check_twin(guest: Guest, facts: Facts, samples: Sequence[str]) -> Finding:
 
 @dataclass(frozen=True)
 class GuestFacts:
-    """What the host said of the installed guest, and what that said itself; `drivers` by address."""
+    """The host's and the guest's own answers about the installed guest; `drivers` by address."""
 
     check: Answer | None = None
     start: Answer | None = None
@@ -262,13 +262,13 @@ class GuestFacts:
 
 
 def judge_guest(outcome: Outcome, facts: GuestFacts | None, guest: Guest, sample: str) -> list[Row]:
-    """The rows of the installed guest; `sample` is the sha256 of what was written to its drive."""
+    """The rows of the installed guest; `sample` is the sha256 of the data written to its drive."""
     found = facts or GuestFacts()
     findings = {
         "check": _check_green(found.check),
         "start": _check_started(found.start),
         "guest-ssh": (
-            "the guest lets its user in with a key",
+            "the guest's user can log in with a key",
             f"reached: {found.is_reached}",
             found.is_reached,
         ),

@@ -1,10 +1,10 @@
-"""The proof: dist/host.img booted in an emulated VT-d machine, and judged by what it says.
+"""The proof: dist/host.img booted in an emulated VT-d machine, and judged by its output.
 
     image, bzImage, OVMF --> probe  --> accelerator
                          \\-> boots  --> console --> Outcome --> judge -----> rows --> report
-                         \\-> deeper --> ssh ------> Facts ----> deepjudge --^
+                         \\-> deeper --> ssh ------> Facts ----> login_rows -^
 
-Two boots run side by side. Logs are written as they come; report.json and report.html are whole or not there.
+Two boots run side by side. Logs are written continuously; report.json and report.html appear complete or not at all.
 """
 
 import time
@@ -32,7 +32,7 @@ Progress = Callable[[str], None]
 def prove(machine: Machine, image: Path, out: Path, progress: Progress) -> Verdict:
     """Boot `image`, which is never written to, and write report and logs to `out`.
 
-    Raises UserError, naming each expectation that was not met with its evidence, after the report is written.
+    Raises UserError after the report is written if an expectation was not met; it names each with its evidence.
     """
     verdict = examine(find_inputs(machine, image), out, progress)
     report.write_reports(verdict, out)
@@ -42,7 +42,7 @@ def prove(machine: Machine, image: Path, out: Path, progress: Progress) -> Verdi
 
 
 def examine(inputs: Inputs, out: Path, progress: Progress) -> Verdict:
-    """Boot and judge; console logs go to `out`, nothing else is written there."""
+    """Boot and judge; writes only console logs, to `out`."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     origin = Origin(kernel_release(inputs.kernel), gpt.find_root(inputs.image).partuuid)
@@ -73,7 +73,7 @@ def examine(inputs: Inputs, out: Path, progress: Progress) -> Verdict:
 def _begun_deeper(
     inputs: Inputs, accelerator: Accelerator, out: Path, workers: ThreadPoolExecutor, progress: Progress
 ) -> Iterator[list[Future[login.Answered]]]:
-    """The boots that are logged in to, begun first since they take longest; none where the lab cannot carry them."""
+    """The boots with a login, started first since they take longest; none if the lab cannot run them."""
     guest = _find_guest(inputs.machine)
     if not guest:
         yield []
@@ -86,7 +86,7 @@ def _begun_deeper(
 
 
 def _find_guest(machine: Machine) -> Guest | None:
-    """The guest that is started inside the host, where the lab's network and devices allow it."""
+    """The guest to start inside the host, if the lab's network and devices allow it."""
     return login_rows.find_guest(machine) if login_rows.is_reachable(machine) else None
 
 

@@ -1,8 +1,8 @@
-"""The proof for people and for programs: report.html and report.json.
+"""The proof's report for people and for programs: report.html and report.json.
 
     Verdict -> render_json, render_html -> write_reports -> dist/proof/
 
-The page needs no network and no script. Rows stand in the order of the boots, devices in the order of the lab.
+The page needs no network and no script. Rows are in the order of the boots, devices in the order of the lab.
 """
 
 import json
@@ -24,15 +24,15 @@ TAIL_LINES = 40
 
 
 def write_reports(verdict: Verdict, out: Path) -> None:
-    """Write report.json and report.html, each whole at once."""
+    """Write report.json and report.html, each atomically."""
     files.write(out / "report.html", render_html(verdict))
     files.write(out / "report.json", render_json(verdict))
 
 
 def failure(verdict: Verdict, out: Path) -> UserError:
-    """The rows that are red, as an error that names each with its evidence; `out` is where the report is."""
+    """The failed rows as an error, each with its evidence; `out` is the folder of the report."""
     red = [row for row in verdict.rows if not row.ok]
-    # Of a boot without an answer the first row says why, and all others only that there was none.
+    # If a boot gave no answer, its first row has the reason; all others only repeat that there was none.
     telling = [row for row in red if not row.evidence.startswith(UNKNOWN)]
     lines = [f"  {row.boot} {row.name}: expected {row.expectation}; found {row.evidence}" for row in telling]
     count = f"{len(red)} of {len(verdict.rows)} expectations were not met"
@@ -42,7 +42,7 @@ def failure(verdict: Verdict, out: Path) -> UserError:
 
 
 def render_json(verdict: Verdict) -> str:
-    """Everything that the page shows, and each self-check's document as it came."""
+    """The page's content, and each self-check's document unchanged."""
     content = {
         "format": FORMAT,
         "verdict": "pass" if verdict.ok else "fail",
@@ -88,7 +88,7 @@ def _log_name(outcome: Outcome) -> str:
 
 
 def render_html(verdict: Verdict) -> str:
-    """The page."""
+    """The report as one HTML page."""
     title = f"Hostwright proof: {verdict.machine}"
     return "\n".join(
         [
@@ -156,7 +156,7 @@ def _table(heads: Iterable[str], rows: Iterable[str]) -> str:
 
 
 def _device_table(outcomes: Sequence[Outcome]) -> str:
-    """Each function of the lab: its driver and its group in every boot."""
+    """The lab's functions, each with its driver and group in every boot."""
     heads = ("address", "id", "kind", *(outcome.boot.name for outcome in outcomes))
     found = [_devices(outcome) for outcome in outcomes]
     return _table(heads, (_device_cells(function.address, found) for function in lab.FUNCTIONS))
@@ -172,7 +172,7 @@ def _device_cells(address: str, found: Sequence[Mapping[str, str]]) -> str:
 
 
 def _devices(outcome: Outcome) -> dict[str, str]:
-    """Address to driver and group, as the self-check gives them; empty when it gave nothing of that form."""
+    """Address to driver and group, from the self-check; empty if its document has another form."""
     try:
         return {
             device["address"]: f"{device['driver'] or 'no driver'}, group {device['group'] or 'none'}"
@@ -193,7 +193,7 @@ def _tail(outcome: Outcome) -> str:
 
 
 def _picture(title: str, name: str) -> str:
-    """A screen in the size of the page; the file has all of it."""
+    """A screen, scaled to the page; the linked file has the full size."""
     return (
         f'<h2>{escape(title)}</h2><p><a href="{escape(name)}">'
         f'<img src="{escape(name)}" alt="{escape(title)}"></a></p>'

@@ -1,10 +1,10 @@
-"""Topologies of a q35 that can be booted to see which IOMMU groups a kernel makes: pure.
+"""Topologies of a q35 that can be booted to see the IOMMU groups of a kernel: pure.
 
-    GOLDEN, generate(seed) -> Topology   what stands in one slot of the root bus, and all behind it
+    GOLDEN, generate(seed) -> Topology   the content of one slot of the root bus, and everything behind it
     place([Topology, ...])  -> Placed    every function with its address and QEMU's option for it
 
-Many topologies stand in one machine, a slot of the root bus each. Bus numbers are those of SeaBIOS: depth first, in the
-order of slots and functions. The models are facts about QEMU 10.0, compared with each boot.
+One machine contains many topologies, each in a slot of the root bus. Bus numbers are those of SeaBIOS: depth first, in
+the order of slots and functions. The models are facts about QEMU 10.0; every boot checks them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from hostwright.pci.function import FULL_ACS, ROOT, Acs, Function, Kind
 
-# The q35 has its own devices in slots 00 and 1f.
+# The q35's own devices are in slots 00 and 1f.
 FIRST_SLOT, LAST_SLOT = 0x01, 0x1E
-# SeaBIOS stops in silence when the windows of bridges do not fit: 4 KiB of I/O each, below 0xa000.
+# SeaBIOS stops without a message if the windows of bridges do not fit: 4 KiB of I/O each, below 0xa000.
 MAX_BUSES, MAX_IO_WINDOWS = 100, 8
 
 BOARD = (
@@ -27,10 +27,11 @@ BOARD = (
 
 @dataclass(frozen=True)
 class Model:
-    """A device of QEMU: `kind` behind a PCIe port; `vf_id`, `vf_offset` and `vf_stride` if it has virtual functions.
+    """A device of QEMU.
 
-    `has_io`: it wants I/O ports, so every bridge above it needs a window for them. `companion` is a device of QEMU
-    that it needs beside it; `@` in either option stands for a name of its own.
+    `kind` applies behind a PCIe port. `vf_id`, `vf_offset` and `vf_stride` are set if it has virtual functions.
+    `has_io`: it uses I/O ports, so every bridge above it needs a window for them. `companion` is a further device of
+    QEMU that it needs; `@` in either option stands for a unique name.
     """
 
     option: str
@@ -45,6 +46,7 @@ class Model:
 
     @property
     def is_bridge(self) -> bool:
+        """Whether the device has a bus below it."""
         return self.kind not in (Kind.ENDPOINT, Kind.CONVENTIONAL) or "bridge" in self.option
 
 
@@ -62,7 +64,7 @@ XHCI = Model("qemu-xhci", "1b36:000d", Kind.ENDPOINT)
 DISPLAY = Model("bochs-display", "1234:1111", Kind.ENDPOINT)
 OLD_XHCI = Model("nec-usb-xhci", "1033:0194", Kind.ENDPOINT)
 NIC = Model("e1000e,romfile=", "8086:10d3", Kind.ENDPOINT, has_io=True)
-# The kernel knows that the functions of this one isolate.
+# The kernel has a quirk: the functions of this device are isolated.
 IGB = Model("igb,romfile=", "8086:10c9", Kind.ENDPOINT, None, "8086:10ca", 0x80, 2, has_io=True)
 NVME_VFS = Model(
     "nvme,serial=T,subsys=@,sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2,max_ioqpairs=6,msix_qsize=7",
@@ -79,7 +81,7 @@ CONVENTIONAL = (EDU, SOUND, SD)
 
 @dataclass(frozen=True)
 class Node:
-    """One function; `below` are the slots of a bridge's bus, `vfs` the virtual functions to switch on."""
+    """One function; `below` are the slots of a bridge's bus, `vfs` is the number of virtual functions to enable."""
 
     model: Model
     below: tuple["Slot", ...] = ()
@@ -88,7 +90,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Slot:
-    """The functions of one slot, from 0 on; `claims_more` sets the multifunction bit of a function that is alone."""
+    """The functions of one slot, from 0 on; `claims_more` sets the multifunction bit of a single function."""
 
     functions: tuple[Node, ...]
     number: int = 0
@@ -96,12 +98,13 @@ class Slot:
 
     @property
     def is_multifunction(self) -> bool:
+        """Whether function 0 has the multifunction bit."""
         return len(self.functions) > 1 or self.claims_more
 
 
 @dataclass(frozen=True)
 class Topology:
-    """A slot of the root bus with all that is behind it."""
+    """A slot of the root bus with everything behind it."""
 
     name: str
     slot: Slot
@@ -136,18 +139,18 @@ GOLDEN = (
     Topology("T6", Slot((port(*switch(Slot((_down(_END),), 0), Slot((_down(Node(NVME)),), 1))),))),
     Topology("T7", Slot((port(*switch(Slot((_down(_END), _down(Node(NVME))), 0))),))),
     Topology("T8", Slot((port(_bridge(Node(EDU), Node(SOUND))),))),
-    # The id of these ports and of these functions is named by the words of T9 and T10.
+    # The words of T9 and T10 name the ids of these ports and functions.
     Topology("T9", Slot((port(*_TWO, model=OLD_PORT),))),
     Topology("T10", Slot((port(Node(XHCI), Node(XHCI)),))),
 )
 
 
-# Where everything is.
+# Addresses.
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A function of the machine: QEMU's -device options, none for what comes by itself; `vfs` to switch on here."""
+    """A function of the machine: QEMU's -device options, empty for the board's own; `vfs` to enable here."""
 
     topology: str
     function: Function
@@ -157,14 +160,14 @@ class Placed:
 
 @dataclass
 class _Counter:
-    """The last bus number that was given, and where the functions go."""
+    """The last assigned bus number, and the list of functions."""
 
     bus: int = 0
     placed: list[Placed] = field(default_factory=list)
 
 
 def place(topologies: Sequence[Topology]) -> tuple[Placed, ...]:
-    """Every function of a machine with these topologies in its slots from FIRST_SLOT on, the board's own first."""
+    """Every function of a machine with these topologies in its slots from FIRST_SLOT on; the board's own come first."""
     counter = _Counter()
     for number, topology in enumerate(topologies, FIRST_SLOT):
         slot = Slot(topology.slot.functions, number, topology.slot.claims_more)
@@ -174,7 +177,7 @@ def place(topologies: Sequence[Topology]) -> tuple[Placed, ...]:
 
 @dataclass(frozen=True)
 class _Bus:
-    """A bus in the making: its number, QEMU's name for it, the address of its bridge."""
+    """A bus in progress: its number, QEMU's name for it, the address of its bridge."""
 
     number: int
     name: str
@@ -231,7 +234,7 @@ def _chassis(model: Model, number: int) -> str:
 
 
 def _virtual_functions(node: Node, physical: Function) -> Iterator[Function]:
-    """By First VF Offset and VF Stride of the SR-IOV capability (PCIe 5.0, section 9.2.1.2)."""
+    """The ids that First VF Offset and VF Stride of the SR-IOV capability give (PCIe 5.0, section 9.2.1.2)."""
     model = node.model
     for number in range(node.vfs):
         devfn = physical.devfn + model.vf_offset + number * model.vf_stride
@@ -240,18 +243,18 @@ def _virtual_functions(node: Node, physical: Function) -> Iterator[Function]:
 
 
 def count_buses(topology: Topology) -> int:
-    """How many buses a topology adds."""
+    """The number of buses that a topology adds."""
     return sum(node.model.is_bridge for node in _nodes(topology.slot))
 
 
 def count_io_windows(topology: Topology) -> int:
-    """How many of its bridges need a window for I/O ports."""
+    """The number of its bridges that need a window for I/O ports."""
     bridges = (node for node in _nodes(topology.slot) if node.model.is_bridge)
     return sum(any(one.model.has_io for slot in bridge.below for one in _nodes(slot)) for bridge in bridges)
 
 
 def _nodes(slot: Slot) -> Iterator[Node]:
-    """Every node of a slot and below it."""
+    """Every node of a slot and below."""
     for node in slot.functions:
         yield node
         for below in node.below:
@@ -259,7 +262,7 @@ def _nodes(slot: Slot) -> Iterator[Node]:
 
 
 def fill_machines(topologies: Sequence[Topology]) -> list[tuple[Topology, ...]]:
-    """The topologies in as few machines as hold them, in their order."""
+    """The topologies in their order, in as few machines as possible."""
     machines: list[tuple[Topology, ...]] = []
     for topology in topologies:
         if machines and _fits((*machines[-1], topology)):

@@ -1,4 +1,4 @@
-"""What a proof consists of: boots, what each said, rows, and the verdict."""
+"""The parts of a proof: boots, their outcomes, rows, and the verdict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from hostwright.vm.board import Firmware
 
 @dataclass(frozen=True)
 class Boot:
-    """A start of the image: which firmware, which entry of GRUB's menu, and kernel words typed at its prompt."""
+    """A start of the image: the firmware, the entry of GRUB's menu, and kernel words typed at its prompt."""
 
     name: str
     firmware: Firmware
@@ -18,13 +18,13 @@ class Boot:
 
     @property
     def is_passthrough(self) -> bool:
-        """Whether the entry gives devices to vfio-pci."""
+        """Whether the entry binds devices to vfio-pci."""
         return self.entry != "fallback"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What the image was made from: `release` as uname -r says it, `partuuid` of the root partition."""
+    """The image's origin: `release` as uname -r shows it, `partuuid` of the root partition."""
 
     release: str
     partuuid: str
@@ -32,7 +32,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """The document of hostwright-selfcheck, as far as the proof reads it; `modules` maps a name to who loaded it."""
+    """The fields of hostwright-selfcheck's document that the proof reads; `modules` maps a name to its loader."""
 
     kernel: str
     cmdline: str
@@ -47,9 +47,9 @@ class SelfCheck:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a boot gave; `document` is the self-check's JSON, None when it did not come for the reason `error`.
+    """The result of a boot; `document` is the self-check's JSON, None if it is missing for the reason `error`.
 
-    `platform` is what GRUB calls the firmware, `status` QEMU's exit status (None: ended by force), `seconds` since
+    `platform` is GRUB's name of the firmware. `status` is QEMU's exit status (None: ended by force). `seconds` since
     the start at which each step was reached.
     """
 
@@ -75,10 +75,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The whole proof: `accelerator` with the reason for it, `artifacts` as file name to sha256.
+    """The whole proof: `accelerator` with its reason, `artifacts` as file name to sha256.
 
-    `deeper` are the boots that were logged in to; they have no self-check's document. `pictures` are titles and
-    names of files beside the report.
+    `deeper` are the boots with a login; they have no self-check document. `pictures` are titles and names of files
+    beside the report.
     """
 
     machine: str
@@ -97,12 +97,12 @@ class Verdict:
         return bool(self.rows) and all(row.ok for row in self.rows)
 
 
-# What a check gives: expectation, evidence, whether they agree.
+# The result of a check: expectation, evidence, whether they agree.
 Finding = tuple[str, str, bool]
 
 
 def read_document(document: Mapping[str, Any]) -> SelfCheck:
-    """The self-check's document as a value; raises ValueError, naming the key, for one of another form."""
+    """The self-check's document as a value; raises ValueError with the key for another form."""
     try:
         return SelfCheck(
             kernel=document["kernel"],

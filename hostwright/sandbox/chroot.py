@@ -1,7 +1,7 @@
-"""The sandbox of machines where root may not make namespaces: a chroot without mounts.
+"""The sandbox for machines where root may not create namespaces: a chroot without mounts.
 
-A slot is a private copy of a view of the build root. What a job binds is copied into the slot, or, where the job
-writes to it, moved there and back.
+A slot is a private copy of a view of the build root. A job's binds are copied into the slot. A bind that the job
+writes to is moved there and back.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ LINKS = {
 
 @contextmanager
 def placed(view: Path, binds: Sequence[tuple[Path, str, bool]]) -> Iterator[Path]:
-    """A slot of `view` with each (source, target, writable) in place; the slot is cleared afterwards."""
+    """A slot of `view` with each (source, target, writable) in place; the slot is cleared at the end."""
     with ExitStack() as stack:
         slot = stack.enter_context(_slot(view))
         for source, target, writable in binds:
@@ -47,7 +47,7 @@ def _slot(view: Path) -> Iterator[Path]:
 
 
 def _prepare(slot: Path, view: Path) -> None:
-    """A fresh copy of the view if there is none; what an ended job left in its folders is removed."""
+    """Copy the view if the slot is new; remove what an earlier job left in its folders."""
     if not slot.exists():
         with files.folder_replaced(slot) as new:
             shutil.copytree(view, new, symlinks=True, dirs_exist_ok=True)
@@ -71,7 +71,7 @@ def _bound(source: Path, target: Path, writable: bool) -> Iterator[None]:
     if writable and source.is_dir() and not _is_pool(source):
         files.remove(target)
         shutil.move(source, target)
-        # What the job makes there, a socket above all, is found under both names while it runs.
+        # Files that the job makes there, above all sockets, have both names while it runs.
         source.symlink_to(target)
         try:
             yield
@@ -81,7 +81,7 @@ def _bound(source: Path, target: Path, writable: bool) -> Iterator[None]:
             shutil.move(target, source)
         return
     if _is_pool(source):
-        # A FIFO must stay the same object.
+        # A FIFO must remain the same object.
         os.link(source / "pool", target / "pool")
     elif source.is_dir():
         shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
@@ -91,7 +91,7 @@ def _bound(source: Path, target: Path, writable: bool) -> Iterator[None]:
 
 
 def _remove_sockets(folder: Path) -> None:
-    """A killed job leaves its sockets, which cannot be moved to another file system."""
+    """Remove sockets of a killed job: they cannot be moved to another file system."""
     for place in folder.iterdir():
         if place.is_socket():
             place.unlink()

@@ -1,10 +1,10 @@
-"""Where every build and every emulated machine runs: no network unless asked for, fixed paths, a clean environment.
+"""The sandbox of every build and every emulated machine: no network unless requested, fixed paths, a clean environment.
 
     Job (argv, binds, view) --plan_bwrap()--> argv    user namespaces, or root with mounts
                             --plan_chroot()-> argv    root where neither is allowed (a plain container)
 
-bubblewrap comes out of the build root too and is started through that root's own loader, so that the
-machine it runs on needs no package. bwrap(1), chroot(1), setpriv(1).
+bubblewrap also comes from the build root and is started through the build root's own loader, so the machine needs no
+package for it. bwrap(1), chroot(1), setpriv(1).
 """
 
 import functools
@@ -46,7 +46,7 @@ CHROOT_NOTICE = (
 
 @dataclass(frozen=True)
 class Bind:
-    """A file or folder of this machine at a fixed place inside."""
+    """A file or folder of this machine at a fixed place in the sandbox."""
 
     source: Path
     target: str
@@ -55,7 +55,7 @@ class Bind:
 
 @dataclass(frozen=True)
 class Job:
-    """A program to run inside: `root` is a view of the build root, `binds` what it sees besides."""
+    """A program to run in the sandbox: `root` is a view of the build root, `binds` are further files."""
 
     root: Path
     argv: tuple[str, ...]
@@ -63,16 +63,16 @@ class Job:
     env: tuple[tuple[str, str], ...] = ()
     cwd: str = "/build"
     devices: tuple[str, ...] = field(default=())
-    # For an emulated machine that is watched and fed over loopback; a build never has it.
+    # For an emulated machine that uses loopback. A build never has the network.
     network: bool = False
-    # For a program that is run, not built: configure scripts look into /proc, and a chroot has none.
+    # For a program that is run, not built: configure scripts read /proc, and a chroot has none.
     proc: bool = False
     # For a person at a terminal, who wants job control: a build has a session of its own.
     terminal: bool = False
 
 
 def environment(job: Job) -> dict[str, str]:
-    """Everything that a program inside finds in its environment."""
+    """The complete environment of a program in the sandbox."""
     return {**ENVIRONMENT, **dict(job.env)}
 
 
@@ -83,7 +83,7 @@ def text(job: Job) -> str:
 
 
 def plan_bwrap(job: Job, tools: Path) -> list[str]:
-    """The argv that runs `job` under bubblewrap; `tools` is the build root that bwrap itself comes from."""
+    """The argv that runs `job` under bubblewrap; `tools` is the build root that contains bwrap."""
     return [
         str(tools / LOADER), "--library-path", str(tools / LIBRARIES), str(tools / "usr/bin/bwrap"),
         "--unshare-all", *(("--share-net",) if job.network else ()),
@@ -122,7 +122,10 @@ def plan_chroot(job: Job, tools: Path) -> list[str]:
 
 @functools.cache
 def mode(tools: Path) -> str:
-    """`bwrap` or `chroot`, by trying; HOSTWRIGHT_SANDBOX names one. UserError where neither works."""
+    """`bwrap` or `chroot`, found by trying; HOSTWRIGHT_SANDBOX overrides it.
+
+    Raises UserError if neither works.
+    """
     found = _find_mode(tools)
     if found == "chroot":
         print(CHROOT_NOTICE, file=sys.stderr)
@@ -152,7 +155,7 @@ def _forced(name: str) -> str:
 
 @contextmanager
 def entered(job: Job, tools: Path) -> Iterator[list[str]]:
-    """The argv that runs `job` here, with whatever it needs in place while the block runs."""
+    """The argv that runs `job`, with its binds in place as long as the `with` block runs."""
     os.umask(0o022)
     if mode(tools) == "bwrap":
         yield plan_bwrap(job, tools)
@@ -162,13 +165,13 @@ def entered(job: Job, tools: Path) -> Iterator[list[str]]:
 
 
 def execute(what: str, job: Job, tools: Path, log: Path) -> None:
-    """Run `job`, its output appended to `log`; a status other than 0 is raised as `run.ProgramError`."""
+    """Run `job` and append its output to `log`; raises `run.ProgramError` for a status other than 0."""
     with entered(job, tools) as argv:
         run.check(what, argv, log)
 
 
 def output(job: Job, tools: Path, stdin: bytes = b"") -> bytes:
-    """Run a short `job` and return its standard output; a status other than 0 is a UserError with its message."""
+    """Run a short `job` and return its standard output; raises UserError for a status other than 0."""
     with entered(job, tools) as argv:
         status, out, err = run.capture(argv, stdin=stdin)
     if status != 0:

@@ -1,9 +1,8 @@
-"""`./doit lock`: the build root's pins and every source's pin, held against the archive's signed indexes.
+"""The archive's signed indexes, verified with the build root's gpgv and Debian's keyring.
 
     InRelease --gpgv, Debian's keyring (both from the build root)--> Release --> Packages.xz, Sources.xz
-        --> buildroot/lock written anew; recipes whose source left the archive are named
 
-The trust starts in the committed lock: gpgv and the keyring are pinned there.
+The trust starts in the committed lock, which pins gpgv and the keyring.
 """
 
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 def signed_release(mirrors: Sequence[str], root: Path) -> str:
-    """The text of the archive's InRelease, its signature checked with the build root below `root`."""
+    """The text of the archive's InRelease, its signature verified with the build root below `root`."""
     return verify(_fetch("InRelease", mirrors), root).decode()
 
 
@@ -29,7 +28,7 @@ def index(name: str, release: str, mirrors: Sequence[str]) -> list[control.Stanz
 
 
 def kept_index(name: str, release: str, mirrors: Sequence[str]) -> list[control.Stanza]:
-    """As `index`, but from the cache where it has been fetched before and is still the one of the Release text."""
+    """As `index`, but from the cache if the cached file still has the digest of the Release text."""
     digest = index_digest(release, name)
     folder = f"dists/{SUITE}/{name.rpartition('/')[0]}"
     by_digest = pins.places(f"{folder}/by-hash/SHA256/{digest}", mirrors)
@@ -43,7 +42,7 @@ def _fetch(name: str, mirrors: Sequence[str]) -> bytes:
 
 
 def verify(signed: bytes, root: Path) -> bytes:
-    """The signed text of a clear-signed file, by gpgv and the archive's keyring of the build root."""
+    """The signed text of a clear-signed file, verified by gpgv with the build root's keyring."""
     argv = ("gpgv", "--quiet", "--keyring", KEYRING, "--output", "-")
     try:
         return sandbox.output(sandbox.Job(root / "tools", argv, cwd="/"), root / "tools", stdin=signed)

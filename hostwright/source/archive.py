@@ -13,17 +13,17 @@ from hostwright.base.errors import UserError
 from hostwright.source import fetch
 
 ARCHIVE, OURS = "/debian/", "/hostwright/"
-# Seconds to connect and to the first byte: an installer is not started for an archive that is slower.
+# Seconds to connect and to the first byte. No installer is started for a slower archive.
 REACH_LIMIT_S = (5.0, 10.0)
 
-# No component begins with a dot: neither .. nor what is being written leads anywhere.
+# No component begins with a dot: that excludes .. and temporary files.
 _SAFE = re.compile(r"(?:dists|pool)(?:/[A-Za-z0-9_+~@=,:-][A-Za-z0-9._+~@=,:-]*)+")
 
 _INDEX = re.compile(r"dists/.*/binary-[a-z0-9]+/(?:Packages\.xz|by-hash/SHA256/[0-9a-f]{64})")
 
 
 def reachable(mirrors: Sequence[str], suite: str) -> UserError | None:
-    """Whether any mirror answers for a suite; the error to raise if not, within seconds."""
+    """None if a mirror answers for the suite within seconds; otherwise the error to raise."""
     try:
         with fetch.stream(f"dists/{suite}/InRelease", mirrors, REACH_LIMIT_S) as answer:
             next(answer.blocks, b"")
@@ -35,7 +35,7 @@ def reachable(mirrors: Sequence[str], suite: str) -> UserError | None:
 
 
 def archive_path(name: str) -> str | None:
-    """The path inside an archive that an address asks for; None for one that could lead elsewhere."""
+    """The path inside an archive that a URL requests; None for a path that could leave the archive."""
     path = unquote(urlsplit(name).path)
     inside = path.removeprefix(ARCHIVE)
     return inside if path.startswith(ARCHIVE) and _SAFE.fullmatch(inside) else None
@@ -47,7 +47,7 @@ def is_fixed(path: str) -> bool:
 
 
 class Index:
-    """The digests of pool files, from indexes that are read only when one is asked for."""
+    """The digests of pool files. An index is read only when a digest of it is needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -56,13 +56,13 @@ class Index:
         self._digests: dict[str, str] = {}
 
     def learn(self, path: str, place: Path) -> None:
-        """Note a file; one that is no index is forgotten at once."""
+        """Note an index file; any other file is ignored."""
         with self._lock:
             if _INDEX.fullmatch(path) and path not in self._read:
                 self._unread[path] = place
 
     def digest(self, path: str) -> str | None:
-        """The sha256 of a file of the pool, if an index names it."""
+        """The sha256 of a pool file, if an index lists it."""
         if not path.startswith("pool/"):
             return None
         with self._lock:

@@ -1,4 +1,4 @@
-"""The packages that a list of seeds needs, from the indexes of an archive."""
+"""The packages that a list of seeds needs, according to the indexes of an archive."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -17,10 +17,10 @@ def parse_seeds(text: str) -> tuple[list[str], frozenset[str]]:
 def lock(
     stanzas: Iterable[Stanza], seeds: Sequence[str], excluded: frozenset[str], file: str = "buildroot/seeds"
 ) -> list[Pin]:
-    """The closure of `seeds` under Depends and Pre-Depends, sorted by name; a seed may be what a package provides.
+    """The closure of `seeds` under Depends and Pre-Depends, sorted by name; a seed may be a virtual package.
 
-    Of several packages that would do for a dependency a seed is taken, else the first. A missing package is a
-    UserError that names the `file` of the seeds.
+    If several packages satisfy a dependency, a seed is preferred, otherwise the first. Raises UserError with the `file`
+    of the seeds if the archive lacks a package.
     """
     index = _Index(stanzas)
     chosen: dict[str, Stanza] = {}
@@ -37,7 +37,7 @@ def lock(
 
 
 class _Index:
-    """Packages by name and by what they provide."""
+    """Packages by name and by the names that they provide."""
 
     def __init__(self, stanzas: Iterable[Stanza]) -> None:
         self.real: dict[str, Stanza] = {}
@@ -48,6 +48,7 @@ class _Index:
                 self.virtual.setdefault(name[0], []).append(stanza["Package"])
 
     def find(self, name: str, file: str) -> Stanza:
+        """The paragraph of a package, or of a provider of that name; raises UserError with `file` if there is none."""
         real = name if name in self.real else min(self.virtual.get(name, [name]))
         try:
             return self.real[real]
@@ -55,13 +56,13 @@ class _Index:
             raise UserError(f"{file}: the archive has no package {name}") from None
 
     def resolve(self, alternatives: list[str], settled: set[str]) -> str:
-        """The package that satisfies one dependency; '' if one that is settled already does."""
+        """The package that satisfies one dependency; '' if a settled package already does."""
         offers = [
             o
             for name in alternatives
             for o in ([name] if name in self.real else sorted(self.virtual.get(name, [])))
         ]
-        # A package may also be what another one provides: lsb-base is sysvinit-utils.
+        # Another package may provide the name of a real one: sysvinit-utils provides lsb-base.
         providers = [one for name in alternatives for one in self.virtual.get(name, [])]
         if any(name in settled for name in [*alternatives, *providers]) or not offers:
             return ""

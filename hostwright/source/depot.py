@@ -1,11 +1,11 @@
-"""A Debian archive on loopback, for an installer inside an emulated machine: what it once gave, it has for ever.
+"""A Debian archive on loopback for an installer in an emulated machine. It keeps every file that it served.
 
     guest --> /debian/<path> --> folder, or mirrors --> folder
-              /hostwright/<name> --> files of ours
+              /hostwright/<name> --> own files
 
-Files of the pool and those named by their digest never change; the other indexes are taken anew once by each depot
-that is online. apt and debootstrap check what they get; so that the folder never keeps a damaged file, the depot
-checks digests as well as it knows them: from the name of an index, or from an index that it gave out.
+Files of the pool and files named by their digest never change. Each depot that is online fetches the other indexes
+once more. apt and debootstrap check what they receive. The depot checks digests as well, so that the folder never
+keeps a damaged file: it takes them from the name of an index, or from an index that it served.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ _NAMED_BY_DIGEST = re.compile(r"dists/.*/by-hash/SHA256/([0-9a-f]{64})")
 
 @dataclass(frozen=True)
 class Counts:
-    """What was given out so far, in files and bytes; `cached` files needed no mirror."""
+    """The files and bytes that were served so far; `cached` files needed no mirror."""
 
     files: int = 0
     bytes: int = 0
@@ -46,11 +46,11 @@ class Counts:
 
 
 class DamagedError(OSError):
-    """A file that came whole and is not what it should be."""
+    """A complete file whose digest is wrong."""
 
 
 class Depot:
-    """The server; it runs while the block does."""
+    """The server; it runs as long as the `with` block."""
 
     def __init__(
         self,
@@ -83,26 +83,26 @@ class Depot:
 
     @property
     def counts(self) -> Counts:
-        """What was given out so far."""
+        """What was served so far."""
         with self._lock:
             return self._counts
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What could not be given and why, each file once."""
+        """The files that could not be served, each once, with the reason."""
         with self._lock:
             return tuple(self._failures)
 
     def cut(self) -> None:
-        """Behave like a network that was cut: close every connection, and each new one."""
+        """Simulate a network failure: close every connection, and each new one."""
         self._server.cut()
 
     def mend(self) -> None:
-        """Serve again."""
+        """Serve again after `cut`."""
         self._server.is_cut = False
 
     def find(self, path: str) -> Path | None:
-        """The file in the folder, if it need not be taken anew."""
+        """The file in the folder, unless it must be fetched again."""
         place = self.folder / path
         with self._lock:
             is_current = self.offline or is_fixed(path) or path in self._current
@@ -113,7 +113,7 @@ class Depot:
 
     @contextmanager
     def taking(self, path: str) -> Iterator[None]:
-        """Only one thread at a time takes a file; the others then find it in the folder."""
+        """Lock a path, so that one thread fetches the file and the others then find it in the folder."""
         with self._lock:
             taker = self._takers.setdefault(path, threading.Lock())
         with taker:
@@ -121,20 +121,23 @@ class Depot:
 
     @contextmanager
     def take(self, path: str) -> Iterator[fetch.Stream]:
-        """A file from the mirrors, kept when it has come to its end; the last block comes only if it is whole."""
+        """A file from the mirrors, as a stream; it is kept once it is complete.
+
+        The last block is only delivered if the digest is right. Raises MissingError if the depot is offline.
+        """
         if self.offline:
             raise fetch.MissingError(f"it is not in {self.folder}", OFFLINE_HINT)
         with fetch.stream(path, self.mirrors) as stream, _beside(self.folder / path) as new:
             yield replace(stream, blocks=self._keep(path, stream, new))
 
     def count(self, files: int = 0, size: int = 0, cached: int = 0) -> None:
-        """Add to what was given out."""
+        """Add to the counts."""
         with self._lock:
             old = self._counts
             self._counts = Counts(old.files + files, old.bytes + size, old.cached + cached)
 
     def fail(self, path: str, why: str) -> None:
-        """A file could not be given out."""
+        """Record a file that could not be served."""
         with self._lock:
             if (line := f"{path}: {why}") not in self._failures:
                 self._failures.append(line)
@@ -157,7 +160,7 @@ class Depot:
         named = _NAMED_BY_DIGEST.fullmatch(path)
         wanted = named[1] if named else self._index.digest(path)
         if wanted and digest != wanted:
-            raise DamagedError(f"its sha256 is {digest}, and should be {wanted}")
+            raise DamagedError(f"its sha256 is {digest}, but should be {wanted}")
 
     def _place(self, path: str, new: Path, modified: str | None) -> None:
         if modified and (parsed := parsedate_tz(modified)):
@@ -170,7 +173,10 @@ class Depot:
 
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
-    """A name of its own for each writer, in the folder of `target`; gone at the end unless it was moved."""
+    """A temporary file of its own for each writer, in the folder of `target`.
+
+    It is removed at the end unless it was moved.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=".", dir=target.parent)
     os.close(descriptor)
@@ -183,7 +189,7 @@ def _beside(target: Path) -> Iterator[Path]:
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """Not http.server's own class, which asks the resolver for its name."""
+    """The HTTP server; http.server's own class asks the resolver for its name."""
 
     daemon_threads = True
     block_on_close = False
@@ -197,17 +203,20 @@ class _Server(socketserver.ThreadingTCPServer):
         self._opening = threading.Lock()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ANN401
+        """Note the connection; refuse it if the network is cut."""
         with self._opening:
             if not self.is_cut:
                 self._open.add(request)
             return not self.is_cut
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401
+        """Forget the connection and close it."""
         with self._opening:
             self._open.discard(request)
         super().shutdown_request(request)
 
     def cut(self) -> None:
+        """Close every connection and refuse new ones."""
         with self._opening:
             self.is_cut = True
             for request in self._open:
@@ -216,18 +225,20 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection. Its method names are those of http.server."""
+    """One connection; the method names are those of http.server."""
 
     server: _Server
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "hostwright", ""
 
     def handle(self) -> None:
-        # The client went away, or the network was cut.
+        """Serve the connection until it ends or breaks."""
+        # The client closed the connection, or the network was cut.
         with suppress(ConnectionError):
             super().handle()
 
     def do_GET(self) -> None:
+        """Serve one of the project's own files or a path of the archive; 404 for any other path."""
         depot, name = self.server.depot, unquote(urlsplit(self.path).path)
         self._has_begun = False
         if name.startswith(OURS):
@@ -246,7 +257,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:
-        """Failures are kept by the depot; the rest is of no interest."""
+        """Log nothing: the depot records failures."""
 
     def _send(self, path: str) -> None:
         depot = self.server.depot
@@ -262,7 +273,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_file(file)
 
     def _refuse(self, path: str, error: UserError | OSError) -> None:
-        """Say why, to our side; the client gets a status, or a file that visibly breaks off."""
+        """Record the failure. The client gets a status, or a connection that breaks off."""
         message = error.message if isinstance(error, UserError) else str(error)
         lines = [line.strip() for line in message.splitlines()]
         hint = OFFLINE_HINT if self.server.depot.offline else ""
@@ -276,7 +287,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_ours(self, name: str) -> None:
         content = self.server.depot.ours.get(name)
         if content is None:
-            self.server.depot.fail(OURS + name, "there is no such file of ours")
+            self.server.depot.fail(OURS + name, "Hostwright has no such file")
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         self._begin(HTTPStatus.OK, {"Content-Length": str(len(content))})
@@ -284,7 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def _pass_on(self, stream: fetch.Stream) -> None:
-        """Send what comes while it comes: a client gives up on a server that is silent for half a minute."""
+        """Send blocks as they arrive: a client gives up on a server that is silent for half a minute."""
         is_chunked = stream.size is None and self.request_version != "HTTP/1.0"
         how = {"Transfer-Encoding": "chunked"} if is_chunked else {"Connection": "close"}
         length = how if stream.size is None else {"Content-Length": str(stream.size)}
@@ -326,7 +337,7 @@ class _Handler(BaseHTTPRequestHandler):
         return asked is not None and modified <= mktime_tz(asked)
 
     def _wanted_range(self, size: int, modified: str) -> tuple[int, int] | None:
-        # With If-Range the client wants the rest of what it knows, and of nothing newer.
+        # With If-Range the client wants the rest of the version that it has, and of no newer one.
         if self.headers.get("If-Range", modified) != modified:
             return None
         return parse_range(self.headers.get("Range", ""), size)

@@ -2,7 +2,7 @@
 
     pool path + mirrors --> places --> <sha256>.part (resumed by Range) --> digest --> downloads/<sha256>
 
-The only room that imports requests.
+The only module that imports requests.
 """
 
 import time

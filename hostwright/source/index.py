@@ -20,7 +20,7 @@ SOURCES = "main/source/Sources.xz"
 
 
 def index_digest(release: str, path: str) -> str:
-    """The sha256 that a verified Release text gives for an index file."""
+    """The sha256 of an index file according to a verified Release text; raises UserError if it lists none."""
     for line in next(parse_stanzas(release)).get("SHA256", "").split("\n"):
         digest, _, rest = line.partition(" ")
         if rest.split()[1:] == [path]:
@@ -29,7 +29,7 @@ def index_digest(release: str, path: str) -> str:
 
 
 def read_index(data: bytes, release: str, path: str) -> list[Stanza]:
-    """The paragraphs of a compressed index, its digest checked against the Release text before it is opened."""
+    """The paragraphs of a compressed index. Its digest is checked against the Release text before it is opened."""
     if hashlib.sha256(data).hexdigest() != index_digest(release, path):
         raise UserError(
             f"{path}: its sha256 is not the one in the signed Release file",
@@ -39,7 +39,7 @@ def read_index(data: bytes, release: str, path: str) -> list[Stanza]:
 
 
 def source_files(stanzas: Iterable[Stanza]) -> dict[str, str]:
-    """Pool path to sha256 of every source file that the archive has."""
+    """Pool path and sha256 of every source file in the archive."""
     found = {}
     for stanza in stanzas:
         for line in stanza.get("Checksums-Sha256", "").split("\n"):

@@ -1,4 +1,4 @@
-"""Which Debian archives this machine knows: `HOSTWRIGHT_MIRROR`, else its own apt configuration.
+"""The Debian archives of this machine: `HOSTWRIGHT_MIRROR`, otherwise its own apt configuration.
 
 Reads sources.list(5) in both forms, and apt-transport-mirror(1) lists. No mirror is named in this project.
 """
@@ -15,7 +15,7 @@ _OPTIONS = re.compile(r"\[[^\]]*\]")
 
 
 def find_mirrors(apt: Path = APT) -> list[str]:
-    """Base addresses of archives, without a trailing slash, the preferred one first."""
+    """Base addresses of archives without a trailing slash, the preferred one first; UserError if there is none."""
     if named := os.environ.get("HOSTWRIGHT_MIRROR"):
         return [word.rstrip("/") for word in named.split()]
     found = list(
@@ -30,7 +30,7 @@ def find_mirrors(apt: Path = APT) -> list[str]:
 
 
 def find_security(apt: Path = APT) -> str | None:
-    """The first archive of security updates that apt is told of; None where it is told of none."""
+    """The first archive of security updates in apt's configuration; None if there is none."""
     found = (address.rstrip("/") for address in _configured(apt) if "security" in address)
     return next(found, None)
 
@@ -62,7 +62,7 @@ def _deb822(text: str) -> Iterator[str]:
 
 
 def _addresses(uri: str) -> Iterator[str]:
-    """An http(s) address as it is; `mirror+file:` is replaced by the addresses that its list holds."""
+    """An http(s) address as it is; for `mirror+file:` the addresses in that list."""
     if uri.startswith(("http://", "https://")):
         yield uri
     elif uri.startswith(("mirror+file:", "mirror:file:")):

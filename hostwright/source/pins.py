@@ -1,4 +1,4 @@
-"""Pins: what is to be fetched, by path, size and sha256."""
+"""Pins: the files to fetch, by path, size and sha256."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -31,20 +31,20 @@ def pin_of(stanza: Stanza) -> Pin:
 
 
 def render_lock(pins: Iterable[Pin]) -> str:
-    """The text of a lock: one pin a line, fields separated by blanks."""
+    """The text of a lock: one pin per line, fields separated by blanks."""
     head = "# name version pool-path size sha256; written by ./doit lock, not by hand\n"
     return head + "".join(f"{p.name} {p.version} {p.path} {p.size} {p.sha256}\n" for p in pins)
 
 
 def parse_lock(text: str, file: str = "buildroot/lock") -> list[Pin]:
-    """The pins of a lock; a line of another form is a UserError with the name of the `file` and its number."""
+    """The pins of a lock; raises UserError with `file` and line number for a malformed line."""
     pins = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("#") or not line.strip():
             continue
         words = line.split()
         if len(words) != 5 or not words[3].isdigit() or not re.fullmatch(r"[0-9a-f]{64}", words[4]):
-            raise UserError(f"{file}:{number}: not a pin: {line[:60]!r}", "write it anew with ./doit lock")
+            raise UserError(f"{file}:{number}: not a pin: {line[:60]!r}", "write it again with ./doit lock")
         pins.append(Pin(words[0], words[1], words[2], int(words[3]), words[4]))
     return pins
 

@@ -7,9 +7,9 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:
-    """First byte and end of a Range header with one range (RFC 9110); None to send the whole file.
+    """First byte and end of a Range header (RFC 9110); None to send the whole file.
 
-    A range that begins behind the end gives an empty one.
+    It must have one range. A range that begins after the end is empty.
     """
     found = _RANGE.fullmatch(header)
     if not found or found.group() == "bytes=-":
@@ -22,7 +22,7 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 def describe(ranged: tuple[int, int] | None, size: int) -> tuple[HTTPStatus, dict[str, str]]:
-    """Status and header of an answer to a request for a part."""
+    """Status and headers of the answer to a range request."""
     if ranged is None:
         return HTTPStatus.OK, {}
     start, end = ranged

@@ -1,7 +1,7 @@
-"""What Debian writes about a package: copyright file, synopses, names of its patches.
+"""Debian's texts about a package: copyright file, synopses, names of its patches.
 
     .debian.tar --> debian/copyright, debian/control, debian/patches/series
-    Packages --> a .deb --> usr/share/doc/*/copyright, where the archive does not hold the former
+    Packages --> a .deb --> usr/share/doc/*/copyright, if the archive does not hold the .debian.tar
 
 Copyright files in packages: Debian Policy, 12.5.
 """
@@ -22,7 +22,10 @@ _FILES = ("copyright", "control", "patches/series")
 
 @dataclass(frozen=True)
 class Texts:
-    """The texts of the files by these names, '' for one that is not there; `origin` is the file they were read in."""
+    """The texts of the files with these names, '' for a missing one.
+
+    `origin` is the file they were read from.
+    """
 
     copyright: str = ""
     control: str = ""
@@ -33,7 +36,8 @@ class Texts:
 def read(stanza: Stanza, release: str, mirrors: Sequence[str]) -> Texts:
     """The texts of a source package.
 
-    An archive may list files that it does not hold; what was built from the package says the same, but for the patches.
+    An archive may list files that it does not hold. The packages built from the source then provide all but the
+    patches.
     """
     packaging = source_index.packaging(stanza)
     if packaging and fetch.is_offered(packaging.path, mirrors):
@@ -51,7 +55,7 @@ def _synopsis(stanza: Stanza) -> str:
 
 
 def _copyright(pins: Iterable[Pin], read_deb: Callable[[Pin], str]) -> tuple[str, str]:
-    """The first copyright file that a package brings itself, and which that is; the smallest package is asked first."""
+    """The first copyright file that a package contains itself, and its origin; the smallest package comes first."""
     for pin in sorted(pins, key=lambda one: (one.size, one.name)):
         if text := read_deb(pin):
             return text, f"{pin.name} {pin.version}"
@@ -59,7 +63,10 @@ def _copyright(pins: Iterable[Pin], read_deb: Callable[[Pin], str]) -> tuple[str
 
 
 def _read_deb(pin: Pin, mirrors: Sequence[str]) -> str:
-    """The copyright file in a `.deb`; '' if the archive does not hold it, or if another package brings the file."""
+    """The copyright file in a `.deb`.
+
+    It is '' if the archive does not hold the `.deb`, or if another package contains the file.
+    """
     if not fetch.is_offered(pin.path, mirrors):
         return ""
     place = _fetch(Pinned(pin.name, pin.path, pin.sha256, pin.size), mirrors)

@@ -1,9 +1,9 @@
 """`./doit add NAME`: the first draft of a recipe, from the archive.
 
-    InRelease --gpgv--> Sources --NAME--> .orig.tar, .debian.tar --fetched, sha256 checked, looked into-->
+    InRelease --gpgv--> Sources --NAME--> .orig.tar, .debian.tar --fetched, sha256 checked, read-->
         guesses --> recipes/NAME.py, and a line for each guess
 
-Nothing is unpacked, and the recipe is written last and at once: an error leaves nothing behind.
+Nothing is unpacked. The recipe is written last and atomically, so an error leaves nothing behind.
 """
 
 import re
@@ -27,7 +27,10 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Draft:
-    """A recipe to be edited, and what it was guessed from; `twins` are recipes that are made from the same source."""
+    """A recipe to be edited, and the sources of its guesses.
+
+    `twins` are recipes that are made from the same source.
+    """
 
     recipe: Recipe
     stanza: Stanza
@@ -40,17 +43,17 @@ class Draft:
 
 @dataclass(frozen=True)
 class Upstream:
-    """The upstream tarballs by their folder, and what is in the main one."""
+    """The upstream tarballs by their folder, and the content of the main one."""
 
     tarballs: dict[str, pins.Pinned]
     contents: tarball.Contents
 
 
 def add(name: str, recipe_name: str, mirrors: Sequence[str], note: Note) -> list[str]:
-    """Write the recipe of the source package `name`; the lines that tell what was guessed and what to edit.
+    """Write the recipe of the source package `name`; returns lines with the guesses and the remaining work.
 
-    `recipe_name` may be '' for one like the package's. Raises UserError, and writes nothing, if there is such a recipe
-    already, if the archive has no such package, or if it or one of its files cannot be had.
+    If `recipe_name` is '', the recipe is named like the package. Raises UserError, and writes nothing, if the recipe
+    exists already, if the archive has no such package, or if the package or one of its files cannot be fetched.
     """
     target, recipe_name = place(name, recipe_name)
     note("reading the archive's index")
@@ -65,7 +68,7 @@ def add(name: str, recipe_name: str, mirrors: Sequence[str], note: Note) -> list
 
 
 def place(name: str, recipe_name: str) -> tuple[Path, str]:
-    """Where the recipe goes, and its name; raises UserError for a name that cannot be, or is taken."""
+    """The recipe's path and name; raises UserError for a name that is invalid or taken."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name):
         raise UserError(
             f"{name!r} is not the name of a source package", "write ./doit add NAME, as in add zlib"
@@ -73,20 +76,20 @@ def place(name: str, recipe_name: str) -> tuple[Path, str]:
     wanted = recipe_name or re.sub(r"[^a-z0-9]+", "-", name).strip("-")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", wanted):
         raise UserError(
-            f"{wanted!r} cannot be the name of a recipe: small letters, digits and -, a letter first",
+            f"{wanted!r} is not a valid recipe name: use a-z, 0-9 and -, and start with a letter",
             f"choose one: ./doit add {name} as=NAME",
         )
     target = paths.RECIPES / f"{wanted.replace('-', '_')}.py"
     if target.exists():
         raise UserError(
-            f"recipes/{target.name} is there already",
+            f"recipes/{target.name} exists already",
             f"edit it, or choose another name: ./doit add {name} as=NAME",
         )
     return target, wanted
 
 
 def upstream(stanza: Stanza, mirrors: Sequence[str]) -> Upstream:
-    """Fetch the upstream tarballs of a source package and look into the main one."""
+    """Fetch the upstream tarballs of a source package and read the main one."""
     tarballs = source_index.tarballs(stanza)
     fetch.fetch_all([one.at(mirrors) for one in tarballs.values()], lambda _: None)
     main = tarballs[""]
@@ -96,7 +99,7 @@ def upstream(stanza: Stanza, mirrors: Sequence[str]) -> Upstream:
 def draft(
     name: str, stanza: Stanza, packages: dict[str, Stanza], source: Upstream, debian: debian_texts.Texts
 ) -> Draft:
-    """Everything guessed, in the words of a recipe."""
+    """Make all guesses, as the fields of a recipe."""
     recipes = [load_recipe(one) for one in recipe_names()]
     needs = guesses.needs(stanza, packages, recipes, {pin.name for pin in buildroot.load_lock()})
     is_meson = any("meson" in group for group in source_index.build_needs(stanza))
@@ -125,7 +128,7 @@ def render(made: Draft) -> str:
 
 
 def told(made: Draft, target: Path) -> list[str]:
-    """What a person reads afterwards: what was guessed from what, and what is left to do."""
+    """The lines for a person: each guess with its source, and the remaining work."""
     return [
         f"recipes/{target.name} is written; guessed:",
         *(f"  {line}" for line in _guessed(made)),
@@ -137,7 +140,7 @@ def told(made: Draft, target: Path) -> list[str]:
 
 def _guessed(made: Draft) -> list[str]:
     value, origin = made.recipe, made.debian.origin
-    said = f"says {made.license.said}" if made.license.said else "is not machine-readable"
+    said = f"declares {made.license.said}" if made.license.said else "is not machine-readable"
     return [
         f"version  {value.version}, of Debian's {made.stanza['Version']}",
         f"source   {value.source.path}",
@@ -151,7 +154,7 @@ def _guessed(made: Draft) -> list[str]:
 
 
 def _to_do(made: Draft) -> list[str]:
-    """Each line with whether it is due."""
+    """Each line of the remaining work, and whether it applies."""
     others = (
         f"{'some files have' if made.license.said else 'the file names'} {'; '.join(made.license.others)}"
     )
@@ -159,12 +162,15 @@ def _to_do(made: Draft) -> list[str]:
     patches = _patches(made.debian.series)
     lines = [
         (f"{', '.join(made.twins)}: made from the same source", made.twins),
-        ("license: say what is installed, as SPDX does", not copyright.is_listed(made.recipe.license)),
+        (
+            "license: give the SPDX expression of what is installed",
+            not copyright.is_listed(made.recipe.license),
+        ),
         (f"license: {others}", made.license.others),
-        ("home: none is known", made.recipe.home == guesses.NO_HOME),
-        ("build: say how it is built", not made.way.is_known),
-        ("build: switch off what the host does not need; say why where it is not plain", made.way.is_known),
-        (f"needs: no recipe brings {missing}: switch it off, or add it first", missing),
+        ("home: not known", made.recipe.home == guesses.NO_HOME),
+        ("build: describe how it is built", not made.way.is_known),
+        ("build: disable what the host does not need; explain it if it is not obvious", made.way.is_known),
+        (f"needs: no recipe provides {missing}: disable it, or add it first", missing),
         (f"tools: the build root lacks {tools}, which Debian builds it with", tools),
         (
             f"patches: Debian has {len(patches)}: {', '.join(patches[:4])}{', ...' * (len(patches) > 4)}",
@@ -176,5 +182,5 @@ def _to_do(made: Draft) -> list[str]:
 
 
 def _patches(series: str) -> list[str]:
-    """The patches that a quilt series names."""
+    """The names of the patches in a quilt series."""
     return [line.split()[0] for line in series.splitlines() if line.strip() and not line.startswith("#")]

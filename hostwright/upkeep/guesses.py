@@ -1,10 +1,10 @@
-"""What a recipe will say, guessed from a source package; pure.
+"""A recipe's fields, guessed from a source package; pure.
 
     its tarball's files --------> kind of build, options
     Build-Depends, recipes/ ----> needs
     debian/control, Homepage ---> sentence, home page
 
-The license has a room of its own, `licenses`.
+The module `formats.copyright` guesses the license.
 """
 
 import re
@@ -18,11 +18,11 @@ from hostwright.recipe import Build, Configure, Files, Kernel, Make, Meson, Meso
 from hostwright.upkeep import source_index
 
 NO_BUILD = Files(("echo 'the recipe does not say yet how this is built' >&2", "exit 1"))
-# What a home page begins with is all that is known of it.
+# Only the scheme of an unknown home page is known.
 NO_HOME = "https://"
 _AUTOCONF = ("configure.ac", "configure.in")
 _MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
-# What a person may know how to build, and no kind of build runs.
+# Build systems that a person may know, but that no kind of build supports.
 _OTHERS = (
     "CMakeLists.txt",
     "SConstruct",
@@ -32,12 +32,12 @@ _OTHERS = (
     "setup.py",
     "Makefile.PL",
 )
-# An option, and the sign that a configure script or its source has it.
+# An option, and the text in a configure script or its source that shows that it exists.
 _OPTIONS = {
     "--disable-static": r"--enable-static\[|\bLT_INIT\b|\bA[CM]_PROG_LIBTOOL\b",
     "--disable-nls": r"--disable-nls\b|\bAM_GNU_GETTEXT\b",
 }
-# Debian's own helpers, and what is there under another name.
+# Debian's own helpers, and packages that exist under another name.
 _HELPERS = re.compile(
     r"debhelper|dh-|dpkg-|autotools-dev|init-system-|pkg-config|pkgconf|g\+\+|gcc|libc6-dev|quilt"
 )
@@ -45,7 +45,7 @@ _HELPERS = re.compile(
 
 @dataclass(frozen=True)
 class Way:
-    """How a source is built, in the words of a recipe; `why` names the files that say so."""
+    """How a source is built, as a recipe's fields; `why` names the files that show it."""
 
     build: Build
     why: str
@@ -54,7 +54,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Needs:
-    """Recipes that are needed, and what Debian needs beyond: libraries without a recipe, tools without a place."""
+    """The required recipes, and Debian's further needs: libraries without a recipe, tools missing in the build root."""
 
     recipes: tuple[str, ...]
     missing: tuple[str, ...]
@@ -67,17 +67,21 @@ def wants(path: str) -> bool:
 
 
 def way(package: str, contents: Contents, is_meson: bool) -> Way:
-    """How the source is built; of several ways Debian's, `is_meson` telling whether that is Meson."""
+    """How the source is built. Among several build systems it takes Debian's; `is_meson`: Debian uses Meson."""
     if contents.is_flat:
-        return Way(NO_BUILD, "its files lie in no folder of their own, see recipes/tzdata.py", is_known=False)
+        return Way(NO_BUILD, "its files are in no folder of their own, see recipes/tzdata.py", is_known=False)
     tops = {path.partition("/")[0] for path in contents.paths if "/" in path}
-    # Some keep the package's own files a folder deeper; tests/Makefile does not make a package.
+    # Some sources keep their files one folder deeper. tests/Makefile does not make a package.
     deeper = tops if len(tops) == 1 else {package, "src"} & tops
     for folder in ("", *(f"{one}/" for one in sorted(deeper))):
         if found := _way_in(folder, contents, is_meson):
             return found
     others = [name for name in _OTHERS if name in contents.paths]
-    told = f"{', '.join(others)}, which no kind of build runs" if others else "no build system was recognised"
+    told = (
+        f"{', '.join(others)}, which no kind of build supports"
+        if others
+        else "no build system was recognised"
+    )
     return Way(NO_BUILD, told, is_known=False)
 
 
@@ -85,7 +89,7 @@ def _way_in(folder: str, contents: Contents, is_meson: bool) -> Way | None:
     has = {name for name in contents.paths if name.startswith(folder)}
     enter = (f"cd {quote(folder.rstrip('/'))}",) if folder else ()
     meson, configure = _meson(folder, has, enter), _configure(folder, has, enter, contents.texts)
-    # A configure that is not autoconf's calls meson itself, as QEMU's does.
+    # A configure that is not autoconf's may call meson itself, as QEMU's does.
     is_wrapped = f"{folder}configure" in has and not any(f"{folder}{name}" in has for name in _AUTOCONF)
     first, second = (meson, configure) if is_meson and not is_wrapped else (configure, meson)
     return first or second or _make(folder, has, enter)
@@ -104,12 +108,12 @@ def _configure(folder: str, has: set[str], enter: tuple[str, ...], texts: Mappin
     lacks = _not_generated(folder, has) if source else ""
     if lacks:
         return Way(Configure(options=options, before=(*enter, "autoreconf -i")), f"{source} without {lacks}")
-    why = script if source else f"{script}, which is not autoconf's: see what options it takes"
+    why = script if source else f"{script}, which is not autoconf's: check its options"
     return Way(Configure(options=options, before=enter), why) if script in has else None
 
 
 def _not_generated(folder: str, has: set[str]) -> str:
-    """The file that autoreconf would make and a bare checkout lacks; '' if none is."""
+    """The file that autoreconf generates and that a bare checkout lacks; '' if there is none."""
     if f"{folder}configure" not in has:
         return "configure"
     return "Makefile.in" if f"{folder}Makefile.am" in has and f"{folder}Makefile.in" not in has else ""
@@ -123,7 +127,7 @@ def _make(folder: str, has: set[str], enter: tuple[str, ...]) -> Way | None:
 def needs(
     stanza: Stanza, packages: dict[str, Stanza], recipes: Sequence[Recipe], tools: Iterable[str]
 ) -> Needs:
-    """The recipes that bring what Debian builds the package with; `tools` are the build root's packages."""
+    """The recipes for Debian's build dependencies; `tools` are the build root's packages."""
     groups = [group for group in source_index.build_needs(stanza) if not _HELPERS.match(group[0])]
     makers = source_index.makers((name for group in groups for name in group), packages)
     by_source = recipes_by_source(recipes)
@@ -144,9 +148,9 @@ def _is_library(name: str) -> bool:
 
 
 def recipes_by_source(recipes: Iterable[Recipe]) -> dict[str, str]:
-    """Source package to the recipe that is built from it, of several the first.
+    """Source package to the recipe that is built from it; the first if there are several.
 
-    The kernel is no library: of its source only the headers count. A part of a project is not its libraries.
+    The kernel's source counts as headers only. A part of a project does not count as its libraries.
     """
     found: dict[str, str] = {}
     for one in recipes:
@@ -156,12 +160,12 @@ def recipes_by_source(recipes: Iterable[Recipe]) -> dict[str, str]:
 
 
 def source_package(path: str) -> str:
-    """The source package that a pool path belongs to."""
+    """The source package of a pool path."""
     return path.split("/")[-2]
 
 
 def sentence(control: str, package: str) -> str:
-    """A sentence for the docstring, from the synopsis in debian/control of the package that people install."""
+    """A sentence for the docstring, from the synopsis of the main package in debian/control."""
     found: dict[str, str] = {}
     for block in re.split(r"\n[ \t]*\n", control):
         name = re.search(r"^Package:[ \t]*(\S+)", block, re.MULTILINE)
@@ -174,7 +178,7 @@ def sentence(control: str, package: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """One sentence of plain letters that ends with a full stop and fits into a docstring's line."""
+    """One ASCII sentence that ends with a full stop and fits into a docstring's line."""
     letters = text.translate({0x2019: "'", 0x2013: "-", 0x2014: "-"}).encode("ascii", "ignore").decode()
     words = re.sub(r"\.(?=\s)", ";", re.sub(r'[\\"]', "", letters).strip().rstrip(".")).split()
     while len(" ".join(words)) > 80:
@@ -183,7 +187,7 @@ def _plain(text: str) -> str:
 
 
 def home(stanza: Stanza, source: str) -> str:
-    """The home page: Debian's Homepage, else the address in its copyright file; `https://` alone if none is known."""
+    """The home page: Debian's Homepage, or the address in its copyright file; `https://` alone if none is known."""
     address = stanza.get("Homepage", "") or source
     plain = re.fullmatch(r"(?:https?|ftp|git)://([!#-\[\]-~]+)", address)
     return f"https://{plain[1]}" if plain else NO_HOME

@@ -1,10 +1,11 @@
-"""The installer's pins, renewed from the archive's signed indexes; `./doit lock` does it.
+"""The installer's pins, renewed from the archive's signed indexes for `./doit lock`.
 
     InRelease --gpgv--> Packages (netboot package), the installer's Packages (parts) --> guest/installer.lock
 
 An archive may list files that it does not hold, and a netboot package works only with module parts of its kernel. So
-each pin is asked for: one that is listed but not held is stood in for by the part that is pinned now, as long as that
-is held; where this leaves a gap, the netboot package that is pinned now is tried, and then everything stays as it is.
+each pin is checked against the archive. If the archive lists a part but does not hold it, the part that is pinned now
+replaces it, provided that the archive holds that one. If a part is still missing, the netboot package that is pinned
+now is tried. If that fails too, the lock stays unchanged.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ SEEDS = "guest/installer.seeds"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many pins there are now, what changed, and what the archive lists or was pinned but does not hold."""
+    """The number of pins, the changes, and the listed or pinned files that the archive does not hold."""
 
     pins: int
     changed: tuple[str, ...]
@@ -44,9 +45,9 @@ class Choice:
 
 
 def renew(mirrors: Sequence[str], root: Path) -> Outcome:
-    """Write guest/installer.lock anew if a whole set can be had; `root` holds the build root's views.
+    """Write guest/installer.lock anew if a complete set exists; `root` contains the build root's views.
 
-    UserError if a signature or a digest does not hold, or if no archive answers.
+    Raises UserError if a signature or a digest is wrong, or if no archive answers.
     """
     release = signature.signed_release(mirrors, root)
     packages = signature.index(index.PACKAGES, release, mirrors)
@@ -61,7 +62,7 @@ def renew(mirrors: Sequence[str], root: Path) -> Outcome:
         if choice.is_whole:
             return _write(choice.pins, before, notes)
     lost = [_lost(pin) for pin in before if not fetch.is_offered(pin.path, mirrors)]
-    return Outcome(len(before), (), (*dict.fromkeys([*notes, *lost]), f"{FILE} stays as it is"))
+    return Outcome(len(before), (), (*dict.fromkeys([*notes, *lost]), f"{FILE} stays unchanged"))
 
 
 def _write(pins: Sequence[Pin], before: Sequence[Pin], notes: Sequence[str]) -> Outcome:
@@ -70,7 +71,7 @@ def _write(pins: Sequence[Pin], before: Sequence[Pin], notes: Sequence[str]) -> 
 
 
 def choose(netboot: Pin, parts: Sequence[Stanza], before: Sequence[Pin], mirrors: Sequence[str]) -> Choice:
-    """What an install with this netboot package needs, as far as the archive holds it."""
+    """The parts that an install with this netboot package needs, as far as the archive holds them."""
     if not fetch.is_offered(netboot.path, mirrors):
         return Choice((), (_lost(netboot),), is_whole=False)
     wanted = Pinned(netboot.name, netboot.path, netboot.sha256, netboot.size)
@@ -91,14 +92,17 @@ def choose(netboot: Pin, parts: Sequence[Stanza], before: Sequence[Pin], mirrors
 
 
 def closure(parts: Sequence[Stanza], tree: udeb.Tree, release: str) -> list[Pin]:
-    """The parts of guest/installer.seeds and their needs that are not in the initrd, for one kernel release."""
+    """The parts of guest/installer.seeds and their dependencies outside the initrd, for one kernel release."""
     fitting = [one for one in parts if one.get("Kernel-Version", release) == release]
     wanted, excluded = parse_seeds((paths.GUEST / "installer.seeds").read_text())
     return lock(fitting, wanted, excluded | udeb.provided(tree), SEEDS)
 
 
 def stand_in(pin: Pin, before: Sequence[Pin], mirrors: Sequence[str]) -> tuple[Pin | None, list[str]]:
-    """The pin itself if the archive holds it, else the one of that name that is pinned now; and what to say."""
+    """The pin if the archive holds it, otherwise the present pin of that name if the archive holds that one.
+
+    Also returns a line for each file that is not held.
+    """
     notes: list[str] = []
     for one in dict.fromkeys([pin, *(old for old in before if old.name == pin.name)]):
         if fetch.is_offered(one.path, mirrors):

@@ -1,4 +1,4 @@
-"""The text of a recipe's file, laid out as `ruff format` lays it out; pure."""
+"""The text of a recipe's file, in the layout of `ruff format`; pure."""
 
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -9,9 +9,9 @@ WIDTH = 110
 
 
 def render_recipe(value: Recipe, sentence: str, comment: str = "") -> str:
-    """The file of a recipe; `sentence` ends its docstring, `comment` stands above its build.
+    """The file of a recipe; `sentence` completes its docstring, `comment` is above its build.
 
-    Further sources stand apart: a recipe's value has 25 lines at most.
+    Further sources become a constant of their own: a recipe's value has at most 25 lines.
     """
     kinds = sorted({type(value.build).__name__, "Recipe", "Source"})
     extra = ["EXTRA = (", *_exploded(value.extra), ")", ""] if value.extra else []
@@ -38,7 +38,7 @@ def _exploded(values: Sequence[object]) -> list[str]:
 
 
 def _lines(prefix: str, value: object, indent: int) -> list[str]:
-    """A value as an argument: on one line if it fits, else an opening line, its parts, and a closing one."""
+    """A value as an argument: on one line if it fits, otherwise over several lines."""
     blanks = " " * indent
     flat = f"{blanks}{prefix}{_text(value)},"
     if len(flat) <= WIDTH or isinstance(value, str):
@@ -51,7 +51,7 @@ def _lines(prefix: str, value: object, indent: int) -> list[str]:
 
 
 def _groups(words: Sequence[str], width: int) -> list[str]:
-    """Words in groups of a line each, `*("a", "b")`."""
+    """Words in groups of one line each, `*("a", "b")`."""
     groups: list[list[str]] = [[]]
     for word in words:
         if groups[-1] and len(f"*{_text((*groups[-1], word))}") > width:
@@ -61,7 +61,7 @@ def _groups(words: Sequence[str], width: int) -> list[str]:
 
 
 def _text(value: object) -> str:
-    """A value on one line, in those quotes that need fewer backslashes."""
+    """A value on one line, in the quotes that need fewer backslashes."""
     if isinstance(value, str):
         quote = "'" if value.count('"') > value.count("'") else '"'
         return quote + value.replace("\\", "\\\\").replace(quote, f"\\{quote}") + quote
@@ -71,7 +71,7 @@ def _text(value: object) -> str:
 
 
 def _arguments(value: object) -> list[tuple[str, object]]:
-    """The arguments that make a value, those left at their default left out; the first goes without its name."""
+    """The arguments that make a value, without defaults; the first is positional."""
     assert is_dataclass(value) and not isinstance(value, type)
     given = [(one, getattr(value, one.name)) for one in fields(value)]
     return [

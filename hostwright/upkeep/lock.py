@@ -14,7 +14,7 @@ from hostwright.source.pins import Pin, parse_lock, render_lock
 
 @dataclass(frozen=True)
 class Outcome:
-    """What changed in the lock, and what was found about the sources, one line each."""
+    """The changes of the lock, and the notes about the sources, one line each."""
 
     pins: int
     changed: tuple[str, ...]
@@ -22,7 +22,7 @@ class Outcome:
 
 
 def renew(mirrors: Sequence[str], root: Path, sources: Mapping[str, Sequence[Source]]) -> Outcome:
-    """Write buildroot/lock anew; UserError if the archive's signature or an index's digest does not hold."""
+    """Write buildroot/lock anew; raises UserError if the archive's signature or an index's digest is wrong."""
     release = signed_release(mirrors, root)
     stanzas = index(PACKAGES, release, mirrors)
     wanted, excluded = closure.parse_seeds(paths.SEEDS.read_text())
@@ -34,7 +34,7 @@ def renew(mirrors: Sequence[str], root: Path, sources: Mapping[str, Sequence[Sou
 
 
 def differences(before: Sequence[Pin], after: Sequence[Pin]) -> list[str]:
-    """Packages that came, went or changed their version."""
+    """Packages that were added, were removed or changed their version."""
     old = {pin.name: pin.version for pin in before}
     new = {pin.name: pin.version for pin in after}
     names = sorted(old.keys() | new.keys())

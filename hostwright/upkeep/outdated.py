@@ -1,8 +1,8 @@
-"""`./doit outdated`: the recipes' pins, held against the archive's signed index of sources.
+"""`./doit outdated`: the recipes' pins, compared with the archive's signed index of sources.
 
     InRelease --gpgv--> Sources --newest of each package--> older pins; pins that the archive no longer holds
 
-Nothing is fetched but the index, and nothing is written.
+Only the index is fetched, and nothing is written.
 """
 
 import re
@@ -20,9 +20,9 @@ from hostwright.upkeep import source_index
 
 @dataclass(frozen=True)
 class State:
-    """One pin: its version and the suite's newest ('' if it has none), as in the names of their tarballs.
+    """One pin: its version and the suite's newest ('' if there is none), as in the names of their tarballs.
 
-    `fault` says why the pin cannot be fetched from the archive as it stands, or is ''.
+    `fault` is the reason why the archive cannot provide the pin, or ''.
     """
 
     recipe: str
@@ -33,15 +33,20 @@ class State:
 
     @property
     def is_older(self) -> bool:
+        """Whether the suite has a newer version."""
         return versions.key(self.pinned) < versions.key(self.newest)
 
     @property
     def is_newer(self) -> bool:
+        """Whether the pin is newer than the suite's newest version."""
         return versions.key(self.pinned) > versions.key(self.newest)
 
 
 def find(mirrors: Sequence[str], root: Path, pins: Mapping[str, Sequence[Source]]) -> list[str]:
-    """What to tell of the pins of each recipe; UserError if the archive cannot be asked or its signature is wrong."""
+    """The lines about the pins of each recipe.
+
+    Raises UserError if the archive cannot be reached or its signature is wrong.
+    """
     release = signature.signed_release(mirrors, root)
     stanzas = signature.kept_index(index.SOURCES, release, mirrors)
     return told(list(states(pins, stanzas, lambda path: fetch.is_offered(path, mirrors))))
@@ -50,13 +55,13 @@ def find(mirrors: Sequence[str], root: Path, pins: Mapping[str, Sequence[Source]
 def states(
     pins: Mapping[str, Sequence[Source]], stanzas: Sequence[Stanza], is_held: Callable[[str], bool]
 ) -> Iterator[State]:
-    """The state of every pin; the archive is asked by `is_held` for those that its index does not list.
+    """The state of every pin. For pins that the index does not list, `is_held` asks the archive.
 
-    They may be another suite's.
+    Those may be of another suite.
     """
     packages, listed = source_index.newest(stanzas), index.source_files(stanzas)
     for recipe, pinned in pins.items():
-        # One tarball may be unpacked at two places.
+        # One tarball may be unpacked in two places.
         for path, sha256 in {one.path: one.sha256 for one in pinned}.items():
             name, version = _name_and_version(path)
             newest = versions.upstream(packages[name]["Version"]) if name in packages else ""
@@ -76,7 +81,10 @@ def _fault(path: str, sha256: str, listed: Mapping[str, str], is_held: Callable[
 
 
 def told(found: Sequence[State]) -> list[str]:
-    """A line for each pin that is older or cannot be fetched, and one for those that are newer than the suite's."""
+    """A line for each pin that is older or cannot be fetched.
+
+    One more line lists the pins that are newer than the suite's.
+    """
     due = [one for one in found if one.is_older or one.fault]
     newer = sorted({f"{one.package} {one.pinned}" for one in found if one.is_newer and not one.fault})
     rows = [(_name(one), one.pinned, f"-> {one.newest or 'none'}", one.fault) for one in due]

@@ -1,4 +1,4 @@
-"""Source packages in the archive's Sources index: the newest of a name, its files, and who builds a library; pure.
+"""Source packages in the archive's Sources index: the newest version, its files, the source of a library; pure.
 
 Fields: deb-src-control(5), dsc(5), and Debian Policy, 7.1, for relations.
 """
@@ -20,7 +20,10 @@ _OURS = {"amd64", "any", "any-amd64", "linux-any"}
 
 
 def newest(stanzas: Iterable[Stanza]) -> dict[str, Stanza]:
-    """Each source package's newest paragraph, without those that are kept only because a binary holds their code."""
+    """Each source package's newest paragraph.
+
+    Paragraphs that the archive keeps only because a binary contains their code are left out.
+    """
     found: dict[str, Stanza] = {}
     for one in stanzas:
         have = found.get(one["Package"])
@@ -34,7 +37,7 @@ def _is_older(one: Stanza, other: Stanza) -> bool:
 
 
 def find(name: str, packages: dict[str, Stanza]) -> Stanza:
-    """The paragraph of a source package; raises UserError with the names that may have been meant."""
+    """The paragraph of a source package; raises UserError with similar names if there is none."""
     if name in packages:
         return packages[name]
     makers = [package for package, one in packages.items() if name in binaries(one)]
@@ -56,7 +59,7 @@ def binaries(stanza: Stanza) -> list[str]:
 
 
 def makers(names: Iterable[str], packages: dict[str, Stanza]) -> dict[str, str]:
-    """The source package that builds each of `names`, as far as one does."""
+    """The source package that builds each of `names`, as far as there is one."""
     wanted = set(names)
     return {name: package for package, one in packages.items() for name in wanted.intersection(binaries(one))}
 
@@ -69,7 +72,7 @@ def built(package: str, stanzas: Iterable[Stanza]) -> list[Stanza]:
 def tarballs(stanza: Stanza) -> dict[str, Pinned]:
     """The upstream tarballs of a source package by their folder: '' for the main one, which comes first.
 
-    Raises UserError if there is none, or one in a form that recipes cannot name.
+    Raises UserError if there is none, or one in a format that recipes do not support.
     """
     stem = f"{stanza['Package']}_{versions.upstream(stanza['Version'])}.orig"
     form = re.compile(re.escape(stem) + r"(?:-([A-Za-z0-9-]+))?\.tar\.(?:gz|bz2|xz)")
@@ -83,7 +86,7 @@ def tarballs(stanza: Stanza) -> dict[str, Pinned]:
 
 
 def packaging(stanza: Stanza) -> Pinned | None:
-    """The tarball of the folder debian/; None where Debian's part is a diff."""
+    """The tarball of the folder debian/; None if the packaging is a diff."""
     return next((one for one in _files(stanza) if re.search(r"\.debian\.tar\.\w+$", one.name)), None)
 
 
@@ -94,7 +97,7 @@ def _files(stanza: Stanza) -> Iterator[Pinned]:
 
 
 def build_needs(stanza: Stanza) -> list[list[str]]:
-    """What is needed to build for amd64, a list of alternatives each, tests and documents left out."""
+    """The build dependencies on amd64, each a list of alternatives, without those of tests and documents."""
     fields = (stanza.get(name, "") for name in ("Build-Depends", "Build-Depends-Arch"))
     relations = [word for field in fields for word in field.replace("\n", " ").split(",") if word.strip()]
     groups = ([name for word in one.split("|") if (name := _relation(word.strip()))] for one in relations)
@@ -102,7 +105,7 @@ def build_needs(stanza: Stanza) -> list[list[str]]:
 
 
 def _relation(text: str) -> str:
-    """The name in a relation that holds here, else ''."""
+    """The name in a relation that applies here, otherwise ''."""
     found = _RELATION.match(text)
     if not found:
         return ""
@@ -118,7 +121,7 @@ def _holds_here(places: Sequence[str]) -> bool:
 
 
 def _is_wanted(profiles: Sequence[Sequence[str]]) -> bool:
-    """Whether a restriction formula holds where only the profiles nocheck and nodoc are on (deb-src-control(5))."""
+    """Whether a restriction formula holds when only the profiles nocheck and nodoc are set (deb-src-control(5))."""
     on = {"nocheck", "nodoc"}
     return not profiles or any(
         all((word[1:] not in on) if word.startswith("!") else word in on for word in one) for one in profiles

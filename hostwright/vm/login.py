@@ -1,4 +1,4 @@
-"""Logins to a guest on this machine's loopback: the only room that imports paramiko and cryptography.
+"""Logins to a guest on this machine's loopback: the only module that imports paramiko and cryptography.
 
     generate_key() --> public line --> preseed
                   \\-> private key --> connect() --> Session.run()

@@ -1,4 +1,4 @@
-"""QEMU's monitor, spoken to over a unix socket: the only room that imports qemu.qmp.
+"""QEMU's monitor, spoken to over a unix socket: the only module that imports qemu.qmp.
 
     execute(), send_keys() --> event loop (its own thread) <--> QEMU
     wait_event(), events() <-- what QEMU told by itself

@@ -1,4 +1,4 @@
-"""Pictures of a machine's screen: kept, compared, laid side by side. The only room that imports Pillow.
+"""Pictures of a machine's screen: kept, compared, laid side by side. The only module that imports Pillow.
 
 Frame --> write_png() --> contact_sheet()   all stages at a glance
                      \\-> animate()         the whole run in a short time

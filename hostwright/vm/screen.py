@@ -1,4 +1,4 @@
-"""A machine's screen, read over VNC: the only room that imports vncdotool and Twisted, and so a slow one to import.
+"""A machine's screen, read over VNC: the only module that imports vncdotool and Twisted, and so a slow one to import.
 
     Screen.capture() --> event loop (one thread for all) <--> VNC server --> Frame
 

@@ -1,4 +1,4 @@
-"""The newc format, read and written; GNU cpio of the machine is not needed."""
+"""The newc format, read and written without GNU cpio."""
 
 import gzip
 import lzma

@@ -1,4 +1,4 @@
-"""Looking into tarballs without unpacking them."""
+"""Reading tarballs without unpacking them."""
 
 import io
 import tarfile

@@ -1,4 +1,4 @@
-"""What is wrong with an installed guest is named; what is right is not."""
+"""The check of an installed guest reports every fault, and no fault of a good guest."""
 
 from base64 import b64decode
 
@@ -31,7 +31,7 @@ def test_a_good_guest_passes(boot: Boot) -> None:
         ("network", {"enp2s0": "52:54:00:00:00:02"}, "52:54:00:00:00:02"),
         ("lspci", "06:00.0 Display [1234:1111]\n06:00.1 USB [1b36:000d]\n", "1b36:0010"),
         ("login", False, "no login"),
-        ("accepts_password", True, "takes passwords"),
+        ("accepts_password", True, "accepts passwords"),
         ("boot_entry", "UEFI Misc Device", "UEFI Misc Device"),
     ],
 )

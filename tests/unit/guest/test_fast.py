@@ -1,4 +1,4 @@
-"""A guest without the installer, as far as it can be told without a machine: packages, files, answers, comparison."""
+"""A guest without the installer, tested without a machine: packages, files, answers, comparison."""
 
 import io
 import stat
@@ -101,7 +101,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def give(cache: Path, path: str, content: bytes) -> None:
-    """Put a file where an installer's archive keeps it."""
+    """Put a file where the depot keeps it."""
     place = cache / "archive" / path
     place.parent.mkdir(parents=True)
     place.write_bytes(content)
@@ -166,7 +166,7 @@ def test_each_component_is_read_by_the_digest_that_is_signed(
 
 
 def deb(folder: Path, control: str, files: Mapping[str, bytes | str], **members: str) -> Path:
-    """A .deb with files (bytes), links (their goals) and folders (names that end in a slash)."""
+    """A .deb with files (bytes), links (their targets) and folders (names with a trailing slash)."""
 
     def tarred(entries: Mapping[str, bytes | str]) -> bytes:
         sink = io.BytesIO()
@@ -262,7 +262,7 @@ def test_a_file_that_two_packages_bring_belongs_to_the_one_that_replaces_the_oth
     assert text(tar, "usr/x") == "new"
     assert "/usr/x" not in text(tar, "var/lib/dpkg/info/a-old.list")
     other = deb(tmp_path, control("other"), {"usr/": b"", "usr/x": b"other"})
-    with pytest.raises(UserError, match="other and a-old both bring /usr/x"):
+    with pytest.raises(UserError, match="other and a-old both contain /usr/x"):
         opened([old, other])
 
 

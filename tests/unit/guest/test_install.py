@@ -1,4 +1,4 @@
-"""What QEMU tells of the guest's disk, and what its silence means."""
+"""QEMU's reports about the guest's disk, and the meaning of its silence."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_a_disk_that_cannot_grow_is_told() -> None:
 
 
 class Monitor:
-    """QEMU's monitor, which answers or does not."""
+    """QEMU's monitor, which answers or stays silent."""
 
     def __init__(self, answers: bool) -> None:
         self.answers = answers

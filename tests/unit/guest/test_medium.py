@@ -26,7 +26,7 @@ ARCHIVES = ["http://127.0.0.1"]
 
 
 def bzimage(version: str) -> bytes:
-    """As much of a bzImage as says what it is: the setup header and the version that it points to."""
+    """The part of a bzImage that identifies it: the setup header and its version text."""
     kernel = bytearray(0x2400)
     kernel[0x202:0x206] = b"HdrS"
     struct.pack_into("<H", kernel, 0x20E, 0x2000)
@@ -100,7 +100,7 @@ def test_a_lock_that_is_not_fetched_or_without_the_netboot_package_is_refused(
 
 
 def entries(menu: str) -> dict[str, list[str]]:
-    """The words of each entry's kernel line, as GRUB's shell parts them."""
+    """The words of each entry's kernel line, split as GRUB's shell does."""
     found = re.findall(r"^menuentry .* --id (\w+) \{\n  linux /install/linux (.*)$", menu, re.M)
     return {name: shlex.split(line) for name, line in found}
 
@@ -161,7 +161,7 @@ def stanza(name: str, version: str, **fields: str) -> Stanza:
 
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The pool paths that the archive holds."""
+    """The pool paths of the files in the archive."""
     found: set[str] = set()
 
     def is_offered(path: str, mirrors: Sequence[str]) -> bool:
@@ -248,5 +248,5 @@ def test_a_set_with_a_gap_leaves_the_lock_as_it_is_and_names_what_is_lost(lock: 
         "guest/installer.lock: the archive does not hold xfs 1",
         f"{initrd.NETBOOT} 6, Linux 6: guest/installer.seeds: the archive has no package xfs",
         "guest/installer.lock: the archive does not hold ext4 1",
-        "guest/installer.lock stays as it is",
+        "guest/installer.lock stays unchanged",
     )

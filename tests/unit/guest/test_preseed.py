@@ -1,4 +1,4 @@
-"""Answers are checked before a machine starts: nobody's question, nothing offered, nothing given."""
+"""Answers are checked before a machine starts: unknown questions, invalid choices, missing answers."""
 
 import stat
 from dataclasses import replace
@@ -24,7 +24,7 @@ def with_install(**changes: object) -> Guest:
 
 
 def known(text: str) -> dict[str, Template]:
-    """Questions as if the medium had exactly those that are answered."""
+    """Questions of a medium that has exactly those with an answer."""
     found = {answer.question: Template("x", "string") for answer in preseed.parse(text)}
     return found | {"partman-auto/method": Template("partman-auto", "select", ("regular", "lvm"))}
 
@@ -52,7 +52,7 @@ def test_the_answers_of_the_lab_are_good() -> None:
     ("line", "what", "hint"),
     [
         ("di netcfg/get_hostname string a", "no part of the installer is called di", 'did you mean "d-i"?'),
-        ("d-i netcfg/get_hostnam string a", "nothing on the medium asks this", "netcfg/get_hostname"),
+        ("d-i netcfg/get_hostnam string a", "the medium has no such question", "netcfg/get_hostname"),
         ("d-i partman-auto/method select lvn", "'lvn' is not offered", 'did you mean "lvm"?'),
         ("d-i partman-auto/disk string", "no answer to partman-auto/disk", "guest.install.preseed"),
     ],

@@ -1,4 +1,4 @@
-"""Installer parts unpacked into the tree of an initramfs; the parts are made here."""
+"""Installer parts unpacked into the tree of an initramfs; the test makes the parts."""
 
 import io
 import stat
@@ -165,7 +165,7 @@ def test_the_same_file_may_come_twice_but_not_another(tmp_path: Path, partman: u
     other = make_udeb(
         tmp_path / "b.udeb", "Package: b\nVersion: 1\n", {}, {"bin/partman": (PROGRAM, b"other")}
     )
-    with pytest.raises(UserError, match="b brings /usr/bin/partman, which another part"):
+    with pytest.raises(UserError, match="b contains /usr/bin/partman, but another part"):
         udeb.add(grown, other)
 
 

@@ -1,4 +1,4 @@
-"""An install that goes on is left alone; one that waits, hangs or failed is told apart within a minute."""
+"""An install that proceeds is not interrupted; one that waits, hangs or failed is recognised within a minute."""
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ def watch() -> Watch:
 
 
 def alive(at: Watch, now: float, idle_share: float) -> None:
-    """A sign of life every 5 s, of a system that idles for this share of its time."""
+    """A sign of life every 5 s, from a system that is idle for this share of its time."""
     at.line(f"hostwright: alive {now:.2f} {now * idle_share:.2f}", now)
 
 

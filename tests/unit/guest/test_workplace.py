@@ -1,4 +1,4 @@
-"""What a finished guest leaves: records of what was installed, one machine described twice, no half of anything."""
+"""The results of a finished guest: records of the install, one machine described twice, no incomplete folder."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ FACTS = {
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as an install leaves it."""
+    """A folder in its state after an install."""
     monkeypatch.setattr(paths, "GUESTS", tmp_path)
     monkeypatch.setattr(paths, "OVMF", tmp_path / "ovmf")
     (tmp_path / "ovmf").mkdir()

@@ -1,4 +1,4 @@
-"""host.toml: what is accepted, what is refused, and what the message then says."""
+"""host.toml: valid and invalid values, and the messages for the latter."""
 
 import re
 import tomllib
@@ -107,7 +107,7 @@ ONE_KEY = [
     ("hostname", '"a_b"', "labels of a-z"),
     ("hostname", '"a..b"', "joined by dots"),
     ("hostname", f'"a.{"b" * 63}"', "64 characters at most"),
-    ("hostname", '"10.0.0.1"', "have a letter"),
+    ("hostname", '"10.0.0.1"', "a letter into the last label"),
     ("timezone", '"CET"', "Area/City"),
     ("timezone", '"../passwd"', "Area/City"),
     ("timezone", '"Euorpe/Oslo"', 'did you mean "Europe"?'),
@@ -318,7 +318,7 @@ REQUIRED = {
 
 
 def place(key: str, value: str) -> str:
-    """A file that says `key = value` in its last line: `kernel.cmdline[0]`, `guest[0].name`, `disk`."""
+    """A file with `key = value` in its last line: `kernel.cmdline[0]`, `guest[0].name`, `disk`."""
     table, _, entry = key.rpartition(".")
     name, _, index = entry.partition("[")
     needed = {
@@ -503,7 +503,7 @@ def test_the_proliant_passes_its_tesla() -> None:
 
 
 def fields(section: Section, above: str = "") -> Iterator[tuple[str, Field]]:
-    """Every key of the grammar with its field, tables left out: `device.address` and so on."""
+    """Every key of the grammar with its field, without tables: `device.address` and so on."""
     for key, field in section.fields.items():
         inner = nested(field)
         if inner is None:
@@ -555,7 +555,7 @@ def _toml(value: Any) -> str:  # noqa: ANN401
 
 
 def _holders(value: Any) -> Iterator[Any]:  # noqa: ANN401
-    """Every table and list in `value`, itself first."""
+    """Every table and list in `value`, including itself."""
     if isinstance(value, dict | list):
         yield value
         for each in value.values() if isinstance(value, dict) else value:

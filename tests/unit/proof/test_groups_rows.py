@@ -1,4 +1,4 @@
-"""The differential proof without its boots: what is booted, what is read, what counts as a disagreement."""
+"""The differential proof without its boots: the argv, the parsing, the comparison."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ WORDS = {words.name: words for words in COLUMNS}
 
 
 def as_found(words: Words, *, spoil: str = "") -> Found:
-    """What a kernel says that makes the predicted groups; one device apart from its group if `spoil` names it."""
+    """A kernel's output for the predicted groups; the device that `spoil` names is outside its group."""
     placed = topologies.place(GOLDEN)
     predicted = iommu.predict([one.function for one in placed], words.override, words.setting)
     groups = {group - {spoil} for group in predicted.groups} | ({frozenset({spoil})} if spoil else set())
@@ -55,7 +55,7 @@ def test_every_machine_can_be_built(seed: int) -> None:
 
 
 def test_what_is_asked_for_is_there() -> None:
-    """The generator reaches every kind of topology that the proof is about."""
+    """The generator covers every kind of topology that the proof needs."""
     kinds = {
         one.function.kind for machine in topologies.fill_machines(ALL) for one in topologies.place(machine)
     }
@@ -204,7 +204,7 @@ def test_unknown_series() -> None:
 
 
 def make_image(folder: Path, version: str) -> Path:
-    """The head of a bzImage: only what tells its version, the text behind the header."""
+    """The head of a bzImage: the fields that lead to its version, and the text after the header."""
     head = bytearray(0x400)
     head[0x202:0x206] = b"HdrS"
     head[0x20E:0x210] = (0x100).to_bytes(2, "little")

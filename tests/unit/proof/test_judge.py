@@ -1,4 +1,4 @@
-"""The proof: green on a recorded good host, red in the right row for all that can be wrong, and told to people."""
+"""The proof: green for a recorded good host, red in the right row for every fault, and readable reports."""
 
 import copy
 import json
@@ -376,7 +376,7 @@ def inputs(host: Machine, tmp_path: Path) -> boots.Inputs:
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[sandbox.Job]]:
-    """Have a stand-in with some fault run instead of QEMU; the jobs that were asked for."""
+    """Run a substitute with some fault instead of QEMU; returns the requested jobs."""
     jobs: list[sandbox.Job] = []
 
     def install(fault: str) -> list[sandbox.Job]:
@@ -512,7 +512,7 @@ def whole(host: Machine) -> Verdict:
 
 
 class Page(HTMLParser):
-    """What a page shows, and what it would load."""
+    """The visible text of a page, and the resources that it would load."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The proof one level deeper: what the host and the guest inside it answer, and which row each fault turns red."""
+"""The proof over ssh: the answers of the host and of the guest inside it, and the row that each fault turns red."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The sandbox's argv: what is open to a build and what is not."""
+"""The sandbox's argv: what a build can reach, and what it cannot."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""The archive on loopback, in front of a mirror that is one too."""
+"""The archive on loopback, with another server as its mirror."""
 
 import hashlib
 import http.client
@@ -33,7 +33,7 @@ MODIFIED = "Fri, 02 Jan 2026 03:04:05 GMT"
 
 @dataclass
 class Mirror:
-    """An archive: what it has, what it was asked for, and how badly it behaves."""
+    """An archive: its files, the requests that it received, and its faults."""
 
     files: dict[str, bytes] = field(
         default_factory=lambda: {DEB_PATH: DEB, INDEX_PATH: PACKAGES, RELEASE_PATH: b"release 1"}
@@ -166,7 +166,7 @@ def test_one_connection_serves_many_files(running: Depot, mirror: Mirror) -> Non
 
 
 def test_it_comes_while_it_comes(running: Depot, mirror: Mirror) -> None:
-    """A client sees the first half before the mirror has sent the second."""
+    """A client receives the first half before the mirror has sent the second."""
     mirror.gap_s = 1.0
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
     started = time.monotonic()
@@ -202,7 +202,7 @@ def test_an_index_is_taken_anew_by_each_depot(running: Depot, mirror: Mirror) ->
 def test_our_own_files(running: Depot) -> None:
     assert ask(running, "/hostwright/preseed.cfg").content == b"d-i"
     assert ask(running, "/hostwright/other").status == 404
-    assert running.failures == ("/hostwright/other: there is no such file of ours",)
+    assert running.failures == ("/hostwright/other: Hostwright has no such file",)
 
 
 # HTTP's finer points.

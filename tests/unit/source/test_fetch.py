@@ -18,7 +18,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves CONTENT at /good, a wrong file at /bad; /short ends early once; /plain knows no ranges."""
+    """Serves CONTENT at /good, a wrong file at /bad; /short ends early once; /plain supports no ranges."""
 
     asked: ClassVar[list[tuple[str, str | None]]] = []
     short_answers = 0

@@ -1,4 +1,4 @@
-"""`./doit add` on a small archive of one package, served on loopback: what it writes, tells and refuses."""
+"""`./doit add` on a small archive of one package, served on loopback: its output, its reports, its errors."""
 
 import functools
 import hashlib
@@ -60,7 +60,7 @@ def ar(name: str, content: bytes) -> bytes:
 
 @dataclass
 class Archive:
-    """A folder that is an archive, its address, and the paths that it was asked for."""
+    """A folder that is an archive, its address, and the paths that were requested."""
 
     folder: Path
     address: str
@@ -73,7 +73,7 @@ class Archive:
         return hashlib.sha256(content).hexdigest()
 
     def fill(self, sources: str, packages: str) -> str:
-        """Place the indexes; the text of the Release file."""
+        """Place the indexes; returns the text of the Release file."""
         lines = ["Origin: x", "SHA256:"]
         for path, text in ((index.SOURCES, sources), (index.PACKAGES, packages)):
             data = lzma.compress(text.encode())
@@ -93,7 +93,7 @@ def source_paragraph(digests: dict[str, str]) -> str:
 
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]:
-    """An archive with libmini in it, and a copy of recipes/ to write to."""
+    """An archive with libmini, and a copy of recipes/ to write to."""
     asked: list[str] = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -134,7 +134,7 @@ def written(name: str = "libmini") -> Recipe:
 
 
 def is_untouched() -> bool:
-    """Whether recipes/ holds what it held, and nothing half written."""
+    """Whether recipes/ is unchanged, without a partly written file."""
     return {one.name for one in paths.RECIPES.iterdir()} == {
         one.name for one in (paths.TREE / "recipes").iterdir()
     }
@@ -151,7 +151,7 @@ def test_a_recipe_is_written_from_what_was_found(mirror: Archive) -> None:
     assert value.build == Configure(options=("--disable-static",))
     assert (paths.RECIPES / "libmini.py").read_text().startswith('"""libmini: small library."""\n')
     assert "libpam0g-dev (of no source package)" in told and "some files have GPL-2" in told
-    assert "./doit package:libmini" in told and "says LGPL-2.1+" in told
+    assert "./doit package:libmini" in told and "declares LGPL-2.1+" in told
 
 
 def test_the_recipe_passes_the_checks_of_the_tree(mirror: Archive) -> None:
@@ -183,7 +183,7 @@ def test_further_tarballs_are_unpacked_below(mirror: Archive, monkeypatch: pytes
 def test_without_debians_part_its_packages_are_asked(
     mirror: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The archive lists the .debian.tar and does not hold it; the smallest package has no copyright of its own."""
+    """The archive lists the .debian.tar but does not hold it; the smallest package has no copyright file."""
     digests = {name: files.digest(mirror.folder / POOL / name) for name in (ORIG, DEBIAN)}
     (mirror.folder / POOL / DEBIAN).unlink()
     packages = ""
@@ -209,7 +209,10 @@ def test_without_any_text_of_debian_it_says_so(mirror: Archive) -> None:
     (mirror.folder / POOL / DEBIAN).unlink()
     told = add(mirror)
     assert written().license == "NOASSERTION"
-    assert "no copyright file was found" in told and "license: say what is installed" in told
+    assert (
+        "no copyright file was found" in told
+        and "license: give the SPDX expression of what is installed" in told
+    )
 
 
 def test_a_tarball_with_another_digest_is_not_opened(mirror: Archive) -> None:
@@ -249,7 +252,7 @@ def test_an_unknown_name_is_one_error(mirror: Archive) -> None:
 
 def test_a_recipe_is_never_overwritten(mirror: Archive) -> None:
     before = (paths.RECIPES / "xz.py").read_text()
-    with pytest.raises(UserError, match=r"recipes/xz\.py is there already"):
+    with pytest.raises(UserError, match=r"recipes/xz\.py exists already"):
         add(mirror, "libmini", "xz")
     assert (paths.RECIPES / "xz.py").read_text() == before
     assert mirror.asked == []
@@ -278,7 +281,7 @@ def test_the_name_of_a_recipe(name: str, recipe_name: str, file: str) -> None:
     ],
 )
 def test_a_name_that_cannot_be(name: str, recipe_name: str) -> None:
-    with pytest.raises(UserError, match="name of a"):
+    with pytest.raises(UserError, match=r"name of a source|valid recipe name"):
         draft.place(name, recipe_name)
 
 

@@ -1,4 +1,4 @@
-"""What is guessed from a source package: its kind of build, its needs, its sentence and its home page."""
+"""The guesses from a source package: its kind of build, its needs, its sentence and its home page."""
 
 import pytest
 

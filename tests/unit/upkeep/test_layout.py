@@ -1,4 +1,4 @@
-"""The text of a recipe: equal to its value, laid out as ruff lays it out, and within its 25 lines."""
+"""The text of a recipe: equal to its value, formatted as ruff does it, and within its 25 lines."""
 
 import ast
 import subprocess

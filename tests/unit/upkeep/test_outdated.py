@@ -1,4 +1,4 @@
-"""`./doit outdated`: pins against an index of sources, without a network."""
+"""`./doit outdated`: pins compared with an index of sources, without a network."""
 
 import pytest
 
@@ -32,7 +32,7 @@ ASKED: list[str] = []
 
 
 def told(*held: str, **pins: list[tuple[str, str]]) -> list[str]:
-    """What is told of recipes whose pins are tarballs and digests; the archive holds the tarballs `held` besides."""
+    """The lines for recipes whose pins are tarballs and digests; the archive also holds the tarballs `held`."""
     ASKED.clear()
 
     def is_held(path: str) -> bool:
@@ -110,7 +110,7 @@ def test_a_tarball_that_is_used_twice_is_told_once() -> None:
 
 
 def test_the_version_order_is_debians() -> None:
-    """1.9 is older than 1.10, and a tilde older than nothing."""
+    """1.9 is older than 1.10, and a tilde is older than the end."""
     lines = told(a=[("mini_1.10~rc1.orig.tar.gz", A)], b=[("mini_1.10+x.orig.tar.gz", A)])
     assert [line.split()[0] for line in lines[:-1]] == ["a", "b"]
     assert "b (mini)" in lines[1] and "left" in lines[1]

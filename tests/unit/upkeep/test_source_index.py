@@ -1,4 +1,4 @@
-"""Source packages of an index: which is newest, what it is made of, what else it may be called."""
+"""Source packages of an index: the newest version, its parts, its other names."""
 
 import pytest
 
@@ -105,7 +105,7 @@ def test_debians_part(packages: dict[str, control.Stanza]) -> None:
 
 
 def test_needs_of_the_build_here(packages: dict[str, control.Stanza]) -> None:
-    """Neither tests, nor documents, nor other machines."""
+    """Needs of tests, documents and other machines are left out."""
     assert source_index.build_needs(packages["tree-compiler"]) == [
         ["debhelper-compat"],
         ["libyaml-dev", "libyaml2-dev"],
