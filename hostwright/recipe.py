@@ -6,7 +6,7 @@ A recipe says what a package is; `build.kinds` knows how each kind is built. Wha
 goes into the key of the built package, so a changed value rebuilds and a changed comment does not.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ class Recipe:
     """One package. `needs` are the packages whose staged trees make up `/sysroot` (their own needs included).
 
     `smoke` is an argv run in the booted host. `view` picks the build root: `target` sees no library but those in
-    `/sysroot`; `tools` sees everything, for what only runs during builds.
+    `/sysroot`; `tools` sees everything, for what only runs during builds. `setuid` are the paths that keep their
+    set-user-id bit. `files` are paths that the package must stage, because others rely on them.
     """
 
     name: str
@@ -135,4 +136,5 @@ class Recipe:
     needs: tuple[str, ...] = ()
     smoke: tuple[str, ...] = ()
     view: str = "target"
-    setuid: tuple[str, ...] = field(default=())
+    setuid: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()

@@ -21,4 +21,5 @@ RECIPE = Recipe(
         make=("SUBDIRS=.", "man1_MANS=", "MAKEINFO=true"),
     ),
     smoke=("/usr/bin/ls", "--version"),
+    files=("usr/bin/ls", "usr/bin/cp", "usr/bin/stty", "usr/bin/hostname", "usr/bin/timeout"),
 )

@@ -26,4 +26,5 @@ RECIPE = Recipe(
         ),
     ),
     smoke=("/usr/sbin/mke2fs", "-V"),
+    files=("usr/sbin/mkfs.ext4", "usr/sbin/fsck.ext4", "usr/sbin/resize2fs", "usr/lib/libext2fs.so.2"),
 )

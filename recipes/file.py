@@ -21,4 +21,5 @@ RECIPE = Recipe(
         make=("SUBDIRS=src magic",),
     ),
     smoke=("/usr/bin/file", "/usr/bin/file"),
+    files=("usr/bin/file", "usr/lib/libmagic.so.1", "usr/share/misc/magic.mgc"),
 )

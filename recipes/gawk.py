@@ -26,4 +26,5 @@ RECIPE = Recipe(
         after=('install -D -m 755 -t "$OUT/usr/bin" gawk && ln -s gawk "$OUT/usr/bin/awk"',),
     ),
     smoke=("/usr/bin/gawk", "--version"),
+    files=("usr/bin/gawk", "usr/bin/awk"),
 )

@@ -26,4 +26,5 @@ RECIPE = Recipe(
         # Tools and files for those who develop with it.
         after=('rm -r "$OUT/usr/bin" "$OUT/usr/share"',),
     ),
+    files=("usr/lib/libglib-2.0.so.0", "usr/lib/pkgconfig/glib-2.0.pc"),
 )

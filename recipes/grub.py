@@ -23,4 +23,5 @@ RECIPE = Recipe(
         ),
     ),
     smoke=("/usr/bin/grub-script-check", "--version"),
+    files=("usr/bin/grub-mkimage", "usr/lib/grub/i386-pc/boot.img", "usr/lib/grub/x86_64-efi/normal.mod"),
 )

@@ -19,4 +19,5 @@ RECIPE = Recipe(
         ),
     ),
     smoke=("/usr/sbin/iptables", "--version"),
+    files=("usr/sbin/iptables", "usr/sbin/ip6tables", "usr/lib/libxtables.so.12"),
 )

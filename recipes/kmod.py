@@ -19,4 +19,5 @@ RECIPE = Recipe(
         ),
     ),
     smoke=("/usr/bin/kmod", "--version"),
+    files=("usr/bin/kmod", "usr/sbin/modprobe", "usr/sbin/modinfo", "usr/lib/libkmod.so.2"),
 )

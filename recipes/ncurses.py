@@ -27,4 +27,5 @@ RECIPE = Recipe(
         ),
     ),
     smoke=("/usr/bin/infocmp", "linux"),
+    files=("usr/lib/libncursesw.so.6", "usr/bin/infocmp", "usr/share/terminfo/l/linux"),
 )

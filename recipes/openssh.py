@@ -26,4 +26,5 @@ RECIPE = Recipe(
         after=('rm "$OUT/usr/libexec/openssh/ssh-keysign" "$OUT/etc/ssh/sshd_config"',),
     ),
     smoke=("/usr/sbin/sshd", "-V"),
+    files=("usr/sbin/sshd", "usr/bin/ssh", "usr/bin/ssh-keygen", "usr/libexec/openssh/sshd-session"),
 )

@@ -21,4 +21,5 @@ RECIPE = Recipe(
         ),
     ),
     smoke=("/usr/bin/openssl", "version"),
+    files=("usr/lib/libcrypto.so.3", "usr/lib/libssl.so.3", "usr/bin/openssl"),
 )

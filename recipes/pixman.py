@@ -18,4 +18,5 @@ RECIPE = Recipe(
             "-Dopenmp=disabled",
         ),
     ),
+    files=("usr/lib/libpixman-1.so.0",),
 )

@@ -54,4 +54,5 @@ RECIPE = Recipe(
         after=AFTER,
     ),
     smoke=("/usr/bin/qemu-system-x86_64", "--version"),
+    files=("usr/bin/qemu-system-x86_64", "usr/bin/qemu-img", "usr/libexec/qemu-bridge-helper"),
 )

@@ -24,4 +24,5 @@ RECIPE = Recipe(
         after=("sed -i 's/^#ENCRYPT_METHOD .*/ENCRYPT_METHOD YESCRYPT/' \"$OUT/etc/login.defs\"",),
     ),
     smoke=("/usr/bin/passwd", "--help"),
+    files=("usr/bin/login", "usr/bin/passwd", "usr/sbin/useradd", "etc/login.defs"),
 )

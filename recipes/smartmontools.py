@@ -22,4 +22,5 @@ RECIPE = Recipe(
         ),
     ),
     smoke=("/usr/sbin/smartctl", "--version"),
+    files=("usr/sbin/smartctl", "usr/sbin/smartd"),
 )

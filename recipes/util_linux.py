@@ -23,4 +23,5 @@ RECIPE = Recipe(
         ),
     ),
     smoke=("/usr/bin/mount", "--version"),
+    files=("usr/bin/mount", "usr/bin/lsblk", "usr/lib/libblkid.so.1", "usr/lib/libuuid.so.1"),
 )

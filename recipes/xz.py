@@ -19,4 +19,5 @@ RECIPE = Recipe(
         ),
     ),
     smoke=("/usr/bin/xz", "--version"),
+    files=("usr/bin/xz", "usr/lib/liblzma.so.5"),
 )

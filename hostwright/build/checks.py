@@ -2,7 +2,8 @@
 
     recipe + staged tree + what its needs stage --problems()--> "path: what is wrong"
 
-Set-user-id bits and libraries are those that the recipe declares, and no file tells where it was built.
+The promised files are there, set-user-id bits and libraries are those that the recipe declares, and no file tells
+where it was built.
 """
 
 import os
@@ -29,7 +30,7 @@ def check(recipe: Recipe, tree: Path, given: Iterable[str]) -> None:
     if found:
         raise UserError(
             f"package {recipe.name}: " + "\n  ".join([f"{len(found)} of its files are wrong:", *found]),
-            f"correct needs, setuid or the build's lines in recipes/{recipe.name.replace('-', '_')}.py",
+            f"correct needs, setuid, files or the build's lines in recipes/{recipe.name.replace('-', '_')}.py",
         )
 
 
@@ -41,9 +42,16 @@ def problems(recipe: Recipe, tree: Path, given: Iterable[str]) -> Iterator[str]:
     yield from (
         f"{path}: declared in setuid, and not there" for path in recipe.setuid if Path(path) not in paths
     )
+    yield from missing_files(recipe, map(str, paths))
     for path in paths:
         if stat.S_ISREG((tree / path).lstat().st_mode):
             yield from (f"{path}: {what}" for what in _file_problems(recipe, tree, path, libraries))
+
+
+def missing_files(recipe: Recipe, paths: Iterable[str]) -> list[str]:
+    """Each promise that the staged paths (files and links) break, as `path: what is wrong`."""
+    staged = frozenset(paths)
+    return [f"{path}: promised in files, and not staged" for path in recipe.files if path not in staged]
 
 
 def _file_problems(recipe: Recipe, tree: Path, path: Path, libraries: set[str]) -> Iterator[str]:

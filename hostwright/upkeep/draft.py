@@ -170,6 +170,7 @@ def _to_do(made: Draft) -> list[str]:
             f"patches: Debian has {len(patches)}: {', '.join(patches[:4])}{', ...' * (len(patches) > 4)}",
             patches,
         ),
+        ("files: promise what others rely on, such as its programs and the names of its libraries", True),
         ("smoke: a harmless command for the booted host, if it has one", True),
     ]
     return [line for line, is_due in lines if is_due]

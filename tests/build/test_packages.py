@@ -99,6 +99,15 @@ def test_it_is_what_its_recipe_declares(name: str) -> None:
     assert not list(checks.problems(recipe, built(name).tree, given))
 
 
+@pytest.mark.parametrize("name", recipes.recipe_names())
+def test_the_promised_files_are_in_the_manifest(name: str) -> None:
+    """Of packages that no host holds too: a build that took them from the store has not checked them anew."""
+    if not store.is_stamped(name):
+        pytest.skip(f"{name} is not built")
+    staged = [entry.path for entry in built(name).entries() if entry.kind != "folder"]
+    assert checks.missing_files(recipes.load_recipe(name), staged) == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_name_of_the_build_machine_is_forgotten(name: str) -> None:
     one = built(name)

@@ -3,7 +3,7 @@
 import ast
 import importlib
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ POOL_PATH = re.compile(
     r"pool/main/(lib)?[a-z0-9]/[a-z0-9.+-]+/[A-Za-z0-9._+~-]+\.orig(-[a-z0-9-]+)?\.tar\.(gz|bz2|xz)"
 )
 LICENSE = re.compile(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*")
-LINES_MAX = 25
+LINES_MAX = 26
 
 
 def loaded(file: Path) -> Recipe:
@@ -88,6 +88,19 @@ def test_the_version_is_that_of_the_source(name: str) -> None:
     """The archive adds its own marks to some versions: +dfsg, or a really in between."""
     value = recipes.load_recipe(name)
     assert value.version in value.source.path.rpartition("/")[2]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_promises_files(name: str) -> None:
+    value = recipes.load_recipe(name)
+    assert value.files
+    assert len(set(value.files)) == len(value.files)
+    assert all(re.fullmatch(r"(usr|etc|boot)/[^/].*[^/]", path) for path in value.files)
+
+
+def test_a_promise_does_not_change_the_packages_identity() -> None:
+    value = recipes.load_recipe("zlib")
+    assert recipes.identity(replace(value, files=())) == recipes.identity(value)
 
 
 def test_locales_are_of_the_c_library_that_reads_them() -> None:

@@ -84,6 +84,24 @@ def test_a_declared_program_must_be_there(tmp_path: Path) -> None:
     ]
 
 
+def test_a_promised_file_must_be_staged(tmp_path: Path) -> None:
+    promise = replace(RECIPE, files=("usr/bin/probe", "usr/lib/libprobe.so.1", "usr/share"))
+    write(tmp_path / "usr/bin/probe", b"#!/bin/sh\n")
+    (tmp_path / "usr/share").mkdir()
+    with pytest.raises(UserError, match="package probe-one") as caught:
+        checks.check(promise, tmp_path, ())
+    assert "usr/lib/libprobe.so.1: promised in files, and not staged" in caught.value.message
+    assert "usr/share: promised" in caught.value.message
+    assert "usr/bin/probe:" not in caught.value.message
+    assert "files" in caught.value.hint
+
+
+def test_a_link_keeps_a_promise(tmp_path: Path) -> None:
+    (tmp_path / "usr/lib").mkdir(parents=True)
+    (tmp_path / "usr/lib/libprobe.so.1").symlink_to("libprobe.so.1.0")
+    assert found(tmp_path, replace(RECIPE, files=("usr/lib/libprobe.so.1",))) == []
+
+
 @pytest.mark.parametrize("text", [b"/build/src/a.c", b"-I/sysroot/usr/include", b"\0/out/usr/bin\0"])
 def test_a_path_of_the_sandbox_is_a_problem(tmp_path: Path, text: bytes) -> None:
     write(tmp_path / "usr/lib/settings", b"begin " + text + b" end")
