@@ -1,4 +1,4 @@
-"""The vocabulary of recipes: frozen values without logic.
+"""The vocabulary of recipes: frozen values without logic, and `words`, which reads a long list from beside a recipe.
 
     Source --> Recipe <-- a build kind (Configure, Make, Meson, ...)
 
@@ -7,6 +7,15 @@ goes into the key of the built package, so a changed value rebuilds and a change
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+
+_FOLDER = Path(__file__).parents[1] / "recipes"
+
+
+def words(name: str) -> tuple[str, ...]:
+    """The words of a file in recipes/, in its order: one a line; a line that begins with `#` is a comment."""
+    lines = (_FOLDER / name).read_text(encoding="utf-8").splitlines()
+    return tuple(line for line in map(str.strip, lines) if line and not line.startswith("#"))
 
 
 @dataclass(frozen=True)

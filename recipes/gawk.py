@@ -15,10 +15,7 @@ RECIPE = Recipe(
     build=Configure(
         # Persistent memory would need a fixed load address.
         options=(
-            "--disable-nls",
-            "--disable-mpfr",
-            "--disable-extensions",
-            "--disable-pma",
+            *("--disable-nls", "--disable-mpfr", "--disable-extensions", "--disable-pma"),
             "--without-readline",
         ),
         make=("SUBDIRS=support .",),

@@ -11,7 +11,7 @@ WIDTH = 110
 def render_recipe(value: Recipe, sentence: str, comment: str = "") -> str:
     """The file of a recipe; `sentence` ends its docstring, `comment` stands above its build.
 
-    Further sources stand apart: a recipe's value has 25 lines at most.
+    Further sources stand apart, which keeps the value short.
     """
     kinds = sorted({type(value.build).__name__, "Recipe", "Source"})
     extra = ["EXTRA = (", *_exploded(value.extra), ")", ""] if value.extra else []
