@@ -14,7 +14,7 @@ from pathlib import Path
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.build.recipes import load_recipe, recipe_names
-from hostwright.formats import copyright, tarball, versions
+from hostwright.formats import copyright, spdx, tarball, versions
 from hostwright.formats.control import Stanza
 from hostwright.recipe import Recipe, Source
 from hostwright.sandbox import buildroot, signature
@@ -159,6 +159,7 @@ def _to_do(made: Draft) -> list[str]:
     patches = _patches(made.debian.series)
     lines = [
         (f"{', '.join(made.twins)}: made from the same source", made.twins),
+        (f"license: {spdx.fault(made.recipe.license)}", spdx.fault(made.recipe.license)),
         ("license: say what is installed, as SPDX does", not copyright.is_listed(made.recipe.license)),
         (f"license: {others}", made.license.others),
         ("home: none is known", made.recipe.home == guesses.NO_HOME),
