@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.base.files import digest, locked
+from hostwright.base.limits import limit
 
 if TYPE_CHECKING:
     import requests
@@ -23,7 +24,7 @@ from hostwright.source.pins import Wanted, places
 
 TRIES = 3
 CONNECTIONS = 4
-TIMEOUT_S = (10, 60)
+TIMEOUT_S = (limit(10), limit(60))
 _BLOCK = 1 << 18
 # Small, so that a slow mirror is seen to give something.
 _STREAM_BLOCK = 1 << 16

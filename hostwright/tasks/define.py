@@ -7,7 +7,7 @@ from typing import Any
 from doit.exceptions import TaskError, TaskFailed
 from doit.tools import config_changed
 
-from hostwright.base import jobs, run
+from hostwright.base import jobs, limits, run
 from hostwright.base.errors import UserError
 
 Task = dict[str, Any]
@@ -48,6 +48,7 @@ def step(  # noqa: PLR0913
 def _guarded(act: Act, counted: bool, words: Sequence[str] = ()) -> TaskError | TaskFailed | None:
     """Run `act`; a failed program fails the task, a mistake in the input is an error, neither shows a traceback."""
     try:
+        limits.factor()
         if counted:
             with jobs.token():
                 act(*words)
