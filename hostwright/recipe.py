@@ -1,4 +1,4 @@
-"""The vocabulary of recipes: frozen values without logic.
+"""The vocabulary of recipes: frozen values without logic, and `words`, which reads a long list from beside a recipe.
 
     Source --> Recipe <-- a build kind (Configure, Make, Meson, ...)
 
@@ -6,7 +6,16 @@ A recipe says what a package is; `build.kinds` knows how each kind is built. Wha
 goes into the key of the built package, so a changed value rebuilds and a changed comment does not.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
+
+_FOLDER = Path(__file__).parents[1] / "recipes"
+
+
+def words(name: str) -> tuple[str, ...]:
+    """The words of a file in recipes/, in its order: one a line; a line that begins with `#` is a comment."""
+    lines = (_FOLDER / name).read_text(encoding="utf-8").splitlines()
+    return tuple(line for line in map(str.strip, lines) if line and not line.startswith("#"))
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,8 @@ class Recipe:
     """One package. `needs` are the packages whose staged trees make up `/sysroot` (their own needs included).
 
     `smoke` is an argv run in the booted host. `view` picks the build root: `target` sees no library but those in
-    `/sysroot`; `tools` sees everything, for what only runs during builds.
+    `/sysroot`; `tools` sees everything, for what only runs during builds. `setuid` are the paths that keep their
+    set-user-id bit. `files` are paths that the package must stage, because others rely on them.
     """
 
     name: str
@@ -135,4 +145,5 @@ class Recipe:
     needs: tuple[str, ...] = ()
     smoke: tuple[str, ...] = ()
     view: str = "target"
-    setuid: tuple[str, ...] = field(default=())
+    setuid: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()

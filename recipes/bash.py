@@ -22,4 +22,5 @@ RECIPE = Recipe(
         after=('install -D -m 755 -t "$OUT/usr/bin" bash && ln -s bash "$OUT/usr/bin/sh"',),
     ),
     smoke=("/usr/bin/bash", "--version"),
+    files=("usr/bin/bash", "usr/bin/sh"),
 )

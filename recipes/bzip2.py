@@ -23,4 +23,5 @@ RECIPE = Recipe(
         ),
     ),
     smoke=("/usr/bin/bzip2", "--help"),
+    files=("usr/bin/bzip2", "usr/bin/bunzip2", "usr/bin/bzcat"),
 )

@@ -1,6 +1,6 @@
 """coreutils: the basic tools for files, text and processes."""
 
-from hostwright.recipe import Configure, Recipe, Source
+from hostwright.recipe import Configure, Recipe, Source, words
 
 RECIPE = Recipe(
     name="coreutils",
@@ -13,12 +13,9 @@ RECIPE = Recipe(
     ),
     needs=("glibc",),
     build=Configure(
-        options=(
-            *("--disable-nls", "--disable-acl", "--disable-xattr", "--disable-libcap", "--without-libgmp"),
-            # kill is util-linux's and uptime procps'; hostname is for the boot scripts.
-            *("--enable-no-install-program=kill,uptime", "--enable-install-program=hostname"),
-        ),
+        options=words("coreutils.options"),
         make=("SUBDIRS=.", "man1_MANS=", "MAKEINFO=true"),
     ),
     smoke=("/usr/bin/ls", "--version"),
+    files=("usr/bin/ls", "usr/bin/cp", "usr/bin/stty", "usr/bin/hostname", "usr/bin/timeout"),
 )

@@ -23,4 +23,5 @@ RECIPE = Recipe(
         ),
     ),
     smoke=("/usr/sbin/dhcpcd", "--version"),
+    files=("usr/sbin/dhcpcd", "usr/libexec/dhcpcd/dhcpcd-run-hooks"),
 )

@@ -14,4 +14,5 @@ RECIPE = Recipe(
     needs=("glibc",),
     build=Configure(options=("--disable-nls",), make=("SUBDIRS=lib src",)),
     smoke=("/usr/bin/diff", "--version"),
+    files=("usr/bin/diff", "usr/bin/cmp"),
 )

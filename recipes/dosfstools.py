@@ -14,4 +14,5 @@ RECIPE = Recipe(
     needs=("glibc",),
     build=Configure(options=("--enable-compat-symlinks",), make=("SUBDIRS=src",)),
     smoke=("/usr/sbin/mkfs.fat", "--help"),
+    files=("usr/sbin/mkfs.fat", "usr/sbin/fsck.vfat"),
 )

@@ -1,6 +1,6 @@
 """e2fsprogs: making, checking and resizing ext4."""
 
-from hostwright.recipe import Configure, Recipe, Source
+from hostwright.recipe import Configure, Recipe, Source, words
 
 RECIPE = Recipe(
     name="e2fsprogs",
@@ -13,17 +13,12 @@ RECIPE = Recipe(
     ),
     needs=("glibc", "util-linux"),
     build=Configure(
-        options=(
-            # libblkid, libuuid and fsck are util-linux's.
-            *("--enable-elf-shlibs", "--disable-libblkid", "--disable-libuuid", "--disable-uuidd"),
-            *("--disable-fsck", "--disable-nls", "--disable-fuse2fs", "--without-libarchive"),
-            *("--with-crond-dir=no", "--with-udev-rules-dir=no", "--with-systemd-unit-dir=no"),
-            *("--disable-e2initrd-helper", "--enable-symlink-install"),
-        ),
+        options=words("e2fsprogs.options"),
         after=(
             'cd "$OUT/usr" && rm -r lib/*.a share bin/compile_et bin/mk_cmds',
             "rm sbin/e2scrub* ../etc/e2scrub.conf  # for LVM",
         ),
     ),
     smoke=("/usr/sbin/mke2fs", "-V"),
+    files=("usr/sbin/mkfs.ext4", "usr/sbin/fsck.ext4", "usr/sbin/resize2fs", "usr/lib/libext2fs.so.2"),
 )

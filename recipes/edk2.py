@@ -22,4 +22,5 @@ RECIPE = Recipe(
     # A guest here has local disks and is not confidential: nobody would read the measurements.
     build=Edk2(defines=("CC_MEASUREMENT_ENABLE=FALSE", "NETWORK_ISCSI_ENABLE=FALSE")),
     view="tools",
+    files=("usr/share/OVMF/OVMF_CODE.fd", "usr/share/OVMF/OVMF_VARS.fd"),
 )

@@ -17,4 +17,5 @@ RECIPE = Recipe(
         options=("--disable-static", "--without-docbook", "--without-examples", "--without-tests"),
     ),
     smoke=("/usr/bin/xmlwf", "-v"),
+    files=("usr/lib/libexpat.so.1", "usr/bin/xmlwf"),
 )

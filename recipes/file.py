@@ -1,6 +1,6 @@
 """file: tells what kind of data a file holds."""
 
-from hostwright.recipe import Configure, Recipe, Source
+from hostwright.recipe import Configure, Recipe, Source, words
 
 RECIPE = Recipe(
     name="file",
@@ -13,12 +13,9 @@ RECIPE = Recipe(
     ),
     needs=("glibc",),
     build=Configure(
-        # What is inside of compressed files is for the decompressors to tell.
-        options=(
-            *("--disable-static", "--disable-libseccomp", "--disable-zlib", "--disable-bzlib"),
-            *("--disable-xzlib", "--disable-zstdlib", "--disable-lzlib", "--disable-lrziplib"),
-        ),
+        options=words("file.options"),
         make=("SUBDIRS=src magic",),
     ),
     smoke=("/usr/bin/file", "/usr/bin/file"),
+    files=("usr/bin/file", "usr/lib/libmagic.so.1", "usr/share/misc/magic.mgc"),
 )

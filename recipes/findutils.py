@@ -18,4 +18,5 @@ RECIPE = Recipe(
         options=("--disable-nls",),
     ),
     smoke=("/usr/bin/find", "--version"),
+    files=("usr/bin/find", "usr/bin/xargs"),
 )

@@ -15,10 +15,7 @@ RECIPE = Recipe(
     build=Configure(
         # Persistent memory would need a fixed load address.
         options=(
-            "--disable-nls",
-            "--disable-mpfr",
-            "--disable-extensions",
-            "--disable-pma",
+            *("--disable-nls", "--disable-mpfr", "--disable-extensions", "--disable-pma"),
             "--without-readline",
         ),
         make=("SUBDIRS=support .",),
@@ -26,4 +23,5 @@ RECIPE = Recipe(
         after=('install -D -m 755 -t "$OUT/usr/bin" gawk && ln -s gawk "$OUT/usr/bin/awk"',),
     ),
     smoke=("/usr/bin/gawk", "--version"),
+    files=("usr/bin/gawk", "usr/bin/awk"),
 )

@@ -1,6 +1,6 @@
 """glib: the base library that QEMU is written with."""
 
-from hostwright.recipe import Meson, Recipe, Source
+from hostwright.recipe import Meson, Recipe, Source, words
 
 RECIPE = Recipe(
     name="glib",
@@ -18,12 +18,9 @@ RECIPE = Recipe(
             "sed -ri \"/^subdir\\('(gobject|gio|girepository|fuzzing)'\\)/d\" meson.build",
             "sed -ri 's/^(libffi_dep|libz_dep) = .*/\\1 = not_found/; s/cmdline = rres.*/cmdline = true/' meson.build",
         ),
-        options=(
-            *("-Dtests=false", "-Dnls=disabled", "-Dintrospection=disabled", "-Dglib_debug=disabled"),
-            *("-Dselinux=disabled", "-Dlibmount=disabled", "-Dxattr=false", "-Dlibelf=disabled"),
-            *("-Ddtrace=disabled", "-Dsystemtap=disabled", "-Dsysprof=disabled", "-Dman-pages=disabled"),
-        ),
+        options=words("glib.options"),
         # Tools and files for those who develop with it.
         after=('rm -r "$OUT/usr/bin" "$OUT/usr/share"',),
     ),
+    files=("usr/lib/libglib-2.0.so.0", "usr/lib/pkgconfig/glib-2.0.pc"),
 )

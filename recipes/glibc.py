@@ -15,4 +15,5 @@ RECIPE = Recipe(
     build=Glibc(),
     view="tools",
     smoke=("/usr/bin/getconf", "GNU_LIBC_VERSION"),
+    files=("usr/lib/libc.so.6", "usr/lib/ld-linux-x86-64.so.2", "usr/bin/localedef", "usr/sbin/zic"),
 )

@@ -20,4 +20,5 @@ RECIPE = Recipe(
             '-i C -f UTF-8 "$OUT/usr/lib/locale/C.utf8"',
         ),
     ),
+    files=("usr/lib/locale/C.utf8/LC_CTYPE",),
 )

@@ -14,4 +14,5 @@ RECIPE = Recipe(
     needs=("glibc",),
     build=Configure(options=("--disable-nls", "--disable-perl-regexp"), make=("SUBDIRS=lib src",)),
     smoke=("/usr/bin/grep", "--version"),
+    files=("usr/bin/grep", "usr/bin/egrep"),
 )

@@ -1,6 +1,6 @@
 """grub: the boot loader of the host image, for UEFI and for BIOS firmware."""
 
-from hostwright.recipe import Grub, Recipe, Source
+from hostwright.recipe import Grub, Recipe, Source, words
 
 RECIPE = Recipe(
     name="grub",
@@ -13,14 +13,7 @@ RECIPE = Recipe(
     ),
     needs=("glibc",),
     # What the host's disk needs not: fonts, ZFS, device mapper, a 64-bit EFI emulated on BIOS.
-    build=Grub(
-        options=(
-            "--disable-efiemu",
-            "--disable-grub-mkfont",
-            "--disable-grub-mount",
-            "--disable-device-mapper",
-            "--disable-libzfs",
-        ),
-    ),
+    build=Grub(options=words("grub.options")),
     smoke=("/usr/bin/grub-script-check", "--version"),
+    files=("usr/bin/grub-mkimage", "usr/lib/grub/i386-pc/boot.img", "usr/lib/grub/x86_64-efi/normal.mod"),
 )

@@ -14,4 +14,5 @@ RECIPE = Recipe(
     needs=("glibc",),
     build=Configure(make=("SUBDIRS=lib .",)),
     smoke=("/usr/bin/gzip", "--version"),
+    files=("usr/bin/gzip", "usr/bin/zcat"),
 )

@@ -13,4 +13,5 @@ RECIPE = Recipe(
     ),
     needs=(),
     build=Files(('install -D -m 644 -t "$OUT/usr/share/hwdata" pci.ids',)),
+    files=("usr/share/hwdata/pci.ids",),
 )

@@ -23,4 +23,5 @@ RECIPE = Recipe(
         make=("SUIDMODE=-m 755",),
     ),
     smoke=("/usr/bin/ping", "--version"),
+    files=("usr/bin/ping", "usr/bin/ping6", "usr/sbin/syslogd"),
 )

@@ -14,4 +14,5 @@ RECIPE = Recipe(
     needs=("glibc",),
     # The reader is the interface for C++.
     build=Meson(options=("-Dwith_INIReader=false",)),
+    files=("usr/lib/libinih.so.0",),
 )

@@ -24,4 +24,5 @@ RECIPE = Recipe(
         after=('install -D -m 644 vendors "$OUT/usr/share/misc/enterprise-numbers"',),
     ),
     smoke=("/usr/bin/ipmitool", "-V"),
+    files=("usr/bin/ipmitool", "usr/share/misc/enterprise-numbers"),
 )

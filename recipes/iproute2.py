@@ -17,4 +17,5 @@ RECIPE = Recipe(
         after=('rm -r "$OUT/usr/share" "$OUT/usr/include" "$OUT/var"',),
     ),
     smoke=("/usr/sbin/ip", "-V"),
+    files=("usr/sbin/ip", "usr/sbin/bridge", "usr/sbin/ss"),
 )

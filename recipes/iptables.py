@@ -1,6 +1,6 @@
 """iptables: packet filter and address translation, for guests behind the host's address."""
 
-from hostwright.recipe import Configure, Recipe, Source
+from hostwright.recipe import Configure, Recipe, Source, words
 
 RECIPE = Recipe(
     name="iptables",
@@ -12,11 +12,7 @@ RECIPE = Recipe(
         sha256="d87303d55ef8c92bcad4dd3f978b26d272013642b029425775f5bad1009fe7b2",
     ),
     needs=("glibc",),
-    build=Configure(
-        options=(
-            *("--disable-static", "--disable-nftables", "--disable-connlabel", "--disable-libnfnetlink"),
-            *("--disable-devel", "--with-xtlibdir=/usr/lib/xtables"),
-        ),
-    ),
+    build=Configure(options=words("iptables.options")),
     smoke=("/usr/sbin/iptables", "--version"),
+    files=("usr/sbin/iptables", "usr/sbin/ip6tables", "usr/lib/libxtables.so.12"),
 )

@@ -1,6 +1,6 @@
 """kmod: modprobe, depmod and what belongs to kernel modules."""
 
-from hostwright.recipe import Meson, Recipe, Source
+from hostwright.recipe import Meson, Recipe, Source, words
 
 RECIPE = Recipe(
     name="kmod",
@@ -12,11 +12,7 @@ RECIPE = Recipe(
         sha256="012d16e2099115486d8aa9f2c2a23d058d3d0cad83113a60512647d25d3869e8",
     ),
     needs=("glibc", "xz", "zlib", "zstd"),
-    build=Meson(
-        options=(
-            *("-Dopenssl=disabled", "-Dmanpages=false", "-Dmoduledir=/usr/lib/modules"),
-            *("-Dbashcompletiondir=no", "-Dfishcompletiondir=no", "-Dzshcompletiondir=no"),
-        ),
-    ),
+    build=Meson(options=words("kmod.options")),
     smoke=("/usr/bin/kmod", "--version"),
+    files=("usr/bin/kmod", "usr/sbin/modprobe", "usr/sbin/modinfo", "usr/lib/libkmod.so.2"),
 )

@@ -14,4 +14,5 @@ RECIPE = Recipe(
     needs=("glibc", "ncurses"),
     build=Configure(options=("--with-regex=posix",)),
     smoke=("/usr/bin/less", "--version"),
+    files=("usr/bin/less",),
 )

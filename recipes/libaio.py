@@ -13,4 +13,5 @@ RECIPE = Recipe(
     ),
     needs=("glibc",),
     build=Make(after=('rm "$OUT/usr/lib/libaio.a"',)),
+    files=("usr/lib/libaio.so.1",),
 )

@@ -18,4 +18,5 @@ RECIPE = Recipe(
         after=('rm "$OUT"/usr/lib/*.a',),
     ),
     smoke=("/usr/sbin/capsh", "--print"),
+    files=("usr/lib/libcap.so.2", "usr/sbin/capsh"),
 )

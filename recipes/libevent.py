@@ -17,4 +17,5 @@ RECIPE = Recipe(
         options=("--disable-static", "--disable-openssl", "--disable-samples", "--disable-libevent-regress"),
         make=("lib_LTLIBRARIES=libevent_core.la", "dist_bin_SCRIPTS="),
     ),
+    files=("usr/lib/libevent_core-2.1.so.7",),
 )

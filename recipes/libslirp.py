@@ -13,4 +13,5 @@ RECIPE = Recipe(
     ),
     needs=("glibc", "glib"),
     build=Meson(),
+    files=("usr/lib/libslirp.so.0",),
 )

@@ -13,4 +13,5 @@ RECIPE = Recipe(
     ),
     needs=("glibc",),
     build=Configure(options=("--disable-static",), make=("SUBDIRS=include src",)),
+    files=("usr/lib/liburcu.so.8",),
 )

@@ -18,4 +18,5 @@ RECIPE = Recipe(
         targets=("library",),
         after=('rm "$OUT"/usr/lib/*.a && rm -r "$OUT/usr/man"',),
     ),
+    files=("usr/lib/liburing.so.2",),
 )

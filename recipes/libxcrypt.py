@@ -20,4 +20,5 @@ RECIPE = Recipe(
             "--disable-failure-tokens",
         ),
     ),
+    files=("usr/lib/libcrypt.so.2",),
 )

@@ -13,4 +13,5 @@ RECIPE = Recipe(
     ),
     build=Kernel(),
     view="tools",
+    files=("boot/vmlinuz", "boot/config", "boot/System.map"),
 )

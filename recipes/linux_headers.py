@@ -13,4 +13,5 @@ RECIPE = Recipe(
     ),
     build=KernelHeaders(),
     view="tools",
+    files=("usr/include/linux/kvm.h", "usr/include/linux/vfio.h"),
 )

@@ -21,4 +21,5 @@ RECIPE = Recipe(
         ),
     ),
     smoke=("/usr/bin/sensors", "--version"),
+    files=("usr/bin/sensors", "usr/lib/libsensors.so.5", "etc/sensors3.conf"),
 )

@@ -17,4 +17,5 @@ RECIPE = Recipe(
         options=("--disable-nls", "--disable-libmagic", "--enable-utf8"),
     ),
     smoke=("/usr/bin/nano", "--version"),
+    files=("usr/bin/nano",),
 )

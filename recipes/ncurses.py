@@ -1,6 +1,6 @@
 """ncurses: terminal handling, with the few terminals that a server meets."""
 
-from hostwright.recipe import Configure, Recipe, Source
+from hostwright.recipe import Configure, Recipe, Source, words
 
 # Its configure tries poll() on a terminal, and a build may have none: it is given the answer.
 RECIPE = Recipe(
@@ -14,10 +14,7 @@ RECIPE = Recipe(
     ),
     needs=("glibc",),
     build=Configure(
-        options=(
-            *("--with-shared", "--without-normal", "--without-debug", "--without-ada", "--without-cxx"),
-            *("cf_cv_working_poll=yes", "--enable-pc-files", "--with-pkg-config-libdir=/usr/lib/pkgconfig"),
-        ),
+        options=words("ncurses.options"),
         targets=("libs", "progs"),
         install=("install.libs", "install.includes", "install.progs"),
         before=("list=ansi,dumb,linux,screen,screen-256color,tmux,vt100,vt102,vt220,xterm,xterm-256color",),
@@ -27,4 +24,5 @@ RECIPE = Recipe(
         ),
     ),
     smoke=("/usr/bin/infocmp", "linux"),
+    files=("usr/lib/libncursesw.so.6", "usr/bin/infocmp", "usr/share/terminfo/l/linux"),
 )

@@ -1,6 +1,6 @@
 """openssh: the way into the host from outside, and from it to other machines."""
 
-from hostwright.recipe import Configure, Recipe, Source
+from hostwright.recipe import Configure, Recipe, Source, words
 
 RECIPE = Recipe(
     name="openssh",
@@ -15,15 +15,12 @@ RECIPE = Recipe(
     build=Configure(
         # Its configure runs programs that it has linked with libcrypto, and looks for /proc, which only the host has.
         variables=("LD_LIBRARY_PATH=/sysroot/usr/lib", "CPPFLAGS=-DHAVE_PROC_PID"),
-        options=(
-            *("--sysconfdir=/etc/ssh", "--with-privsep-path=/var/lib/sshd", "--with-pid-dir=/run"),
-            *("--with-default-path=/usr/sbin:/usr/bin", "--disable-pkcs11", "--disable-security-key"),
-            *("--disable-strip", "--disable-lastlog", "--libexecdir=/usr/libexec/openssh"),
-        ),
+        options=words("openssh.options"),
         # Host keys are made at first boot.
         install=("install-nokeys",),
         # The first is for trust between hosts, and would be set-user-id; the other is the host's own, in rootfs/.
         after=('rm "$OUT/usr/libexec/openssh/ssh-keysign" "$OUT/etc/ssh/sshd_config"',),
     ),
     smoke=("/usr/sbin/sshd", "-V"),
+    files=("usr/sbin/sshd", "usr/bin/ssh", "usr/bin/ssh-keygen", "usr/libexec/openssh/sshd-session"),
 )

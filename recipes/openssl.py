@@ -1,6 +1,6 @@
 """openssl: cryptography and TLS, for OpenSSH and for people."""
 
-from hostwright.recipe import Openssl, Recipe, Source
+from hostwright.recipe import Openssl, Recipe, Source, words
 
 RECIPE = Recipe(
     name="openssl",
@@ -12,13 +12,7 @@ RECIPE = Recipe(
         sha256="a8c0d28a529ca480f9f36cf5792e2cd21984552a3c8e4aa11a24aa31aeac98e8",
     ),
     needs=("glibc",),
-    build=Openssl(
-        # Algorithms and ways to load code that nobody on this host asks for.
-        options=(
-            *("no-docs", "no-tests", "no-module", "no-engine", "no-afalgeng", "no-comp", "no-legacy"),
-            *("no-aria", "no-bf", "no-camellia", "no-cast", "no-idea", "no-mdc2", "no-rc2", "no-seed"),
-            *("no-sm2", "no-sm3", "no-sm4", "no-whirlpool", "no-gost", "no-cmp", "no-srp", "no-psk", "no-ts"),
-        ),
-    ),
+    build=Openssl(options=words("openssl.options")),
     smoke=("/usr/bin/openssl", "version"),
+    files=("usr/lib/libcrypto.so.3", "usr/lib/libssl.so.3", "usr/bin/openssl"),
 )

@@ -22,4 +22,5 @@ RECIPE = Recipe(
         after=('rm -r "$OUT/usr/share" "$OUT/usr/sbin/update-pciids"',),
     ),
     smoke=("/usr/bin/lspci", "--version"),
+    files=("usr/bin/lspci", "usr/sbin/setpci", "usr/lib/libpci.so.3"),
 )

@@ -18,4 +18,5 @@ RECIPE = Recipe(
         make=("bin_PROGRAMS=", "noinst_PROGRAMS=", "lib_LTLIBRARIES=libpcre2-8.la"),
         after=('rm "$OUT/usr/bin/pcre2-config" "$OUT/usr/lib/pkgconfig/libpcre2-posix.pc"',),
     ),
+    files=("usr/lib/libpcre2-8.so.0",),
 )

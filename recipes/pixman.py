@@ -1,6 +1,6 @@
 """pixman: works on pictures, for QEMU's VNC server."""
 
-from hostwright.recipe import Meson, Recipe, Source
+from hostwright.recipe import Meson, Recipe, Source, words
 
 RECIPE = Recipe(
     name="pixman",
@@ -12,10 +12,6 @@ RECIPE = Recipe(
         sha256="89a4c1e1e45e0b23dffe708202cb2eaffde0fe3727d7692b2e1739fec78a7dac",
     ),
     needs=("glibc",),
-    build=Meson(
-        options=(
-            *("-Dtests=disabled", "-Ddemos=disabled", "-Dgtk=disabled", "-Dlibpng=disabled"),
-            "-Dopenmp=disabled",
-        ),
-    ),
+    build=Meson(options=words("pixman.options")),
+    files=("usr/lib/libpixman-1.so.0",),
 )

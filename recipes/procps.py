@@ -17,4 +17,5 @@ RECIPE = Recipe(
         options=("--disable-static", "--disable-nls", "--disable-kill", "--disable-numa"),
     ),
     smoke=("/usr/bin/ps", "--version"),
+    files=("usr/bin/ps", "usr/bin/pidof", "usr/sbin/sysctl", "usr/lib/libproc2.so.0"),
 )

@@ -15,4 +15,5 @@ RECIPE = Recipe(
     # Its own hardening flags would lower the engine's.
     build=Configure(options=("--disable-nls", "--disable-harden-flags")),
     smoke=("/usr/bin/pstree", "--version"),
+    files=("usr/bin/fuser", "usr/bin/killall", "usr/bin/pstree"),
 )

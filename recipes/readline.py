@@ -18,4 +18,5 @@ RECIPE = Recipe(
         # Without it the library would name no terminal library, and each of its users had to.
         make=("SHLIB_LIBS=-lncursesw",),
     ),
+    files=("usr/lib/libreadline.so.8", "usr/lib/libhistory.so.8"),
 )

@@ -17,4 +17,5 @@ RECIPE = Recipe(
         make=("SUBDIRS=.", "dist_man_MANS=", "MAKEINFO=true"),
     ),
     smoke=("/usr/bin/sed", "--version"),
+    files=("usr/bin/sed",),
 )

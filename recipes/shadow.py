@@ -1,6 +1,6 @@
 """shadow: login, passwd and the programs that keep accounts."""
 
-from hostwright.recipe import Configure, Recipe, Source
+from hostwright.recipe import Configure, Recipe, Source, words
 
 RECIPE = Recipe(
     name="shadow",
@@ -14,14 +14,11 @@ RECIPE = Recipe(
     needs=("glibc", "libxcrypt"),
     build=Configure(
         before=("sed -i 's| po contrib doc etc tests/unit| etc|' Makefile.in",),
-        options=(
-            *("--disable-static", "--disable-nls", "--disable-logind", "--disable-subordinate-ids"),
-            *("--without-libpam", "--without-libbsd", "--without-su", "--without-nscd", "--without-sssd"),
-            "--with-yescrypt",
-        ),
+        options=words("shadow.options"),
         # Its own default is /bin and /sbin for some; and nobody but root logs in here.
         make=("exec_prefix=/usr", "suidperms=755"),
         after=("sed -i 's/^#ENCRYPT_METHOD .*/ENCRYPT_METHOD YESCRYPT/' \"$OUT/etc/login.defs\"",),
     ),
     smoke=("/usr/bin/passwd", "--help"),
+    files=("usr/bin/login", "usr/bin/passwd", "usr/sbin/useradd", "etc/login.defs"),
 )

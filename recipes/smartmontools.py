@@ -1,6 +1,6 @@
 """smartmontools: what a drive knows about its own health."""
 
-from hostwright.recipe import Configure, Recipe, Source
+from hostwright.recipe import Configure, Recipe, Source, words
 
 RECIPE = Recipe(
     name="smartmontools",
@@ -15,11 +15,8 @@ RECIPE = Recipe(
     build=Configure(
         # Nothing else on the host is in C++ and would use the libraries.
         variables=("CXX=g++ -static-libstdc++ -static-libgcc",),
-        options=(
-            *("--without-libcap-ng", "--without-libsystemd", "--without-systemdsystemunitdir"),
-            *("--without-initscriptdir", "--without-update-smart-drivedb", "--without-smartdplugindir"),
-            *("--with-smartdscriptdir=/usr/libexec/smartmontools", "--with-scriptpath=/usr/sbin:/usr/bin"),
-        ),
+        options=words("smartmontools.options"),
     ),
     smoke=("/usr/sbin/smartctl", "--version"),
+    files=("usr/sbin/smartctl", "usr/sbin/smartd"),
 )

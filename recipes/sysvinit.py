@@ -23,4 +23,5 @@ RECIPE = Recipe(
         after=('rm -r "$OUT/usr/bin/pidof" "$OUT/usr/bin/lastb" "$OUT/etc"',),
     ),
     smoke=("/usr/sbin/init", "--version"),
+    files=("usr/sbin/init", "usr/sbin/halt", "usr/sbin/reboot", "usr/sbin/shutdown"),
 )

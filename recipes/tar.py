@@ -18,4 +18,5 @@ RECIPE = Recipe(
         options=("--disable-nls", "--without-posix-acls", "--without-selinux", "--without-xattrs"),
     ),
     smoke=("/usr/bin/tar", "--version"),
+    files=("usr/bin/tar",),
 )

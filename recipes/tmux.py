@@ -19,4 +19,5 @@ RECIPE = Recipe(
         options=("--disable-utf8proc", "--disable-systemd"),
     ),
     smoke=("/usr/bin/tmux", "-V"),
+    files=("usr/bin/tmux",),
 )

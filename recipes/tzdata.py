@@ -22,4 +22,5 @@ RECIPE = Recipe(
             '$loader --library-path /sysroot/usr/lib /sysroot/usr/sbin/zic -b slim -d "$zones" "$@"',
         ),
     ),
+    files=("usr/share/zoneinfo/UTC", "usr/share/zoneinfo/Europe/Berlin", "usr/share/zoneinfo/Asia/Shanghai"),
 )

@@ -31,4 +31,5 @@ RECIPE = Recipe(
         ),
     ),
     smoke=("/usr/sbin/udevadm", "--version"),
+    files=("usr/sbin/udevadm", "usr/sbin/udevd", "usr/lib/udev/rules.d/60-persistent-storage.rules"),
 )

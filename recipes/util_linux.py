@@ -1,6 +1,6 @@
 """util-linux: mounting, disks, logins and processes."""
 
-from hostwright.recipe import Configure, Recipe, Source
+from hostwright.recipe import Configure, Recipe, Source, words
 
 RECIPE = Recipe(
     name="util-linux",
@@ -12,15 +12,7 @@ RECIPE = Recipe(
         sha256="f586e35d320ff537aab3ffeca37e9ecd482ccbe013590db4429a414d8aa6a728",
     ),
     needs=("glibc", "libxcrypt", "ncurses"),
-    build=Configure(
-        options=(
-            *("--bindir=/usr/bin", "--sbindir=/usr/sbin", "--libdir=/usr/lib", "--disable-static"),
-            *("--disable-nls", "--disable-asciidoc", "--disable-poman", "--disable-scriptutils"),
-            *("--disable-bash-completion", "--disable-liblastlog2", "--disable-chfn-chsh", "--disable-login"),
-            *("--disable-su", "--disable-runuser", "--disable-nologin", "--disable-minix"),
-            *("--disable-cramfs", "--disable-bfs", "--disable-makeinstall-setuid"),
-            *("--disable-use-tty-group", "--without-python", "--without-readline"),
-        ),
-    ),
+    build=Configure(options=words("util_linux.options")),
     smoke=("/usr/bin/mount", "--version"),
+    files=("usr/bin/mount", "usr/bin/lsblk", "usr/lib/libblkid.so.1", "usr/lib/libuuid.so.1"),
 )

@@ -21,4 +21,5 @@ RECIPE = Recipe(
         after=('rm "$OUT/usr/sbin/xfs_protofile"',),
     ),
     smoke=("/usr/sbin/mkfs.xfs", "-V"),
+    files=("usr/sbin/mkfs.xfs", "usr/sbin/xfs_repair", "usr/sbin/xfs_growfs"),
 )

@@ -1,6 +1,6 @@
 """xz: LZMA compression, for kernel modules."""
 
-from hostwright.recipe import Configure, Recipe, Source
+from hostwright.recipe import Configure, Recipe, Source, words
 
 RECIPE = Recipe(
     name="xz",
@@ -12,11 +12,7 @@ RECIPE = Recipe(
         sha256="0b54f79df85912504de0b14aec7971e3f964491af1812d83447005807513cd9e",
     ),
     needs=("glibc",),
-    build=Configure(
-        options=(
-            *("--disable-static", "--disable-nls", "--disable-doc"),
-            *("--disable-scripts", "--disable-xzdec", "--disable-lzmadec", "--disable-lzmainfo"),
-        ),
-    ),
+    build=Configure(options=words("xz.options")),
     smoke=("/usr/bin/xz", "--version"),
+    files=("usr/bin/xz", "usr/lib/liblzma.so.5"),
 )

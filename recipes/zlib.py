@@ -13,4 +13,5 @@ RECIPE = Recipe(
     ),
     needs=("glibc",),
     build=Configure(after=('rm "$OUT/usr/lib/libz.a"',)),
+    files=("usr/lib/libz.so.1",),
 )

@@ -17,4 +17,5 @@ RECIPE = Recipe(
         targets=("libzstd",),
         install=("install-pc", "install-shared", "install-includes"),
     ),
+    files=("usr/lib/libzstd.so.1",),
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 from hostwright.base import files, jobs, paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
-from hostwright.build import kconfig, package, recipes, stage, store
+from hostwright.build import checks, kconfig, package, recipes, stage, store
 from hostwright.build.script import PATCH, PROLOGUE, UNPACK, source_name
 from hostwright.machine.model import Machine
 from hostwright.recipe import Kernel, Recipe
@@ -207,6 +207,7 @@ def _make(recipe: Recipe, key: str, config: str, log: Path) -> store.Built:
     (work / "out").mkdir()
     files.write(work / "build" / "config", config)
     _execute(recipe, "building the kernel", MAKE, log)
+    checks.check(recipe, work / "out", ())
     return store.keep("linux", recipe.version, key, work / "out")
 
 

@@ -65,7 +65,7 @@ def patches(recipe: Recipe) -> list[Path]:
 def identity(recipe: Recipe) -> str:
     """What of a recipe changes its output besides the build script, as canonical text.
 
-    License, home page, smoke test, and the places where the sources can be had are none of it.
+    License, home page, smoke test, promised files and the places of the sources are none of it.
     """
     archives = [(one.sha256, one.into) for one in sources(recipe)]
     return canonical.text([recipe.name, recipe.version, archives, recipe.needs, recipe.view, recipe.setuid])

@@ -65,6 +65,12 @@ def is_pie(path: Path) -> bool:
         return elf["e_type"] == "ET_DYN" and bool(_value(elf, "DT_FLAGS_1") & _FLAGS_1_PIE)
 
 
+def is_fixed(path: Path) -> bool:
+    """Whether a program runs at one address only (ET_EXEC), with or without a loader."""
+    with _opened(path) as elf:
+        return bool(elf["e_type"] == "ET_EXEC")
+
+
 def has_full_relro(path: Path) -> bool:
     """Whether all relocations happen at start and are then read-only (`-z relro -z now`)."""
     with _opened(path) as elf:

@@ -19,15 +19,16 @@ from pathlib import Path
 
 from hostwright.base import files
 from hostwright.base.errors import UserError
+from hostwright.base.limits import limit
 from hostwright.base.run import tail
 from hostwright.guest.plan import Plan
 from hostwright.vm import guest_argv, login, process
 from hostwright.vm.login import free_port, tmpfiles
 from hostwright.vm.session import Session, started
 
-LOGIN_LIMIT_S = 420.0
-COMMAND_LIMIT_S = 60.0
-POWER_OFF_LIMIT_S = 90.0
+LOGIN_LIMIT_S = limit(420.0)
+COMMAND_LIMIT_S = limit(60.0)
+POWER_OFF_LIMIT_S = limit(90.0)
 DRIVE_MIB = 64
 
 LIST_CARDS = 'for c in /sys/class/net/*; do [ ! -e $c/device ] || echo "${c##*/} $(cat $c/address)"; done'

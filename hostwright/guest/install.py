@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hostwright.base.errors import UserError
+from hostwright.base.limits import limit
 from hostwright.base.times import clock, meter
 from hostwright.guest.plan import Outcome, Plan, Voice
 from hostwright.guest.watch import Fault, Watch
@@ -24,10 +25,10 @@ TICK_S = 1.0
 PICTURE_S = 10.0
 # A screen counts as frozen after this number of failed reads in a row.
 MOST_MISSES = 4
-CAPTURE_LIMIT_S = 8.0
+CAPTURE_LIMIT_S = limit(8.0)
 SETTLE_S = 2.0
 # Longer than the log takes to name a dialog's question.
-RED_LIMIT_S = 35.0
+RED_LIMIT_S = limit(35.0)
 TAIL_LINES = 12
 # A blinking cursor changes no more than this share of the screen.
 BLINK = 0.0005

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hostwright.base.limits import limit
 from hostwright.guest.udeb import Template
 
 
@@ -45,11 +46,11 @@ STAGES = (
 class Limits:
     """Limits in seconds: for an answer, for a sign of life, for any activity at all."""
 
-    question: float = 15.0
-    alive: float = 45.0
-    start: float = 120.0
-    still: float = 45.0
-    busy: float = 900.0
+    question: float = limit(15.0)
+    alive: float = limit(45.0)
+    start: float = limit(120.0)
+    still: float = limit(45.0)
+    busy: float = limit(900.0)
 
 
 @dataclass(frozen=True)

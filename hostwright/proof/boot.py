@@ -13,6 +13,7 @@ from typing import Any
 
 from hostwright.base import paths
 from hostwright.base.errors import UserError
+from hostwright.base.limits import limit
 from hostwright.formats import bzimage
 from hostwright.machine.model import Machine
 from hostwright.proof import lab
@@ -24,11 +25,11 @@ from hostwright.vm.board import Accelerator
 from hostwright.vm.console import Console, ConsoleError, StoppedError
 
 # Seconds: ten times the length of a boot on two free cores of 2020, since a compiler may share them.
-MENU_LIMIT_S = 120.0
-PROMPT_LIMIT_S = 30.0
-KERNEL_LIMIT_S = 90.0
-SELF_CHECK_LIMIT_S = 240.0
-POWER_OFF_LIMIT_S = 60.0
+MENU_LIMIT_S = limit(120.0)
+PROMPT_LIMIT_S = limit(30.0)
+KERNEL_LIMIT_S = limit(90.0)
+SELF_CHECK_LIMIT_S = limit(240.0)
+POWER_OFF_LIMIT_S = limit(60.0)
 
 # The order of GRUB's menu; the first entry is highlighted.
 ENTRIES = ("normal", "fallback", "selfcheck")

@@ -16,6 +16,7 @@ from pathlib import Path
 from hostwright.base import files as disk
 from hostwright.base import paths
 from hostwright.base.errors import UserError
+from hostwright.base.limits import limit
 from hostwright.formats import bzimage, cpio, deb
 from hostwright.image import initramfs
 from hostwright.pci import hierarchy
@@ -39,7 +40,7 @@ from hostwright.vm.board import Accelerator
 from hostwright.vm.console import ConsoleError
 
 # Seconds: ten times the length of a full machine's boot on two free cores.
-BOOT_LIMIT_S = 600.0
+BOOT_LIMIT_S = limit(600.0)
 DISK, DISK_MIB = "disk.img", 16
 PANIC = "Kernel panic - not syncing.*"
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
+from hostwright.base.limits import limit
 from hostwright.machine.model import Guest, Machine
 from hostwright.proof import boot, inner, lab, report
 from hostwright.proof import login as deeper
@@ -38,10 +39,10 @@ from hostwright.vm import board, guest_argv, login, pictures, process
 from hostwright.vm.board import Accelerator
 
 # Seconds. Debian and its sshd start slowly in a machine that is emulated inside an emulated machine.
-GUEST_LIMIT_S = 7200.0
-TRY_LIMIT_S = 180.0
-COMMAND_LIMIT_S = 300.0
-STOP_LIMIT_S = 900
+GUEST_LIMIT_S = limit(7200.0)
+TRY_LIMIT_S = limit(180.0)
+COMMAND_LIMIT_S = limit(300.0)
+STOP_LIMIT_S = round(limit(900))
 GUESTS_IMAGE = "guests.img"
 # By the guest's clock an instruction takes 2 to the power of this in ns (QEMU's -icount).
 INSTRUCTION_SHIFT = 2

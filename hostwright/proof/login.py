@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from hostwright.base import files, run
 from hostwright.base.errors import UserError
+from hostwright.base.limits import limit
 from hostwright.build import store
 from hostwright.build.recipes import load_recipe, recipe_names
 from hostwright.formats import gpt
@@ -32,10 +33,10 @@ from hostwright.vm.board import Accelerator
 from hostwright.vm.login import free_port
 
 # Seconds. An emulated machine inside an emulated one takes two minutes, or ten beside four compilers.
-LOGIN_LIMIT_S = 300.0
-COMMAND_LIMIT_S = 120.0
-INNER_LIMIT_S = 1500.0
-STOP_LIMIT_S = 60.0
+LOGIN_LIMIT_S = limit(300.0)
+COMMAND_LIMIT_S = limit(120.0)
+INNER_LIMIT_S = limit(1500.0)
+STOP_LIMIT_S = limit(60.0)
 POLL_S = 3.0
 
 # For a shell on the host, or in a guest.

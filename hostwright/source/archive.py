@@ -10,11 +10,12 @@ from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from hostwright.base.errors import UserError
+from hostwright.base.limits import limit
 from hostwright.source import fetch
 
 ARCHIVE, OURS = "/debian/", "/hostwright/"
 # Seconds to connect and to the first byte. No installer is started for a slower archive.
-REACH_LIMIT_S = (5.0, 10.0)
+REACH_LIMIT_S = (limit(5.0), limit(10.0))
 
 # No component begins with a dot: that excludes .. and temporary files.
 _SAFE = re.compile(r"(?:dists|pool)(?:/[A-Za-z0-9_+~@=,:-][A-Za-z0-9._+~@=,:-]*)+")

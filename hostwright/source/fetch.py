@@ -5,6 +5,7 @@
 The only module that imports requests.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.base.files import digest, locked
+from hostwright.base.limits import limit
 
 if TYPE_CHECKING:
     import requests
@@ -23,8 +25,9 @@ from hostwright.source.pins import Wanted, places
 
 TRIES = 3
 CONNECTIONS = 4
-TIMEOUT_S = (10, 60)
+TIMEOUT_S = (limit(10), limit(60))
 _BLOCK = 1 << 18
+_threads = threading.local()
 # Small, so that a slow mirror is seen to give something.
 _STREAM_BLOCK = 1 << 16
 
@@ -154,9 +157,13 @@ def _open(place: str, timeout_s: tuple[float, float]) -> "requests.Response":
 
 
 def _session() -> "requests.Session":
+    """The session of this thread: its connections are used again, and a session is not safe between threads."""
     import requests
 
-    return requests.Session()
+    if not hasattr(_threads, "session"):
+        _threads.session = requests.Session()
+    session: requests.Session = _threads.session
+    return session
 
 
 def _try_place(place: str, sha256: str, target: Path, progress: Progress) -> str:

@@ -4,6 +4,7 @@ Durations come from the last run of the same task (`times.json` in the cache) or
 measured table in `durations.toml`; both are in seconds on this or on a 2-core machine.
 """
 
+import os
 import sys
 import threading
 import time
@@ -14,6 +15,17 @@ from hostwright.tasks.times import expected_times
 QUIET_S = 30.0
 
 LIVE_S = 0.5
+
+# Of a terminal that does not report its width.
+DEFAULT_COLUMNS = 80
+
+
+def columns() -> int:
+    """The width of the terminal that the live line is on, as it is now."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or DEFAULT_COLUMNS
+    except (OSError, ValueError):
+        return DEFAULT_COLUMNS
 
 
 class Board:
@@ -91,7 +103,7 @@ class Board:
     def _show(self, text: str) -> None:
         if self._live:
             self._clear()
-            print(text[:150], end="", file=sys.stderr, flush=True)
+            print(text[: columns() - 1], end="", file=sys.stderr, flush=True)
             self._shown = True
         else:
             print(f"   {text}", file=sys.stderr, flush=True)

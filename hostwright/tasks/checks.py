@@ -75,12 +75,13 @@ def _tool(name: str) -> str:
 
 
 def shell_scripts() -> list[Path]:
-    """Every file of the tree whose first line names sh: the launcher, CI's entry, the host's own scripts."""
+    """Every file whose first line names sh: the launcher, CI's entry, and what host, guest and proof run."""
     candidates = [
         paths.TREE / "doit",
         paths.TREE / ".ci" / "run",
         *paths.ROOTFS.rglob("*"),
         *(paths.TREE / "guest").rglob("*"),
+        *(paths.TREE / "hostwright").rglob("*.sh"),
     ]
     return sorted(file for file in candidates if file.is_file() and not file.is_symlink() and is_shell(file))
 

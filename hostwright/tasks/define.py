@@ -7,7 +7,7 @@ from typing import Any
 
 from doit.exceptions import TaskError, TaskFailed
 
-from hostwright.base import canonical, code, files, jobs, paths, run
+from hostwright.base import canonical, code, files, jobs, limits, paths, run
 from hostwright.base.errors import UserError
 
 Task = dict[str, Any]
@@ -119,6 +119,7 @@ def _clean(targets: Sequence[str]) -> None:
 def _guarded(act: Act, counted: bool, words: Sequence[str] = ()) -> TaskError | TaskFailed | None:
     """Run `act`; a failed program fails the task, a mistake in the input is an error, neither shows a traceback."""
     try:
+        limits.factor()
         if counted:
             with jobs.token():
                 act(*words)

@@ -14,7 +14,7 @@ from pathlib import Path
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.build.recipes import load_recipe, recipe_names
-from hostwright.formats import copyright, tarball, versions
+from hostwright.formats import copyright, spdx, tarball, versions
 from hostwright.formats.control import Stanza
 from hostwright.recipe import Recipe, Source
 from hostwright.sandbox import buildroot, signature
@@ -162,6 +162,7 @@ def _to_do(made: Draft) -> list[str]:
     patches = _patches(made.debian.series)
     lines = [
         (f"{', '.join(made.twins)}: made from the same source", made.twins),
+        (f"license: {spdx.fault(made.recipe.license)}", spdx.fault(made.recipe.license)),
         (
             "license: give the SPDX expression of what is installed",
             not copyright.is_listed(made.recipe.license),
@@ -176,6 +177,7 @@ def _to_do(made: Draft) -> list[str]:
             f"patches: Debian has {len(patches)}: {', '.join(patches[:4])}{', ...' * (len(patches) > 4)}",
             patches,
         ),
+        ("files: promise what others rely on, such as its programs and the names of its libraries", True),
         ("smoke: a harmless command for the booted host, if it has one", True),
     ]
     return [line for line, is_due in lines if is_due]

@@ -11,7 +11,7 @@ WIDTH = 110
 def render_recipe(value: Recipe, sentence: str, comment: str = "") -> str:
     """The file of a recipe; `sentence` completes its docstring, `comment` is above its build.
 
-    Further sources become a constant of their own: a recipe's value has at most 25 lines.
+    Further sources become a constant of their own, which keeps the value short.
     """
     kinds = sorted({type(value.build).__name__, "Recipe", "Source"})
     extra = ["EXTRA = (", *_exploded(value.extra), ")", ""] if value.extra else []

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import IO
 
 from hostwright.base.errors import UserError
+from hostwright.base.limits import limit
 
 TAIL_LINES = 30
-ECHO_TIMEOUT_S = 20.0
+ECHO_TIMEOUT_S = limit(20.0)
 QUIET_S = 0.05
 
 # A move of the cursor to another place begins a new line of plain text, or a menu would be one endless line.

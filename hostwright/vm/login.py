@@ -20,15 +20,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from hostwright.base.errors import UserError
+from hostwright.base.limits import limit
 
 if TYPE_CHECKING:
     from paramiko import Channel, Transport
 from base64 import b64encode
 
-CONNECT_LIMIT_S = 120.0
-COMMAND_LIMIT_S = 60.0
+CONNECT_LIMIT_S = limit(120.0)
+COMMAND_LIMIT_S = limit(60.0)
 # One try: QEMU's port is open long before the guest behind it listens.
-TRY_LIMIT_S = 15.0
+TRY_LIMIT_S = limit(15.0)
 _RETRY_S = 0.5
 _BLOCK = 1 << 15
 GUESSABLE = frozenset({"none", "password", "keyboard-interactive"})

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hostwright.base.errors import UserError
 from hostwright.base.files import short_name
+from hostwright.base.limits import limit
 
 if TYPE_CHECKING:
     from qemu.qmp import Message
 
 
-CONNECT_LIMIT_S = 10.0
-COMMAND_LIMIT_S = 30.0
-CLOSE_LIMIT_S = 5.0
+CONNECT_LIMIT_S = limit(10.0)
+COMMAND_LIMIT_S = limit(30.0)
+CLOSE_LIMIT_S = limit(5.0)
 _RETRY_S = 0.05
 
 _T = TypeVar("_T")

@@ -12,14 +12,15 @@ from functools import partial
 from pathlib import Path
 
 from hostwright.base import files, run
+from hostwright.base.limits import limit
 from hostwright.sandbox import sandbox
 from hostwright.vm import board
 from hostwright.vm.board import Accelerator
 from hostwright.vm.console import Console, ConsoleError
 
 # Seconds.
-EXIT_LIMIT_S = 10.0
-PROBE_LIMIT_S = 10.0
+EXIT_LIMIT_S = limit(10.0)
+PROBE_LIMIT_S = limit(10.0)
 KVM = Path("/dev/kvm")
 
 

@@ -24,9 +24,10 @@ from vncdotool.client import VNCDoToolClient, VNCDoToolFactory
 
 from hostwright.base.errors import UserError
 from hostwright.base.files import short_name
+from hostwright.base.limits import limit
 from hostwright.vm.pictures import Frame
 
-CAPTURE_LIMIT_S = 10.0
+CAPTURE_LIMIT_S = limit(10.0)
 _RETRY_S = 0.02
 
 

@@ -5,6 +5,7 @@ import http.server
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -130,3 +131,11 @@ def test_what_an_archive_offers_is_asked_of_each(server: str) -> None:
         fetch.is_offered("closed", [server])
     with pytest.raises(UserError, match="cannot ask for gone"):
         fetch.is_offered("gone", [server, nobody])
+
+
+def test_each_thread_keeps_one_session() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        others = [pool.submit(fetch._session).result() for _ in range(2)]
+    assert fetch._session() is fetch._session()
+    assert others[0] is others[1]
+    assert others[0] is not fetch._session()

@@ -29,6 +29,7 @@ OWNERS = {
     "requests": "source.fetch",
     "jinja2": "image.templates",
     "elftools": "formats.elf",
+    "packaging": "formats.spdx",
     "subprocess": "base.run",
     "doit": "tasks",
     "qemu": "vm.monitor",

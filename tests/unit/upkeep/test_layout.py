@@ -1,4 +1,4 @@
-"""The text of a recipe: equal to its value, formatted as ruff does it, and within its 25 lines."""
+"""The text of a recipe: equal to its value, formatted as ruff does it, and short."""
 
 import ast
 import subprocess
@@ -48,9 +48,9 @@ def test_the_text_is_the_value(value: Recipe, comment: str) -> None:
 
 
 @pytest.mark.parametrize("value", RECIPES)
-def test_the_value_is_short(value: Recipe) -> None:
+def test_the_text_is_short(value: Recipe) -> None:
     text = layout.render_recipe(value, "says what it is for.", "Why it is so.")
-    assert len(text.partition("RECIPE = ")[2].splitlines()) <= 25
+    assert len(text.splitlines()) <= 40
 
 
 def test_ruff_has_nothing_to_say(tmp_path: Path) -> None:
