@@ -9,7 +9,7 @@ libraries are hardened, and no file tells where it was built.
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from hostwright.base.errors import UserError
@@ -35,7 +35,15 @@ _SPECIAL = stat.S_ISUID | stat.S_ISGID
 
 def check(recipe: Recipe, tree: Path, given: Iterable[str]) -> None:
     """Raise a UserError with every problem of a staged tree; `given` are the paths that the needs stage."""
-    found = sorted(problems(recipe, tree, given))
+    _refuse(recipe, sorted(problems(recipe, tree, given)))
+
+
+def check_promise(recipe: Recipe, paths: Iterable[str]) -> None:
+    """Raise a UserError if a package that was built before lacks a file that its recipe promises by now."""
+    _refuse(recipe, missing_files(recipe, paths))
+
+
+def _refuse(recipe: Recipe, found: Sequence[str]) -> None:
     if found:
         raise UserError(
             f"package {recipe.name}: " + "\n  ".join([f"{len(found)} of its files are wrong:", *found]),

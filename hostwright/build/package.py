@@ -37,6 +37,7 @@ def build_package(name: str, log: Path) -> store.Built:
             if found is None:
                 _run_script(recipe, script, folder, needs, log)
                 found = store.keep(name, recipe.version, package_key, folder / "out", recipe.setuid)
+    checks.check_promise(recipe, [entry.path for entry in found.entries()])
     store.write_stamp(found)
     return found
 

@@ -105,7 +105,7 @@ def _package(recipe: Recipe) -> Task:
         ],
         writes=[paths.package_stamp(name)],
         after=[f"sources:{name}"],
-        value=canonical.text([recipes.identity(recipe), script.script(recipe)]),
+        value=canonical.text([recipes.identity(recipe), script.script(recipe), recipe.files]),
         holds=[partial(store.is_stamped, name)],
         name=name,
     )

@@ -178,3 +178,10 @@ def test_a_library_needs_neither_loader_nor_mark(program: Path, monkeypatch: pyt
 def test_an_exception_names_a_package_and_a_reason() -> None:
     assert all(reason for reason in checks.UNHARDENED.values())
     assert {name for name, _ in checks.UNHARDENED} <= {"grub"}, "an exception more is a decision"
+
+
+def test_a_promise_that_came_after_the_build_is_checked_too() -> None:
+    promise = replace(RECIPE, files=("usr/bin/probe",))
+    checks.check_promise(promise, ["usr/bin/probe"])
+    with pytest.raises(UserError, match="usr/bin/probe: promised in files"):
+        checks.check_promise(promise, ["usr/bin/other"])
