@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Self
 
 from hostwright.base.paths import ROOTFS
+from hostwright.pci.inventory import Capture
+from tests.fakes import tree
 
 BUS = "sys/devices/pci0000:00"
 FOLDERS = (
@@ -132,6 +134,10 @@ class FakeHost:
         self.block(f"pci0000:00/{AHCI}/ata1/host0/block/sda/sda3", "8:3")
         self.mount("8:3", "/", "/dev/root")
         self.name_devices(f"{NAMED} {NVME}\n")
+
+    def add_machine(self, capture: Capture) -> None:
+        """The devices of a described machine, as its kernel shows them."""
+        tree.lay_out(capture, self.root)
 
     def name_devices(self, text: str) -> None:
         """The list of devices for guests."""
