@@ -1,6 +1,6 @@
 """What the templates of rootfs/ may name."""
 
-from hostwright.doctor import findings
+from hostwright.doctor import findings, shared
 from hostwright.machine.cmdline import kernel_words, serial_lines
 from hostwright.machine.model import Machine
 
@@ -18,4 +18,5 @@ def host_values(machine: Machine, ids: object, kernel_release: str) -> dict[str,
         "kernel_words": kernel_words,
         "serial_lines": serial_lines(machine),
         "findings": tuple(findings.load().values()),
+        "shell_rules": tuple(shared.list_shell_rules()),
     }

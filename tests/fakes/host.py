@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Self
 
 from hostwright.base.paths import ROOTFS
+from hostwright.doctor import shared
+from hostwright.image.templates import render_text
 from hostwright.pci.inventory import Capture
 from tests.fakes import tree
 
@@ -65,6 +67,9 @@ class FakeHost:
                 self.command(name, "exit 127")
         os.mkfifo(root / "sys/bus/pci/drivers_probe")
         shutil.copytree(ROOTFS / "etc/rc.d", root / "etc/rc.d", symlinks=True)
+        rules = {"shell_rules": tuple(shared.list_shell_rules())}
+        template = ROOTFS / "usr/libexec/hostwright/rules.j2"
+        self.write("usr/libexec/hostwright/rules", render_text(template.read_text(), template.name, rules))
 
     @property
     def _is_busybox(self) -> bool:

@@ -15,19 +15,34 @@ from hostwright.base import paths
 from hostwright.base.paths import ROOTFS
 from hostwright.doctor import case as cases
 from hostwright.doctor import device as devices
-from hostwright.doctor import findings, hostuse, kinds, refusal
+from hostwright.doctor import findings, hostuse, kinds, refusal, window
 from hostwright.doctor.case import Case
 from hostwright.image.templates import render_text
 from hostwright.machine.load import load
 from hostwright.machine.model import Device, Machine
 from hostwright.pci import capture, groups, hierarchy
+from hostwright.pci.function import ROOT
 from hostwright.pci.inventory import Capture, Group, PciFunction, ReservedRegion
 from tests.fakes import computer, machines
 from tests.fakes.host import FakeHost
 
 GUEST = "usr/sbin/guest"
 # What both judges say of a device, word for word the same finding.
-SHARED = frozenset((*("vfs-enabled", "bar-window", "twin-ids", "numa-node", "hugepages", "no-group"),))
+SHARED = frozenset(
+    (
+        *(
+            "not-passable",
+            "vfs-enabled",
+            "bar-window",
+            "no-reset",
+            "reset-bus-only",
+            "twin-ids",
+            "numa-node",
+            "hugepages",
+            "no-group",
+        ),
+    )
+)
 # What keeps the kernel from giving the group away. The doctor tells reasons apart that the host sees as one.
 BARRING = frozenset(("group-not-viable", "group-host-needs", "rmrr-direct", "ivmd"))
 BARRED = "the group is barred"
@@ -137,6 +152,10 @@ def ask_host(host: FakeHost, found: Capture) -> dict[str, set[str]]:
 COMPUTER = boot(computer.build())
 MADE_UP = {
     "computer": COMPUTER,
+    "with-large-bars": computer.with_texts(
+        computer.change(COMPUTER, computer.CARD, bars=(computer.bar(1, 512 * computer.GIB),)),
+        cpuinfo=computer.CPUINFO.replace("46 bits", "39 bits"),
+    ),
     "with-bridge-and-mapped-disk": computer.with_texts(
         COMPUTER, mounted="sda1\t/\ndm-0\t/srv", lower="dm-0\tnvme1n1\nbr0\teth0", default_route="br0"
     ),
@@ -179,8 +198,7 @@ def test_both_judges_find_the_same(host: FakeHost, captured: Capture) -> None:
     read = capture.load(host.root / "sys")
     doctor, said = ask_doctor(read), ask_host(host, read)
     assert doctor.keys() == said.keys()
-    passable = [one.address for one in read.functions if not list(kinds.find_kind(one))]
-    assert {one: said[one] ^ doctor[one] for one in passable if said[one] != doctor[one]} == {}
+    assert {one: said[one] ^ doctor[one] for one in said if said[one] != doctor[one]} == {}
 
 
 def test_both_judges_know_what_the_host_stands_on(host: FakeHost, captured: Capture) -> None:
@@ -195,3 +213,56 @@ def test_both_judges_know_what_the_host_stands_on(host: FakeHost, captured: Capt
         done = host.init("vfio", "start")
     told = re.findall(r"vfio: (\S+) is refused: \S+ carries", done.stdout + done.stderr)
     assert set(told) == wanted
+
+
+# The window of a guest.
+
+GIB, MIB = computer.GIB, computer.MIB
+CARDS = {
+    "nothing": [()],
+    "16 GiB and 32 MiB": [(16 * GIB, 32 * MIB)],
+    "twice 16 GiB and 32 MiB": [(16 * GIB, 32 * MIB)] * 2,
+    "a small card first": [(16 * MIB,), (16 * GIB, 32 * MIB), (4096,)],
+    "eight of 128 GiB": [(128 * GIB, 32 * MIB, 16 * MIB)] * 8,
+}
+
+
+@pytest.mark.parametrize("sizes", CARDS.values(), ids=CARDS)
+def test_both_measure_the_same_room(tmp_path: Path, sizes: list[tuple[int, ...]]) -> None:
+    host = FakeHost(tmp_path / "root")
+    bars = [[computer.bar(2 * place, size) for place, size in enumerate(card)] for card in sizes]
+    names = [f"0000:{bus:02x}:00.0" for bus in range(1, len(sizes) + 1)]
+    host.add_machine(
+        Capture(
+            "made up",
+            tuple(
+                PciFunction(name, "10de:1e37", 0x030000, bars=tuple(one), parent=ROOT)
+                for name, one in zip(names, bars, strict=True)
+            ),
+        )
+    )
+    listed = "".join(f"{name} -\n" for name in names)
+    assert ask_guest_check(host, f"devices='{listed}'\nmeasure_window\necho $window_mib") == [
+        window.measure(bars) // MIB
+    ]
+
+
+@pytest.mark.parametrize("bits", [32, 36, 38, 39, 46, 52])
+@pytest.mark.parametrize("flags", ["fpu vmx pdpe1gb", "fpu vmx"])
+def test_both_know_the_same_windows(tmp_path: Path, bits: int, flags: str) -> None:
+    host = FakeHost(tmp_path / "root")
+    cpuinfo = f"flags\t\t: {flags}\naddress sizes\t: {bits} bits physical, 48 bits virtual\n"
+    host.write("proc/cpuinfo", cpuinfo)
+    found = window.find_window(cpuinfo)
+    assert found
+    said = ask_guest_check(host, "accelerator=kvm\nread_windows\necho $opened_mib $most_mib")
+    assert said == [found.default // MIB, found.largest // MIB]
+
+
+def ask_guest_check(host: FakeHost, lines: str) -> list[int]:
+    """What lines of shell print that have the functions of guest-check."""
+    shutil.copy2(ROOTFS / "usr/libexec/hostwright/guest-check", host.write("check", ""))
+    script = host.write("ask", f'set -u\nroot=$HOSTWRIGHT_ROOT\n. "$root/check"\n{lines}\n')
+    done = host.run(script.name)
+    assert done.stderr == ""
+    return [int(word) for word in done.stdout.split()]
