@@ -143,7 +143,7 @@ def _find_reset(case: Case, function: PciFunction) -> Iterator[Finding]:
     """
     device = function.address
     if function.resets is None:
-        if not function.physical and not _has_flr(function):
+        if not function.physical and not has_flr(function):
             yield find("unknown-reset", device=device)
     elif not set(function.resets) - {"bus"}:
         others = [
@@ -155,7 +155,7 @@ def _find_reset(case: Case, function: PciFunction) -> Iterator[Finding]:
             yield find("no-reset", device=device)
 
 
-def _has_flr(function: PciFunction) -> bool:
+def has_flr(function: PciFunction) -> bool:
     """By the PCIe capability (PCIe 5.0, 7.5.3.3) or Advanced Features, of which the kernel wants both bits
     (pci_af_flr()); the kernel knows devices whose bit is wrong.
     """

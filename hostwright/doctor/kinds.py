@@ -22,8 +22,10 @@ _SD_HOST = 0x0805
 
 _NEVER_PASSED = (0x06,)
 _NEVER_PASSED_CLASSES = (0x0502, 0x0C05)
-# Drivers that leave DMA to VFIO (driver_managed_dma), and none at all.
-HARMLESS_DRIVERS = ("", "vfio-pci", "pci-stub", "pcieport")
+# Drivers that leave DMA to VFIO: driver_managed_dma, which iommu_device_use_default_domain() in drivers/iommu/iommu.c
+# looks at. A function without a driver is as harmless.
+MANAGED_DMA = ("vfio-pci", "pci-stub", "pcieport")
+HARMLESS_DRIVERS = ("", *MANAGED_DMA)
 
 
 def is_wanted(function: PciFunction) -> bool:
@@ -53,6 +55,15 @@ def _is_on_root_bus(function: PciFunction) -> bool:
 
 
 # The device.
+
+
+def list_never_passed() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """First digits of the class codes that are never passed: everywhere, and on a root bus."""
+    everywhere = (
+        *(f"{code:02x}" for code in _NEVER_PASSED),
+        *(f"{code:04x}" for code in _NEVER_PASSED_CLASSES),
+    )
+    return everywhere, (*(f"{code:02x}" for code in _CHIPSET_OR_CARD), f"{_OTHER_BUS:04x}")
 
 
 def find_kind(function: PciFunction) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 import tomllib
 
 from hostwright.base import paths
-from hostwright.doctor import findings
+from hostwright.doctor import findings, shared
 from hostwright.machine.cmdline import kernel_words, serial_lines
 from hostwright.machine.model import Machine
 
@@ -22,6 +22,7 @@ def host_values(machine: Machine, ids: object, kernel_release: str) -> dict[str,
         "serial_lines": serial_lines(machine),
         "version": version(),
         "findings": tuple(findings.load().values()),
+        "shell_rules": tuple(shared.list_shell_rules()),
     }
 
 

@@ -1,5 +1,6 @@
 """The expectations of the proof for a machine, derived from host.toml and the lab."""
 
+from hostwright.doctor.kinds import HARMLESS_DRIVERS
 from hostwright.machine.cmdline import kernel_words, serial_lines
 from hostwright.machine.model import Device, Machine
 from hostwright.pci.function import Kind
@@ -118,7 +119,7 @@ def _is_viable(machine: Machine, address: str) -> bool:
     """Whether the host uses no other member of a group. Absent devices are not considered."""
     drivers = expected_drivers(machine, passthrough=True)
     group = next((group for group in expected_groups(machine, True).groups if address in group), frozenset())
-    return all(drivers[member] in ("", "vfio-pci", "pcieport") for member in group - {address})
+    return all(drivers[member] in HARMLESS_DRIVERS for member in group - {address})
 
 
 def find_twins(machine: Machine) -> list[str]:

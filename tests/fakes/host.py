@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Self
 
 from hostwright.base.paths import ROOTFS
+from hostwright.doctor import shared
+from hostwright.image.templates import render_text
+from hostwright.pci.inventory import Capture
+from tests.fakes import tree
 
 BUS = "sys/devices/pci0000:00"
 FOLDERS = (
@@ -63,6 +67,9 @@ class FakeHost:
                 self.command(name, "exit 127")
         os.mkfifo(root / "sys/bus/pci/drivers_probe")
         shutil.copytree(ROOTFS / "etc/rc.d", root / "etc/rc.d", symlinks=True)
+        rules = {"shell_rules": tuple(shared.list_shell_rules())}
+        template = ROOTFS / "usr/libexec/hostwright/rules.j2"
+        self.write("usr/libexec/hostwright/rules", render_text(template.read_text(), template.name, rules))
 
     @property
     def _is_busybox(self) -> bool:
@@ -132,6 +139,10 @@ class FakeHost:
         self.block(f"pci0000:00/{AHCI}/ata1/host0/block/sda/sda3", "8:3")
         self.mount("8:3", "/", "/dev/root")
         self.name_devices(f"{NAMED} {NVME}\n")
+
+    def add_machine(self, capture: Capture) -> None:
+        """The devices of a described machine, as its kernel shows them."""
+        tree.lay_out(capture, self.root)
 
     def name_devices(self, text: str) -> None:
         """The list of devices for guests."""

@@ -497,7 +497,7 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
     ),
     # BARs and reset.
     "BAR beyond what firmware opens": (
-        change(BASE, CARD, bars=(bar(1, 8 << 40),)),
+        change(BASE, CARD, bars=(bar(1, 4 << 40),)),
         *(CARD, Answer.COMPANIONS, "-bar-window -bar-window-small"),
     ),
     "BAR that the firmware must be told of": (
@@ -733,10 +733,13 @@ def test_windows(bits: int, flags: str, default: int, largest: int) -> None:
 
 def test_room_that_devices_take() -> None:
     card = (bar(1, 16 * GIB), bar(3, 32 * MIB), Bar(0, 0xC0000000, 16 * MIB))
-    assert window.measure([card]) == 16 * GIB + 32 * MIB
+    own = window.OWN_DEVICES
+    assert window.measure([card]) == 16 * GIB + 32 * MIB + own
     # The second port's window begins at a multiple of 16 GiB.
-    assert window.measure([card, (), card]) == 48 * GIB + 32 * MIB
-    assert window.measure([[]]) == 0
+    assert window.measure([card, (), card]) == 48 * GIB + 32 * MIB + own
+    assert window.measure([[]]) == own
+    # Behind a bridge, what is not prefetchable lies below 4 GiB.
+    assert window.measure([[Bar(0, 1 << 40, GIB, True, True, False)]]) == own
 
 
 def test_sizes_have_names() -> None:

@@ -293,12 +293,12 @@ REFUSED: dict[str, tuple[Capture, str, str, str, str]] = {
     "BAR of a device": (
         change(NARROW, CARD, bars=(bar(1, 512 * GIB),)),
         PAIR + guest("a", CARD, SOUND),
-        *("guest[0].devices", "bar-window", "512 GiB, and a guest has 256 GiB at most"),
+        *("guest[0].devices", "bar-window", "512.02 GiB, and a guest has 256 GiB at most"),
     ),
     "BARs of two devices": (
         change(change(NARROW, CARD, bars=(bar(1, 256 * GIB),)), TWIN, bars=(bar(0, 16 * GIB),)),
         PAIR + table(TWIN) + guest("a", CARD, SOUND, TWIN),
-        *("guest[0].devices", "bar-window", "272 GiB"),
+        *("guest[0].devices", "bar-window", "272.02 GiB"),
     ),
     "memory of the guest": (
         BASE,

@@ -416,7 +416,7 @@ def test_vfio_refuses_the_root_disk_and_its_bridge(each_shell: FakeHost) -> None
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         "[FAIL] vfio: 0000:00:1f.2 is refused: 8086:2922 carries the file system mounted on /",
-        "[FAIL] vfio: 0000:00:04.0 is refused: 1b36:000c is a PCI bridge, and vfio-pci takes none",
+        "[FAIL] vfio: 0000:00:04.0 is refused: 1b36:000c is of class 0604, a bridge or a part of the chipset",
     ]
     assert each_shell.driver_of("0000:00:1f.2") == "ahci"
     assert each_shell.override_of("0000:00:1f.2") == "(null)"

@@ -31,7 +31,7 @@ def lab(host: FakeHost) -> Iterator[FakeHost]:
     host.write("sys/module/vfio_pci/refcnt", "0\n")
     host.write("run/hostwright/modules", "vfio_pci boot 3.25\n")
     host.write("sys/class/iommu/dmar0/x", "")
-    shutil.copytree(ROOTFS / "usr/libexec", host.root / "usr/libexec")
+    shutil.copytree(ROOTFS / "usr/libexec", host.root / "usr/libexec", dirs_exist_ok=True)
     (host.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}/reset_method").write_text("flr bus\n")
     host.write("log", LOG)
     host.command("dmesg", f"cat {host.root}/log")

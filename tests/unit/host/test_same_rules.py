@@ -1,0 +1,268 @@
+"""One machine, two judges: `./doit doctor` on its capture and the scripts of the host on its /sys say the same.
+
+tests/machines --> Capture --boot--> FakeHost --> capture.load + doctor  --> findings --> equal
+                                             \\-> guest check, vfio start --> findings /
+"""
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hostwright.base import paths
+from hostwright.base.paths import ROOTFS
+from hostwright.doctor import case as cases
+from hostwright.doctor import device as devices
+from hostwright.doctor import findings, hostuse, kinds, refusal, window
+from hostwright.doctor.case import Case
+from hostwright.image.templates import render_text
+from hostwright.machine.load import load
+from hostwright.machine.model import Device, Machine
+from hostwright.pci import capture, groups, hierarchy
+from hostwright.pci.function import ROOT
+from hostwright.pci.inventory import Capture, Group, PciFunction, ReservedRegion
+from tests.fakes import computer, machines
+from tests.fakes.host import FakeHost
+
+GUEST = "usr/sbin/guest"
+# What both judges say of a device, word for word the same finding.
+SHARED = frozenset(
+    (
+        *(
+            "not-passable",
+            "vfs-enabled",
+            "bar-window",
+            "no-reset",
+            "reset-bus-only",
+            "twin-ids",
+            "numa-node",
+            "hugepages",
+            "no-group",
+        ),
+    )
+)
+# What keeps the kernel from giving the group away. The doctor tells reasons apart that the host sees as one.
+BARRING = frozenset(("group-not-viable", "group-host-needs", "rmrr-direct", "ivmd"))
+BARRED = "the group is barred"
+CARRYING = frozenset(("holds-root", "holds-mount", "holds-part", "holds-default-route"))
+MSI = ReservedRegion(0xFEE00000, 0xFEEFFFFF, "msi")
+QEMU = "#!/bin/sh\nexit 1\n"
+
+
+def boot(found: Capture) -> Capture:
+    """The machine as a kernel with the IOMMU on shows it: groups, what each keeps mapped, and ways to reset."""
+    case = cases.open_case(found, groups.current_setting(found.cmdline, hierarchy.find_series(found.release)))
+    functions = found.functions
+    if not found.has_iommu and not case.machine.obstacles:
+        predicted = case.predict(groups.current_words(found.cmdline)).groups
+        numbers = {one: str(place) for place, group in enumerate(map(sorted, predicted)) for one in group}
+        functions = tuple(replace(one, group=numbers.get(one.address)) for one in functions)
+    known: dict[str, Group] = {}
+    for number in {one.group for one in functions if one.group is not None}:
+        known[number] = replace(found.groups.get(number) or Group(number), type="DMA")
+        if not known[number].regions:
+            kept = [
+                one
+                for member in functions
+                if member.group == number
+                for one in case.regions.get(member.address, ())
+            ]
+            known[number] = replace(known[number], regions=(*dict.fromkeys(kept), MSI))
+    if all(one.resets is None for one in functions):
+        ways = [find_resets(one, found) for one in functions]
+        # A kernel that names none at all is one before 5.15.
+        spare = () if any(ways) else ("pm",)
+        functions = tuple(replace(one, resets=way or spare) for one, way in zip(functions, ways, strict=True))
+    return replace(found, functions=functions, groups=known)
+
+
+def find_resets(function: PciFunction, found: Capture) -> tuple[str, ...]:
+    """What Linux names, were there no reset by power management; a bus is reset if it has one function."""
+    if devices.has_flr(function):
+        return ("flr",)
+    is_alone = [one.bus for one in found.functions].count(function.bus) == 1
+    return ("bus",) if function.parent and is_alone else ()
+
+
+# The doctor.
+
+
+def ask_doctor(found: Capture) -> dict[str, set[str]]:
+    """The shared findings about each function of a capture."""
+    setting = groups.current_setting(found.cmdline, hierarchy.find_series(found.release))
+    case = cases.open_case(found, setting)
+    return {one.address: judge(case, one) for one in found.functions}
+
+
+def judge(case: Case, function: PciFunction) -> set[str]:
+    if refused := {one.rule for one in kinds.find_kind(function)}:
+        return refused & SHARED | {one.rule for one in case.findings} & {"hugepages"}
+    plan = refusal.Plan(name_device(function.address, case), case, {function.address: function})
+    told = {one.rule for one in (*devices.find_own(case, function), *case.findings)}
+    told |= {one.finding.rule for one in refusal.find_refusals(plan)}
+    return told & SHARED | ({BARRED} if told & BARRING else set())
+
+
+def name_device(address: str, case: Case) -> Machine:
+    """The lab machine, passing this device, with the override that the captured one has."""
+    machine = load(paths.TREE / "host.toml")
+    iommu = replace(machine.iommu, acs_override=groups.current_words(case.capture.cmdline))
+    return replace(machine, iommu=iommu, devices=(Device(address, None, ""),), guests=())
+
+
+# The host.
+
+
+def arrange(host: FakeHost, found: Capture) -> None:
+    """The machine with a guest for each device, whose QEMU, firmware and disk are there."""
+    host.add_machine(found)
+    template = ROOTFS / "usr/libexec/hostwright/findings.j2"
+    rules = {"findings": tuple(findings.load().values())}
+    host.write("usr/libexec/hostwright/findings", render_text(template.read_text(), template.name, rules))
+    for name in ("usr/libexec/hostwright/guest-check", GUEST):
+        shutil.copy2(ROOTFS / name, host.write(name, ""))
+    host.write("usr/bin/qemu-system-x86_64", QEMU).chmod(0o755)
+    host.write("dev/kvm", "")
+    host.write("run/hostwright/accelerator", "kvm a kernel ran under it\n")
+    for name in ("OVMF_CODE.fd", "OVMF_VARS.fd"):
+        host.write(f"usr/share/OVMF/{name}", "")
+    host.name_devices("".join(f"{one.address} {one.id}\n" for one in found.functions))
+    for number, one in enumerate(found.functions):
+        settings = f"memory_mib 512\nvcpus 1\nvnc 5900\nssh 2201\ndevice {one.address} {one.id} x\n"
+        host.write(f"etc/hostwright/guests/g{number}/settings", settings)
+
+
+def ask_host(host: FakeHost, found: Capture) -> dict[str, set[str]]:
+    """The shared findings of `guest check` about each function."""
+    calls = "".join(
+        f"echo '= {one.address}'\nguest check g{number}\n" for number, one in enumerate(found.functions)
+    )
+    script = host.write("ask", f'guest() (. "$HOSTWRIGHT_ROOT/{GUEST}")\n{calls}')
+    done = host.run(script.name)
+    answers: dict[str, set[str]] = {}
+    for part in done.stdout.split("= ")[1:]:
+        address, _, text = part.partition("\n")
+        told = set(re.findall(r"^(?:yellow|red|note) +(\S+)", text, re.M))
+        answers[address] = told & SHARED | ({BARRED} if told & BARRING else set())
+    return answers
+
+
+COMPUTER = boot(computer.build())
+MADE_UP = {
+    "computer": COMPUTER,
+    "with-large-bars": computer.with_texts(
+        computer.change(COMPUTER, computer.CARD, bars=(computer.bar(1, 512 * computer.GIB),)),
+        cpuinfo=computer.CPUINFO.replace("46 bits", "39 bits"),
+    ),
+    "with-bridge-and-mapped-disk": computer.with_texts(
+        COMPUTER, mounted="sda1\t/\ndm-0\t/srv", lower="dm-0\tnvme1n1\nbr0\teth0", default_route="br0"
+    ),
+}
+NAMES = [*machines.find_names(), *MADE_UP]
+
+
+@pytest.fixture(params=NAMES, scope="module")
+def captured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Capture:
+    """A machine of tests/machines or a made-up one, booted."""
+    if request.param in MADE_UP:
+        return MADE_UP[request.param]
+    machine = machines.load(request.param)
+    place = tmp_path_factory.mktemp("captures") / "machine.tar"
+    return boot(capture.load(machines.write(machine, place)))
+
+
+@pytest.fixture
+def host(tmp_path: Path, captured: Capture) -> FakeHost:
+    made = FakeHost(tmp_path / "root")
+    arrange(made, captured)
+    return made
+
+
+def test_the_tree_says_what_the_capture_said(host: FakeHost, captured: Capture) -> None:
+    """Both judges see the described machine."""
+    read = capture.load(host.root / "sys")
+    plain = [replace(one, numa_node=None, driver_override="") for one in read.functions]
+    wanted = [
+        replace(one, numa_node=None if one.numa_node == -1 else one.numa_node) for one in captured.functions
+    ]
+    assert [replace(one, numa_node=None, driver_override="") for one in wanted] == plain
+    assert (read.groups, read.tables) == (captured.groups, captured.tables)
+    assert {name: entries for name, entries in read.classes.items() if entries} == {
+        name: entries for name, entries in captured.classes.items() if entries
+    }
+
+
+def test_both_judges_find_the_same(host: FakeHost, captured: Capture) -> None:
+    read = capture.load(host.root / "sys")
+    doctor, said = ask_doctor(read), ask_host(host, read)
+    assert doctor.keys() == said.keys()
+    assert {one: said[one] ^ doctor[one] for one in said if said[one] != doctor[one]} == {}
+
+
+def test_both_judges_know_what_the_host_stands_on(host: FakeHost, captured: Capture) -> None:
+    read = capture.load(host.root / "sys")
+    uses = hostuse.find_uses(read)
+    wanted = {
+        one.address
+        for one in read.functions
+        if not list(kinds.find_kind(one)) and {use.rule for use in uses.get(one.address, ())} & CARRYING
+    }
+    with host:
+        done = host.init("vfio", "start")
+    told = re.findall(r"vfio: (\S+) is refused: \S+ carries", done.stdout + done.stderr)
+    assert set(told) == wanted
+
+
+# The window of a guest.
+
+GIB, MIB = computer.GIB, computer.MIB
+CARDS = {
+    "nothing": [()],
+    "16 GiB and 32 MiB": [(16 * GIB, 32 * MIB)],
+    "twice 16 GiB and 32 MiB": [(16 * GIB, 32 * MIB)] * 2,
+    "a small card first": [(16 * MIB,), (16 * GIB, 32 * MIB), (4096,)],
+    "eight of 128 GiB": [(128 * GIB, 32 * MIB, 16 * MIB)] * 8,
+}
+
+
+@pytest.mark.parametrize("sizes", CARDS.values(), ids=CARDS)
+def test_both_measure_the_same_room(tmp_path: Path, sizes: list[tuple[int, ...]]) -> None:
+    host = FakeHost(tmp_path / "root")
+    bars = [[computer.bar(2 * place, size) for place, size in enumerate(card)] for card in sizes]
+    names = [f"0000:{bus:02x}:00.0" for bus in range(1, len(sizes) + 1)]
+    host.add_machine(
+        Capture(
+            "made up",
+            tuple(
+                PciFunction(name, "10de:1e37", 0x030000, bars=tuple(one), parent=ROOT)
+                for name, one in zip(names, bars, strict=True)
+            ),
+        )
+    )
+    listed = "".join(f"{name} -\n" for name in names)
+    assert ask_guest_check(host, f"devices='{listed}'\nmeasure_window\necho $window_mib") == [
+        window.measure(bars) // MIB
+    ]
+
+
+@pytest.mark.parametrize("bits", [32, 36, 38, 39, 46, 52])
+@pytest.mark.parametrize("flags", ["fpu vmx pdpe1gb", "fpu vmx"])
+def test_both_know_the_same_windows(tmp_path: Path, bits: int, flags: str) -> None:
+    host = FakeHost(tmp_path / "root")
+    cpuinfo = f"flags\t\t: {flags}\naddress sizes\t: {bits} bits physical, 48 bits virtual\n"
+    host.write("proc/cpuinfo", cpuinfo)
+    found = window.find_window(cpuinfo)
+    assert found
+    said = ask_guest_check(host, "accelerator=kvm\nread_windows\necho $opened_mib $most_mib")
+    assert said == [found.default // MIB, found.largest // MIB]
+
+
+def ask_guest_check(host: FakeHost, lines: str) -> list[int]:
+    """What lines of shell print that have the functions of guest-check."""
+    shutil.copy2(ROOTFS / "usr/libexec/hostwright/guest-check", host.write("check", ""))
+    script = host.write("ask", f'set -u\nroot=$HOSTWRIGHT_ROOT\n. "$root/check"\n{lines}\n')
+    done = host.run(script.name)
+    assert done.stderr == ""
+    return [int(word) for word in done.stdout.split()]
