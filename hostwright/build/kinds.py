@@ -27,6 +27,7 @@ LDFLAGS = "-Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed"
 
 
 def plan(build: Build) -> list[str]:
+    """The lines of shell that build and install, for the kind of `build`."""
     steps: Callable[[Any], list[str]] = _KINDS[type(build)]
     return steps(build)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hostwright.base import files, jobs, run
 from hostwright.base.errors import UserError
-from hostwright.build import checks, stage, store
+from hostwright.build import checks, recipes, stage, store
 from hostwright.build import script as build
-from hostwright.build.recipes import closure, identity, load_recipe, patches, sources
+from hostwright.build.recipes import closure, identity, patches, sources
 from hostwright.recipe import Recipe
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.source import fetch
@@ -26,7 +26,7 @@ def key(recipe: Recipe, script: str, root_key: str, needs: Iterable[store.Built]
 
 def build_package(name: str, log: Path) -> store.Built:
     """The package from the store, built first if need be; its needs must be built."""
-    recipe = load_recipe(name)
+    recipe = recipes.load_recipe(name)
     needs = [store.read_stamp(need) for need in closure(recipe.needs)]
     script = build.script(recipe)
     package_key = key(recipe, script, buildroot.key(buildroot.load_lock()), needs)
@@ -75,7 +75,7 @@ def open_shell(name: str) -> int:
 
     Otherwise the folder is as a build finds it: `sh -x /build/script` runs it.
     """
-    recipe = load_recipe(name)
+    recipe = recipes.load_recipe(name)
     folder = store.failed(name)
     if not folder.exists():
         with files.folder_replaced(folder) as new:

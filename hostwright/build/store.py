@@ -32,10 +32,12 @@ class Built:
 
     @property
     def folder(self) -> Path:
+        """The place of the package in the store."""
         return paths.store() / f"{self.name}-{self.key}"
 
     @property
     def tree(self) -> Path:
+        """The staged tree."""
         return self.folder / "tree"
 
     def entries(self) -> list[stage.Entry]:

@@ -50,7 +50,7 @@ def find_gaps(capture: Capture) -> Mapping[str, str]:
     for base_classes, kind, reason in _find_unknown(capture):
         paths = "\n".join(capture.classes.get(kind, {}).values())
         for one in capture.functions:
-            # What none of the disks or interfaces hangs on does not hold the one that is not told.
+            # A function that no disk or interface depends on cannot carry the one whose place is unknown.
             if one.class_code >> 16 in base_classes and (not paths or f"/{one.address}/" in paths):
                 found.setdefault(one.address, reason)
     return found

@@ -13,6 +13,7 @@ from hostwright.pci.inventory import Capture
 
 
 def find_of_machine(capture: Capture) -> Iterator[Finding]:
+    """The findings about the whole machine: IOMMU, interrupt remapping, processor, huge pages."""
     missing = list(_find_iommu(capture))
     yield from missing
     if not any(one.rule in ("iommu-missing", "unknown-iommu") for one in missing):

@@ -75,6 +75,7 @@ def _is_bystander(function: PciFunction) -> bool:
 
 
 def place(case: Case, function: PciFunction) -> _Placement:
+    """Whether a function can have a group of its own, with which companions or under which override."""
     if case.capture.has_iommu and function.group is None:
         return _Placement(Answer.NO, findings=(find("no-group", device=function.address),))
     if case.machine.obstacles:

@@ -3,7 +3,7 @@
 edk2 2025.02, OvmfPkg/Library/PlatformInitLib/MemDetect.c: PlatformAddressWidthFromCpuid(), PlatformDynamicMmioWindow(),
 PlatformGetFirstNonAddress(). All sizes in bytes. A guest sees the address bits of its host (-cpu host).
 
-How the room is shared out: MdeModulePkg/Bus/Pci/PciBusDxe/PciResourceSupport.c. CalculateResourceAperture() gives a
+How the space is shared out: MdeModulePkg/Bus/Pci/PciBusDxe/PciResourceSupport.c. CalculateResourceAperture() gives a
 port the sum of the BARs behind it, rounded up to the granularity of its registers (1 MiB) and not to the largest BAR;
 only its start is aligned to that. The word for a larger window need not be a power of two: MemDetect.c aligns the base
 of the window to the largest power of two in its size, which no BAR exceeds. DegradeResource() moves what is not
@@ -46,7 +46,7 @@ def find_window(cpuinfo: str) -> Window | None:
 
 
 def measure(devices: Iterable[Sequence[Bar]]) -> int:
-    """The room that the 64-bit BARs of these devices and of the guest's own take, each device behind its own port."""
+    """The space that the 64-bit BARs of these devices and of the guest's own take, each device behind its own port."""
     place = 0
     for bars in sorted((_wide(bars) for bars in devices), key=lambda sizes: -max(sizes, default=0)):
         if bars:

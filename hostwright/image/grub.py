@@ -59,7 +59,7 @@ def plan_esp(esp: Partition, ids: Ids) -> list[list[str]]:
 
 
 def patch_boot(boot: bytes, core_start: int) -> bytes:
-    """The boot code of sector 0, told in which sector core.img starts; what util/setup.c of GRUB does.
+    """The boot code of sector 0 with the number of the sector where core.img starts; what util/setup.c of GRUB does.
 
     The jump at DRIVE_CHECK trusts the drive number of the BIOS. With two NOPs in its place a number that cannot be
     a hard disk is read as the first one, as GRUB installs itself on hard disks.

@@ -73,6 +73,7 @@ class Addressed:
 
     @property
     def domain(self) -> str:
+        """The PCI domain, as four hex digits."""
         return self.address.partition(":")[0]
 
     @property
@@ -114,10 +115,12 @@ class Function(Addressed):
 
     @property
     def vendor(self) -> int:
+        """The vendor id."""
         return int(self.id.partition(":")[0], 16)
 
     @property
     def device(self) -> int:
+        """The device id."""
         return int(self.id.partition(":")[2], 16)
 
     @property

@@ -97,6 +97,7 @@ class Capture:
 
     @property
     def by_address(self) -> dict[str, PciFunction]:
+        """The functions by their addresses."""
         return {function.address: function for function in self.functions}
 
     @property
@@ -109,6 +110,7 @@ class Capture:
 
 
 def join_id(pair: tuple[int | None, int | None]) -> str:
+    """Vendor and device id as vvvv:dddd; empty where one of them is unknown."""
     first, second = pair
     return "" if first is None or second is None else f"{first & 0xFFFF:04x}:{second & 0xFFFF:04x}"
 
@@ -119,7 +121,7 @@ def sort_key(address: str) -> tuple[int, ...]:
 
 
 def fill_parents(functions: list[PciFunction]) -> list[PciFunction]:
-    """Where no path told the bridge, the bus numbers of the bridges do; None where those are not known either."""
+    """Where no path names the bridge, the bus numbers of the bridges do; None where those are unknown too."""
     behind: dict[str, str] = {}
     unknown = set()
     for function in functions:

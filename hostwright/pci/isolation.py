@@ -59,6 +59,7 @@ class Judgement:
 
     @property
     def isolates(self) -> bool:
+        """Whether the kernel takes the function for isolated, rightly or by an override."""
         return self.isolation is not Isolation.NONE
 
 

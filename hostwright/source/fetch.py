@@ -113,7 +113,7 @@ class MissingError(UserError):
 
 @dataclass(frozen=True)
 class Stream:
-    """A file on its way: its size in bytes and its Last-Modified time if the server told them, and its content."""
+    """A file on its way: its size in bytes and its Last-Modified time if the server sent them, and its content."""
 
     size: int | None
     modified: str | None

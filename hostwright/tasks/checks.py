@@ -41,7 +41,7 @@ def test_built() -> Task:
 
 def test_installs() -> Task:
     """install Debian with what was built, and spoil it"""
-    # On its own: a fault is told in time, and among many machines the guest inside the proof's host gets very slow.
+    # Alone, since faults must be reported within their limits, and many machines slow down the proof's inner guest.
     return _tests((*THREE_MACHINES, *INSTALLS), ["test-built", "prove"])
 
 

@@ -94,7 +94,7 @@ def again(task: str, words: Sequence[str]) -> str:
 
 
 def _only_run() -> IO[str]:
-    """Hold the lock of this tree; a second run at the same time is told so and ends with status 2."""
+    """Hold the lock of this tree; a second run at the same time reports that and ends with status 2."""
     paths.DIST.mkdir(exist_ok=True)
     handle = (paths.DIST / ".lock").open("w")
     try:

@@ -46,7 +46,7 @@ class Accelerator(Enum):
 
 
 def plan_probe(accelerator: Accelerator) -> tuple[str, ...]:
-    """A kernel without a root: it panics and, told to reboot after a panic, ends QEMU.
+    """A kernel without a root: it panics, reboots because of panic=, and so ends QEMU.
 
     A smaller guest would not do: para-virtual KVM runs a few instructions well and then hangs a whole kernel.
     """

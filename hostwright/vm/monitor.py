@@ -1,7 +1,7 @@
 """QEMU's monitor, spoken to over a unix socket: the only module that imports qemu.qmp.
 
     execute(), send_keys() --> event loop (its own thread) <--> QEMU
-    wait_event(), events() <-- what QEMU told by itself
+    wait_event(), events() <-- what QEMU reports by itself
 
 All methods may be called from any thread. qmp-spec and qemu-qmp-ref(7) of QEMU.
 """
@@ -39,7 +39,7 @@ class MonitorError(UserError):
 
 @dataclass(frozen=True)
 class Event:
-    """What QEMU told by itself: name, data, and the time on this machine's clock in seconds since 1970."""
+    """What QEMU reports by itself: name, data, and the time on this machine's clock in seconds since 1970."""
 
     name: str
     data: Mapping[str, object]

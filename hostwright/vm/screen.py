@@ -83,7 +83,7 @@ def _event_loop() -> Any:  # noqa: ANN401
     """Twisted's, started in a thread that neither catches signals nor holds up the end of the program."""
     # VNC's passwords are what they are.
     warnings.filterwarnings("ignore", message="TripleDES", module=r"vncdotool\.")
-    # Twisted keeps every message in memory until told where to.
+    # Twisted keeps every message in memory until a log begins.
     globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
     loop: Any = reactor
     run = partial(loop.run, installSignalHandlers=False)

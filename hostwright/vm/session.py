@@ -58,6 +58,7 @@ class Session:
 
     @property
     def status(self) -> int | None:
+        """The exit status of QEMU; None while it runs."""
         return self.child.poll()
 
     def wait_for_end(self, limit_s: float) -> bool:

@@ -247,7 +247,7 @@ def build_probe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bui
         return package.build_package(PROBE.name, tmp_path / "log")
 
     yield act
-    for left in [*paths.store().glob(f"{PROBE.name}-*"), *paths.work().glob(f"{PROBE.name}-*")]:
+    for left in [*paths.store().glob(f"{PROBE.name}*"), *paths.work().glob(f"{PROBE.name}*")]:
         files.remove(left)
 
 
