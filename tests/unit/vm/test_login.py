@@ -58,7 +58,10 @@ class Desk(paramiko.ServerInterface):
         return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        threading.Thread(target=self.run, args=(channel, command.decode()), daemon=True).start()
+        # Not before this answer is out: a channel that closes first has refused the command, to its client.
+        later = threading.Timer(0.1, self.run, args=(channel, command.decode()))
+        later.daemon = True
+        later.start()
         return True
 
     def run(self, channel: paramiko.Channel, command: str) -> None:
