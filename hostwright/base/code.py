@@ -8,7 +8,6 @@ the version of Python. Files that a module names by a string count with it: temp
 
 import ast
 import functools
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,7 +197,7 @@ def _find_action(source: Path, name: str) -> Action:
             inner = {local: module for node in nodes for local, module in _bound(node)}
             left += names
             modules |= {(imported | inner)[local] for local in names & (imported | inner).keys()}
-    digest = hashlib.sha256(canonical.text([dump(used[one]) for one in sorted(used)]).encode()).hexdigest()
+    digest = canonical.digest(*(dump(used[one]) for one in sorted(used)))
     return Action(digest, tuple(sorted(one for one in modules if not one.startswith("tasks"))))
 
 

@@ -108,7 +108,11 @@ def digest(file: Path) -> str:
 
 def marks(file: Path) -> list[int]:
     """What changes whenever a file does: size, times of content and of inode in nanoseconds, inode."""
-    status = file.stat()
+    return marks_of(file.stat())
+
+
+def marks_of(status: os.stat_result) -> list[int]:
+    """The same of a status that was read before."""
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 

@@ -19,20 +19,17 @@ class Checker(FileChangedChecker):  # type: ignore[misc]
     """A file is unchanged if size, mtime, ctime and inode are, or else if its sha256 is."""
 
     def check_modified(self, file_path: str, file_stat: stat_result, state: FileState) -> bool:
-        if list(_marks(file_stat)) == list(state[:4]):
+        if files.marks_of(file_stat) == list(state[:4]):
             return False
         return file_stat.st_size != state[0] or files.digest(Path(file_path)) != state[4]
 
     def get_state(self, dep: str, current_state: FileState | None) -> FileState | None:
         path = Path(dep)
-        marks = _marks(path.stat())
-        if current_state and list(marks) == list(current_state[:4]):
+        marks = files.marks(path)
+        if current_state and marks == list(current_state[:4]):
             return None
-        return (*marks, files.digest(path))
-
-
-def _marks(status: stat_result) -> tuple[int, int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+        size, modified, changed, inode = marks
+        return size, modified, changed, inode, files.digest(path)
 
 
 class State(JsonDB):  # type: ignore[misc]
