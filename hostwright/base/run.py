@@ -135,8 +135,19 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
 def end_all() -> None:
     """End every child that still runs, with its whole process group."""
     with _lock:
-        left = list(_live)
-    for pid in left:
+        for pid in _live:
+            _kill(pid)
+
+
+def end_for_good() -> None:
+    """As `end_all`, and no thread starts another child: the lock stays held until the program leaves."""
+    _lock.acquire()
+    kill_now()
+
+
+def kill_now() -> None:
+    """Kill every child known by now, without a lock: for a program that leaves whatever its threads hold."""
+    for pid in tuple(_live):
         _kill(pid)
 
 
@@ -149,13 +160,14 @@ def _start(
     stderr: int | None = None,
     cwd: Path | None = None,
 ) -> Child:
-    try:
-        child = subprocess.Popen(
-            list(argv), stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, process_group=0
-        )
-    except FileNotFoundError as error:
-        raise UserError(f"cannot start {argv[0]}: no such program") from error
+    # Starting and registering are one step: end_all() never misses a child that already runs.
     with _lock:
+        try:
+            child = subprocess.Popen(
+                list(argv), stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd, env=env, process_group=0
+            )
+        except FileNotFoundError as error:
+            raise UserError(f"cannot start {argv[0]}: no such program") from error
         _live.add(child.pid)
     return child
 

@@ -4,11 +4,9 @@ import fcntl
 import os
 import re
 import shlex
-import signal
 import sys
 import threading
 from collections.abc import Sequence
-from types import FrameType
 from typing import IO, Any
 
 from doit.exceptions import BaseFail
@@ -16,7 +14,7 @@ from doit.globals import Globals
 
 from hostwright.base import jobs, paths, run
 from hostwright.base.times import clock
-from hostwright.tasks import times
+from hostwright.tasks import signals, times
 from hostwright.tasks.board import Board
 
 _board: list[Board] = []
@@ -42,8 +40,7 @@ class Reporter:
     def initialize(self, tasks: dict[str, Any], selected_tasks: list[str]) -> None:
         self._lock = _only_run()
         board().waiting = {name for name in _closure(tasks, selected_tasks) if tasks[name].actions}
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _interrupted)
+        signals.watch(_leave)
         threading.Thread(target=board().watch, args=(jobs.jobs(),), daemon=True).start()
 
     def get_status(self, task: Any) -> None: ...  # noqa: ANN401
@@ -96,14 +93,20 @@ def again(task: str, words: Sequence[str]) -> str:
 def _only_run() -> IO[str]:
     """Hold the lock of this tree; a second run at the same time reports that and ends with status 2."""
     paths.DIST.mkdir(exist_ok=True)
-    handle = (paths.DIST / ".lock").open("w")
+    handle = (paths.DIST / ".lock").open("a+")
+    handle.seek(0)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        other = handle.read().strip() or "unknown"
         print(
-            "error: another ./doit is running in this tree\n  hint: wait for it, or end it", file=sys.stderr
+            f"error: another ./doit is running in this tree (process {other})"
+            f"\n  hint: wait for it, or end it: kill {other}",
+            file=sys.stderr,
         )
         os._exit(2)
+    handle.truncate(0)
+    print(os.getpid(), file=handle, flush=True)
     return handle
 
 
@@ -119,9 +122,9 @@ def _closure(tasks: dict[str, Any], selected: list[str]) -> set[str]:
     return found
 
 
-def _interrupted(number: int, _frame: FrameType | None) -> None:
+def _leave(number: int) -> None:
     """End all children and leave: finished tasks are saved already, and the next run goes on from there."""
-    run.end_all()
+    run.end_for_good()
     board().close()
     jobs.close()
     print("\ninterrupted; the next ./doit goes on from here", file=sys.stderr)

@@ -199,7 +199,7 @@ def test_a_second_run_in_the_same_tree_is_refused(tree: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX)
         result = doit(tree, "buildroot")
     assert result.returncode == 2
-    assert "another ./doit is running" in result.stderr
+    assert "another ./doit is running in this tree (process " in result.stderr
 
 
 def test_clean_removes_what_a_task_wrote_and_no_more(tree: Path) -> None:
