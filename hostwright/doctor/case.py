@@ -11,7 +11,7 @@ from hostwright.doctor.machine_wide import find_of_machine
 from hostwright.doctor.window import Window, find_window
 from hostwright.pci import firmware, hierarchy, iommu
 from hostwright.pci.advice import Advice
-from hostwright.pci.hierarchy import Machine
+from hostwright.pci.hierarchy import Hierarchy
 from hostwright.pci.inventory import Capture, PciFunction, ReservedRegion
 from hostwright.pci.iommu import Prediction
 from hostwright.pci.isolation import Setting
@@ -32,7 +32,7 @@ class Case:
     """A machine with what follows from its capture as a whole; `findings` are those about all devices."""
 
     capture: Capture
-    machine: Machine
+    machine: Hierarchy
     setting: Setting
     known: Mapping[str, PciFunction]
     uses: Mapping[str, tuple[Use, ...]]

@@ -42,7 +42,7 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Wish:
     """What host.toml wants of a captured machine; `functions` are those of its devices that are there, by address."""
 
     machine: Machine
@@ -78,15 +78,15 @@ def check(path: Path, series: str) -> tuple[str, ...]:
     return tuple(f"{one.text} ({one.remedy})" for one in find_warnings(plan))
 
 
-def open_plan(machine: Machine, capture: Capture, series: str) -> Plan:
+def open_plan(machine: Machine, capture: Capture, series: str) -> Wish:
     """Both sides, as the host's own kernel will see them."""
     words = " ".join(cmdline.kernel_words(machine, passthrough=True))
     case = open_case(capture, groups.current_setting(words, series), words)
     named = (device.address for device in machine.devices)
-    return Plan(machine, case, {one: case.known[one] for one in named if one in case.known})
+    return Wish(machine, case, {one: case.known[one] for one in named if one in case.known})
 
 
-def find_refusals(plan: Plan) -> Iterator[Refusal]:
+def find_refusals(plan: Wish) -> Iterator[Refusal]:
     """Everything that will not work, or would take what the host needs."""
     yield from _check_presence(plan)
     yield from _check_iommu(plan)
@@ -96,7 +96,7 @@ def find_refusals(plan: Plan) -> Iterator[Refusal]:
     yield from _check_guests(plan)
 
 
-def find_warnings(plan: Plan) -> Iterator[Finding]:
+def find_warnings(plan: Wish) -> Iterator[Finding]:
     """What a person should know although it refuses nothing."""
     for function in plan.functions.values():
         found = diagnose.judge(plan.case, function).findings
@@ -108,7 +108,7 @@ def find_warnings(plan: Plan) -> Iterator[Finding]:
 # Devices.
 
 
-def _check_presence(plan: Plan) -> Iterator[Refusal]:
+def _check_presence(plan: Wish) -> Iterator[Refusal]:
     known = plan.case.known
     for index, device in enumerate(plan.machine.devices):
         if device.address not in known:
@@ -119,7 +119,7 @@ def _check_presence(plan: Plan) -> Iterator[Refusal]:
             yield Refusal(("device", index, "id"), told)
 
 
-def _check_iommu(plan: Plan) -> Iterator[Refusal]:
+def _check_iommu(plan: Wish) -> Iterator[Refusal]:
     """What makes any device impossible, and the vendor."""
     if not plan.machine.devices:
         return
@@ -131,7 +131,7 @@ def _check_iommu(plan: Plan) -> Iterator[Refusal]:
         yield Refusal(("iommu", "vendor"), find("iommu-other-vendor", what=vendor))
 
 
-def _check_devices(plan: Plan) -> Iterator[Refusal]:
+def _check_devices(plan: Wish) -> Iterator[Refusal]:
     for way, function in _named(plan):
         for finding in list(kinds.find_kind(function)) or find_own(plan.case, function):
             # The window is a guest's, for all its devices together.
@@ -139,7 +139,7 @@ def _check_devices(plan: Plan) -> Iterator[Refusal]:
                 yield Refusal(way, finding)
 
 
-def _named(plan: Plan) -> Iterator[tuple[Way, PciFunction]]:
+def _named(plan: Wish) -> Iterator[tuple[Way, PciFunction]]:
     for index, device in enumerate(plan.machine.devices):
         if device.address in plan.functions:
             yield ("device", index, "address"), plan.functions[device.address]
@@ -148,7 +148,7 @@ def _named(plan: Plan) -> Iterator[tuple[Way, PciFunction]]:
 # Groups.
 
 
-def _check_groups(plan: Plan, words: Sequence[str]) -> Iterator[Refusal]:
+def _check_groups(plan: Wish, words: Sequence[str]) -> Iterator[Refusal]:
     """Members that keep a group from VFIO, and groups that two guests would share."""
     for way, function in _named(plan):
         device = function.address
@@ -169,14 +169,14 @@ def _check_groups(plan: Plan, words: Sequence[str]) -> Iterator[Refusal]:
     yield from _check_shares(plan, words)
 
 
-def _strangers(plan: Plan, device: str, group: Iterable[str]) -> Iterator[PciFunction]:
+def _strangers(plan: Wish, device: str, group: Iterable[str]) -> Iterator[PciFunction]:
     """Companions that no [[device]] table names."""
     for address in placement.find_companions(plan.case, device, group):
         if address not in plan.functions:
             yield plan.case.known[address]
 
 
-def _find_loose(plan: Plan, words: Sequence[str]) -> Iterator[Refusal]:
+def _find_loose(plan: Wish, words: Sequence[str]) -> Iterator[Refusal]:
     """Companions that no driver had: the group works as long as none takes them."""
     for way, function in _named(plan):
         group = plan.find_group(function.address, words)
@@ -187,7 +187,7 @@ def _find_loose(plan: Plan, words: Sequence[str]) -> Iterator[Refusal]:
             yield Refusal(way, find("group-shared", device=function.address, others=" ".join(loose)))
 
 
-def _check_shares(plan: Plan, words: Sequence[str]) -> Iterator[Refusal]:
+def _check_shares(plan: Wish, words: Sequence[str]) -> Iterator[Refusal]:
     """Guests that run at the same time cannot share a group."""
     owner = {
         device: guest.name for guest in plan.machine.guests if guest.autostart for device in guest.devices
@@ -201,13 +201,13 @@ def _check_shares(plan: Plan, words: Sequence[str]) -> Iterator[Refusal]:
                 yield Refusal(("guest", index, "devices", place), told)
 
 
-def _with_devices(plan: Plan) -> Iterator[tuple[int, Guest]]:
+def _with_devices(plan: Wish) -> Iterator[tuple[int, Guest]]:
     for index, guest in enumerate(plan.machine.guests):
         if guest.devices and guest.autostart:
             yield index, guest
 
 
-def find_unneeded(plan: Plan) -> Iterator[Finding]:
+def find_unneeded(plan: Wish) -> Iterator[Finding]:
     """Words of the override without which no device would be worse off."""
     words = plan.machine.iommu.acs_override
     if plan.case.machine.obstacles:
@@ -218,7 +218,7 @@ def find_unneeded(plan: Plan) -> Iterator[Finding]:
             yield find("override-unneeded", words=word)
 
 
-def _count_troubles(plan: Plan, words: Sequence[str]) -> int:
+def _count_troubles(plan: Wish, words: Sequence[str]) -> int:
     found = (*_check_groups(plan, words), *_find_loose(plan, words))
     return len({(one.way, one.finding.rule, one.finding.text) for one in found})
 
@@ -226,7 +226,7 @@ def _count_troubles(plan: Plan, words: Sequence[str]) -> int:
 # ids=.
 
 
-def _check_ids(plan: Plan) -> Iterator[Refusal]:
+def _check_ids(plan: Wish) -> Iterator[Refusal]:
     kernel, iommu_table = plan.machine.kernel, plan.machine.iommu
     places = (
         *((("kernel", "modules", index), line) for index, line in enumerate(kernel.modules)),
@@ -242,7 +242,7 @@ def _check_ids(plan: Plan) -> Iterator[Refusal]:
                 yield Refusal(way, find("ids-take-others", id=entry, others=" ".join(taken)))
 
 
-def _describe(plan: Plan, function: PciFunction) -> str:
+def _describe(plan: Wish, function: PciFunction) -> str:
     uses = ", ".join(use.what for use in plan.case.uses.get(function.address, ()))
     return f"{function.address} ({uses})" if uses else function.address
 
@@ -268,7 +268,7 @@ def _split(subsystem: str) -> tuple[str, str]:
 # Guests.
 
 
-def _check_guests(plan: Plan) -> Iterator[Refusal]:
+def _check_guests(plan: Wish) -> Iterator[Refusal]:
     """Windows of the guests that have devices, and the memory that those lock."""
     for index, guest in enumerate(plan.machine.guests):
         devices = [plan.functions[one] for one in guest.devices if one in plan.functions]

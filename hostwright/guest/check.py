@@ -21,7 +21,7 @@ from hostwright.base import files
 from hostwright.base.errors import UserError
 from hostwright.base.limits import limit
 from hostwright.base.run import tail
-from hostwright.guest.plan import Plan
+from hostwright.guest.plan import Run
 from hostwright.vm import guest_argv, login, process
 from hostwright.vm.login import free_port, tmpfiles
 from hostwright.vm.session import Session, started
@@ -35,7 +35,7 @@ LIST_CARDS = 'for c in /sys/class/net/*; do [ ! -e $c/device ] || echo "${c##*/}
 
 
 @dataclass(frozen=True)
-class Boot:
+class Trial:
     """One boot of the check: further -device options, and the PCI ids that lspci must then show."""
 
     name: str
@@ -45,8 +45,8 @@ class Boot:
 
 # Substitutes for passed devices: a drive, and a card of two functions, each on its own port.
 BOOTS = (
-    Boot("alone"),
-    Boot(
+    Trial("alone"),
+    Trial(
         "with-devices",
         (
             f"nvme,bus={guest_argv.passed_port(0)},addr=00.0,drive=drive,serial=CHECK",
@@ -58,7 +58,7 @@ BOOTS = (
 )
 
 
-def check(plan: Plan, network: Mapping[str, str], progress: Callable[[str], None]) -> dict[str, object]:
+def check(plan: Run, network: Mapping[str, str], progress: Callable[[str], None]) -> dict[str, object]:
     """Boot the guest both ways at once; returns the facts of each boot.
 
     Raises UserError with every difference from the install.
@@ -77,7 +77,7 @@ def check(plan: Plan, network: Mapping[str, str], progress: Callable[[str], None
     return {boot.name: facts for boot, facts in zip(BOOTS, found, strict=True)}
 
 
-def judge(boot: Boot, facts: Mapping[str, object], network: Mapping[str, str]) -> list[str]:
+def judge(boot: Trial, facts: Mapping[str, object], network: Mapping[str, str]) -> list[str]:
     """The faults in the `facts` of a boot.
 
     `network` contains the card's name and MAC as the installer saw them.
@@ -100,7 +100,7 @@ def judge(boot: Boot, facts: Mapping[str, object], network: Mapping[str, str]) -
     return faults
 
 
-def _boot(plan: Plan, boot: Boot) -> dict[str, object]:
+def _boot(plan: Run, boot: Trial) -> dict[str, object]:
     key, port = login.generate_key(), free_port()
     credential = tmpfiles(plan.guest.install.user, key.public)
     argv = guest_argv.plan_boot(plan.guest, plan.accelerator, port, (credential,), boot.extra)
@@ -130,7 +130,7 @@ def _fill(source: Path, folder: Path) -> None:
         drive.truncate(DRIVE_MIB << 20)
 
 
-def _ask(plan: Plan, session: Session, port: int, key: login.Key) -> dict[str, object]:
+def _ask(plan: Run, session: Session, port: int, key: login.Key) -> dict[str, object]:
     user = plan.guest.install.user
     with login.connect("127.0.0.1", port, user, key.private, LOGIN_LIMIT_S) as shell:
         facts: dict[str, object] = {

@@ -22,7 +22,7 @@ from hostwright.formats.control import Stanza
 from hostwright.formats.cpio import Entry
 from hostwright.guest import check, compare, initrd, packages, preseed, unpacked
 from hostwright.guest.install import follow
-from hostwright.guest.plan import Outcome, Plan, Voice
+from hostwright.guest.plan import Outcome, Run, Voice
 from hostwright.guest.preseed import SERIAL_CONSOLES
 from hostwright.guest.watch import Stage
 from hostwright.guest.workplace import Inputs, Options, find_accelerator, place, publish, record, workplace
@@ -73,7 +73,7 @@ def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice
         keys = place(guest, inputs, key, work)
         prepare(machine, guest, pins, keys, inputs.tools, work)
         accelerator, reason = find_accelerator(inputs, work)
-        plan = Plan(guest, work, inputs.tools, accelerator, options.vnc, {}, stages=STAGES)
+        plan = Run(guest, work, inputs.tools, accelerator, options.vnc, {}, stages=STAGES)
         outcome = follow(
             plan, guest_argv.plan_second_stage(guest, accelerator, options.vnc, WORDS), None, voice
         )

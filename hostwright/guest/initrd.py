@@ -40,7 +40,7 @@ INDEXES = (
 
 
 @dataclass(frozen=True)
-class Boot:
+class Kit:
     """The files of one medium in the cache."""
 
     folder: Path
@@ -77,16 +77,16 @@ def key(pins: Sequence[Pin]) -> str:
     return sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
-def build_initrd(pins: Sequence[Pin], log: Path = LOG) -> Boot:
+def build_initrd(pins: Sequence[Pin], log: Path = LOG) -> Kit:
     """Kernel, initrd and templates of the medium, made unless the cache has them; the pins must be fetched.
 
     Raises UserError if a part is for another kernel, or would replace another part's file.
     """
-    boot = Boot(paths.cache() / "installer" / key(pins))
+    boot = Kit(paths.cache() / "installer" / key(pins))
     with files.locked(boot.folder.with_suffix(".lock")):
         if not boot.folder.exists():
             with files.folder_replaced(boot.folder) as new:
-                _fill(pins, Boot(new), log)
+                _fill(pins, Kit(new), log)
     return boot
 
 
@@ -96,7 +96,7 @@ def templates(pins: Sequence[Pin], log: Path = LOG) -> dict[str, Template]:
     return {name: Template(**{**one, "choices": tuple(one["choices"])}) for name, one in known.items()}
 
 
-def _fill(pins: Sequence[Pin], boot: Boot, log: Path) -> None:
+def _fill(pins: Sequence[Pin], boot: Kit, log: Path) -> None:
     if missing := [pin.name for pin in pins if not fetch.is_here(pin.sha256)]:
         raise UserError(f"guest/installer.lock: {missing[0]} is not fetched", "run ./doit sources")
     kernel, tree = read_netboot(_netboot(pins))

@@ -12,7 +12,7 @@ from typing import Protocol
 from hostwright.base.errors import UserError
 from hostwright.base.limits import limit
 from hostwright.base.times import clock, meter
-from hostwright.guest.plan import Outcome, Plan, Voice
+from hostwright.guest.plan import Outcome, Run, Voice
 from hostwright.guest.watch import Fault, Watch
 from hostwright.source.depot import Depot
 from hostwright.vm import guest_argv, pictures
@@ -34,12 +34,12 @@ TAIL_LINES = 12
 BLINK = 0.0005
 
 
-def install(plan: Plan, depot: Depot, voice: Voice) -> Outcome:
+def install(plan: Run, depot: Depot, voice: Voice) -> Outcome:
     """Run the installer to its end; raises UserError with the reason and the log's last lines if it fails."""
     return follow(plan, guest_argv.plan_install(plan.guest, plan.accelerator, plan.vnc), depot, voice)
 
 
-def follow(plan: Plan, argv: tuple[str, ...], depot: Depot | None, voice: Voice) -> Outcome:
+def follow(plan: Run, argv: tuple[str, ...], depot: Depot | None, voice: Voice) -> Outcome:
     """Follow any machine that logs as the installer does; `depot` is its archive, if any."""
     with started(argv, plan.folder, plan.tools, plan.accelerator, plan.vnc) as session:
         voice.say(_invitation(session))
@@ -87,7 +87,7 @@ class Follower:
     """Reads log and screen in turn until the install ends or fails."""
 
     def __init__(
-        self, plan: Plan, session: Session, depot: Depot | None, progress: Callable[[str], None]
+        self, plan: Run, session: Session, depot: Depot | None, progress: Callable[[str], None]
     ) -> None:
         self.plan, self.session, self.depot, self.progress = plan, session, depot, progress
         self.started = time.monotonic()

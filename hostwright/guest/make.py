@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hostwright.base import paths
 from hostwright.guest import check, initrd, preseed
 from hostwright.guest.install import install
-from hostwright.guest.plan import Plan, Voice
+from hostwright.guest.plan import Run, Voice
 from hostwright.guest.workplace import (
     Inputs,
     Options,
@@ -46,7 +46,7 @@ def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice
         voice.note("writing the medium")
         prepare(machine, guest, inputs, Source(archives[0], depot.port), key, work)
         accelerator, reason = find_accelerator(inputs, work)
-        plan = Plan(guest, work, inputs.tools, accelerator, options.vnc, known)
+        plan = Run(guest, work, inputs.tools, accelerator, options.vnc, known)
         outcome = install(plan, depot, voice)
         checked = check.check(plan, outcome.network, voice.note)
     record(guest, outcome, checked, f"{accelerator.value}: {reason}", work)

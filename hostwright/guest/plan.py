@@ -24,7 +24,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Run:
     """The input of an install; `folder` holds the disk, the medium and the firmware under the names of `vm`."""
 
     guest: Guest

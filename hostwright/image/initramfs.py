@@ -18,7 +18,7 @@ _LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/
 
 
 @dataclass(frozen=True)
-class Plan:
+class Contents:
     """What is in it: programs in /usr/bin by package, the packages that may give libraries, scripts, further links."""
 
     programs: Mapping[str, tuple[str, ...]]
@@ -27,7 +27,7 @@ class Plan:
     links: Mapping[str, str] = field(default_factory=dict)
 
 
-def make(plan: Plan, extra: Iterable[cpio.Entry] = ()) -> bytes:
+def make(plan: Contents, extra: Iterable[cpio.Entry] = ()) -> bytes:
     """The archive, with the entries `extra`; UserError if a package is not built or a library is in none of them."""
     trees = {name: store.read_stamp(name).tree for name in {*plan.programs, *plan.libraries}}
     files = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from hostwright.pci import iommu, isolation
 from hostwright.pci.function import Function
-from hostwright.pci.hierarchy import Machine
+from hostwright.pci.hierarchy import Hierarchy
 from hostwright.pci.iommu import Prediction
 from hostwright.pci.isolation import Setting
 
@@ -42,7 +42,7 @@ class Advice:
 # Advice.
 
 
-def advise(machine: Machine, device: str, setting: Setting) -> Advice:
+def advise(machine: Hierarchy, device: str, setting: Setting) -> Advice:
     """What frees a device: its group has no other than bridges and functions of its own slot."""
     plain = iommu.predict(machine.functions, (), setting)
     companions = tuple(sorted(_strangers(machine, device, plain)))
@@ -59,7 +59,7 @@ def advise(machine: Machine, device: str, setting: Setting) -> Advice:
     )
 
 
-def _strangers(machine: Machine, device: str, prediction: Prediction) -> Iterator[str]:
+def _strangers(machine: Hierarchy, device: str, prediction: Prediction) -> Iterator[str]:
     """Members of a device's group that would have to go with it although they are no bridges and not of its slot."""
     known = machine.capture.by_address
     for address in prediction.group_of(device):
@@ -67,13 +67,13 @@ def _strangers(machine: Machine, device: str, prediction: Prediction) -> Iterato
             yield address
 
 
-def is_freed(machine: Machine, device: str, words: Sequence[str], setting: Setting) -> bool:
+def is_freed(machine: Hierarchy, device: str, words: Sequence[str], setting: Setting) -> bool:
     """Whether the device is free under these words."""
     return not any(_strangers(machine, device, iommu.predict(machine.functions, words, setting)))
 
 
 def find_smallest(
-    machine: Machine,
+    machine: Hierarchy,
     device: str,
     setting: Setting,
     suits: Callable[[frozenset[str]], bool] | None = None,
@@ -116,7 +116,7 @@ def _shorten(ids: Sequence[str], is_free: Callable[[Sequence[str]], bool]) -> tu
     return tuple(kept)
 
 
-def _blockers(machine: Machine, device: str, prediction: Prediction) -> list[Function]:
+def _blockers(machine: Hierarchy, device: str, prediction: Prediction) -> list[Function]:
     """Functions that do not isolate, in the device's group or above it."""
     known = {function.address: function for function in machine.functions}
     near = set(prediction.group_of(device)) | {device}
@@ -128,7 +128,7 @@ def _blockers(machine: Machine, device: str, prediction: Prediction) -> list[Fun
     return [known[one] for one in sorted(near) if not prediction.judgements[one].isolates]
 
 
-def _remedies(machine: Machine, device: str, plain: Prediction, setting: Setting) -> Iterator[Remedy]:
+def _remedies(machine: Hierarchy, device: str, plain: Prediction, setting: Setting) -> Iterator[Remedy]:
     """In the order in which they are to be tried: real isolation first."""
     blockers = _blockers(machine, device, plain)
     if slots := list(_free_slots(machine, plain)):
@@ -154,11 +154,11 @@ def _remedies(machine: Machine, device: str, plain: Prediction, setting: Setting
         yield Remedy(words[-1], text, is_freed(machine, device, words, setting))
 
 
-def _frees_by_config(machine: Machine, device: str, entry: str, setting: Setting) -> bool:
+def _frees_by_config(machine: Hierarchy, device: str, entry: str, setting: Setting) -> bool:
     return is_freed(machine, device, (), replace(setting, config_acs=entry))
 
 
-def _free_slots(machine: Machine, plain: Prediction) -> Iterator[str]:
+def _free_slots(machine: Hierarchy, plain: Prediction) -> Iterator[str]:
     """Ports that isolate, up to the root, with nothing behind them."""
     occupied = {function.port for function in machine.functions}
     known = {function.address: function for function in machine.functions}
@@ -179,7 +179,7 @@ def _firmware_text(blockers: Sequence[Function]) -> str:
     return "none is known to help: what joins the group is not a port without ACS"
 
 
-def _also_touched(machine: Machine, words: Sequence[str], device: str, setting: Setting) -> Iterator[str]:
+def _also_touched(machine: Hierarchy, words: Sequence[str], device: str, setting: Setting) -> Iterator[str]:
     """Other functions that the words speak for besides those between the device and the root."""
     known = {function.address: function for function in machine.functions}
     own = {one.address for one in (known[device], *isolation.bridges_above(known[device], known))}

@@ -14,7 +14,7 @@ from hostwright.base.errors import UserError
 from hostwright.pci import iommu, isolation
 from hostwright.pci.advice import BOTH, Advice, advise
 from hostwright.pci.function import Acs, Function, Kind
-from hostwright.pci.hierarchy import Machine, find_series
+from hostwright.pci.hierarchy import Hierarchy, find_series
 from hostwright.pci.inventory import Capture, sort_key
 from hostwright.pci.iommu import Prediction
 from hostwright.pci.isolation import Isolation, Setting
@@ -49,7 +49,7 @@ class Column:
 class Report:
     """All that `./doit groups` says: `differs` are groups whose present is not as predicted for the present words."""
 
-    machine: Machine
+    machine: Hierarchy
     series: str
     columns: tuple[Column, ...]
     notes: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Report:
 
 
 def examine(
-    machine: Machine, override: Sequence[str] = (), setting: Setting | None = None, device: str = ""
+    machine: Hierarchy, override: Sequence[str] = (), setting: Setting | None = None, device: str = ""
 ) -> Report:
     """Now and predicted, for the common overrides and the one that is asked for; advice for a device.
 
@@ -96,7 +96,7 @@ def _refused(override: Sequence[str]) -> Iterator[str]:
         yield f"pcie_acs_override={word} is without effect: words are downstream, multifunction, id:vvvv:dddd"
 
 
-def _predict(machine: Machine, name: str, words: Sequence[str], setting: Setting) -> Column:
+def _predict(machine: Hierarchy, name: str, words: Sequence[str], setting: Setting) -> Column:
     prediction = iommu.predict(machine.functions, words, setting)
     numbers: dict[str, int] = {}
     for number, group in enumerate(sorted(prediction.groups, key=lambda one: min(map(sort_key, one)))):
@@ -144,7 +144,7 @@ def _has_neighbours(function: Function, group: frozenset[str], known: Mapping[st
     )
 
 
-def _find_differences(machine: Machine, setting: Setting) -> Iterator[str]:
+def _find_differences(machine: Hierarchy, setting: Setting) -> Iterator[str]:
     """Groups that the kernel made otherwise than predicted for its own command line."""
     capture = machine.capture
     if not capture.has_iommu:

@@ -13,7 +13,7 @@ _LPC, _RCBA = "0000:00:1f.0", 0xF0
 
 
 @dataclass(frozen=True)
-class Machine:
+class Hierarchy:
     """The functions of a capture as the kernel's rules see them, or why they are not known well enough."""
 
     capture: Capture
@@ -26,7 +26,7 @@ class Machine:
 # From a capture to what the rules see.
 
 
-def describe(capture: Capture) -> Machine:
+def describe(capture: Capture) -> Hierarchy:
     """The functions of a capture, bridges first; an obstacle for each thing that a prediction would have to guess."""
     known = capture.by_address
     platform = Platform(
@@ -40,7 +40,7 @@ def describe(capture: Capture) -> Machine:
         functions[one.address] = replace(function, alias=aliases.get(one.address))
     ordered = tuple(functions[one.address] for one in capture.functions)
     notes = (*_find_notes(ordered, platform), *_find_table_notes(capture, platform))
-    return Machine(capture, ordered, platform, tuple(_find_obstacles(capture)), notes)
+    return Hierarchy(capture, ordered, platform, tuple(_find_obstacles(capture)), notes)
 
 
 def _depth(function: PciFunction, known: Mapping[str, PciFunction]) -> int:

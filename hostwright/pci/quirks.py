@@ -27,7 +27,7 @@ class Platform:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Quirk:
     """A quirk's answer to whether a function isolates, and the quirk's name in the kernel."""
 
     isolates: bool
@@ -37,14 +37,14 @@ class Verdict:
 Rule = Callable[[Function, Platform], bool | None]
 
 
-def find_isolation(function: Function, platform: Platform) -> Verdict | None:
+def find_isolation(function: Function, platform: Platform) -> Quirk | None:
     """pci_dev_specific_acs_enabled() for the flags of IOMMU grouping; None where no quirk speaks."""
     for ids, rule in _RULES:
         if function.vendor not in ids or not _has(ids[function.vendor], function.device):
             continue
         isolates = rule(function, platform)
         if isolates is not None:
-            return Verdict(isolates, rule.__name__.removeprefix("_"))
+            return Quirk(isolates, rule.__name__.removeprefix("_"))
     return None
 
 

@@ -48,7 +48,7 @@ SCRIPTS = {
     "usr/lib/init.sh": Path(__file__).parent / "init" / "groups.sh",
     "usr/sbin/hostwright-capture": paths.ROOTFS / "usr/sbin/hostwright-capture",
 }
-_SYSTEM = initramfs.Plan(
+_SYSTEM = initramfs.Contents(
     programs={
         "bash": ("bash",),
         "util-linux": ("mount", "dmesg"),

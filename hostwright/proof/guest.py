@@ -32,7 +32,7 @@ from hostwright.proof.login_rows import (
     is_reachable,
     judge_guest,
 )
-from hostwright.proof.verdict import Outcome, Verdict
+from hostwright.proof.verdict import Outcome, Proof
 from hostwright.sandbox import sandbox
 from hostwright.sandbox.sandbox import Bind, Job
 from hostwright.vm import board, guest_argv, login, pictures, process
@@ -70,7 +70,7 @@ class Ports:
     guest: int
 
 
-def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], None]) -> Verdict:
+def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], None]) -> Proof:
     """Boot both, and write report and logs to `out`; raises UserError for every expectation that was not met."""
     guest = find_guest(machine)
     if not guest or not is_reachable(machine):
@@ -86,7 +86,7 @@ def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], No
     accelerator, reason = process.find_accelerator(inputs.kernel, inputs.tools, out)
     outcome, facts = start(inputs, guest, accelerator, out, progress)
     sample = deeper.digest_samples()[lab.NVME_DRIVES.index(find_drive(guest))]
-    verdict = Verdict(
+    verdict = Proof(
         machine=machine.name,
         rows=tuple(judge_guest(outcome, facts, guest, sample)),
         outcomes=(),

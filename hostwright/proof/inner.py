@@ -28,7 +28,7 @@ linux /linux console=ttyS0,115200 panic=-1 no_timer_check quiet
 initrd /initrd
 boot
 """
-SYSTEM = initramfs.Plan(
+SYSTEM = initramfs.Contents(
     programs={
         "bash": ("bash",),
         "util-linux": ("mount", "dmesg"),

@@ -23,7 +23,7 @@ from hostwright.proof.expect import (
     find_twins,
     refusal,
 )
-from hostwright.proof.verdict import Boot, Finding, Origin, Outcome, Row, SelfCheck, read_document
+from hostwright.proof.verdict import Boot, Checked, Origin, Outcome, Row, SelfCheck, read_document
 from hostwright.vm.board import Firmware
 
 EFI_SIGN = "efi: EFI v"
@@ -76,25 +76,27 @@ def _pace(outcome: Outcome) -> str:
     )
 
 
-def _check_firmware(outcome: Outcome) -> Finding:
+def _check_firmware(outcome: Outcome) -> Checked:
     said = next((line.strip() for line in outcome.console.splitlines() if EFI_SIGN in line), "")
     evidence = (
         f"GRUB's platform: {outcome.platform or 'unknown'}; kernel: {said or f'no line with {EFI_SIGN!r}'}"
     )
     if outcome.boot.firmware is Firmware.UEFI:
-        return "started by UEFI, and the kernel knows it", evidence, outcome.platform == "efi" and bool(said)
-    return "started by a PC BIOS, without EFI", evidence, outcome.platform == "pc" and not said
+        return Checked(
+            "started by UEFI, and the kernel knows it", evidence, outcome.platform == "efi" and bool(said)
+        )
+    return Checked("started by a PC BIOS, without EFI", evidence, outcome.platform == "pc" and not said)
 
 
-def _check_power_off(outcome: Outcome) -> Finding:
+def _check_power_off(outcome: Outcome) -> Checked:
     said = POWER_OFF_SIGN in outcome.console
     evidence = (
         f"{POWER_OFF_SIGN if said else 'no power-off'} on the console, QEMU's exit status: {outcome.status}"
     )
-    return "the machine powers itself off", evidence, said and outcome.status == 0
+    return Checked("the machine powers itself off", evidence, said and outcome.status == 0)
 
 
-Check = Callable[[SelfCheck], Finding]
+Check = Callable[[SelfCheck], Checked]
 
 
 def _checks(machine: Machine, boot: Boot, origin: Origin) -> Iterator[tuple[str, Check]]:
@@ -127,51 +129,55 @@ def _checks(machine: Machine, boot: Boot, origin: Origin) -> Iterator[tuple[str,
     yield "verdict", lambda found: _check_verdict(expected_failures(machine, passthrough), found)
 
 
-def _same(what: str, expected: str, found: str) -> Finding:
-    return f"{what}: {expected}", found, expected == found
+def _same(what: str, expected: str, found: str) -> Checked:
+    return Checked(f"{what}: {expected}", found, expected == found)
 
 
-def _compare_words(expected: Sequence[str], found: Sequence[str]) -> Finding:
+def _compare_words(expected: Sequence[str], found: Sequence[str]) -> Checked:
     """The same words the same number of times. Only the order of consoles matters."""
     consoles = [[word for word in words if word.startswith("console=")] for words in (expected, found)]
     ok = sorted(expected) == sorted(found) and consoles[0] == consoles[1]
-    return f"the words: {' '.join(expected)}", " ".join(found), ok
+    return Checked(f"the words: {' '.join(expected)}", " ".join(found), ok)
 
 
 def _find_line(found: SelfCheck, *parts: str) -> str:
     return next((line for line in found.log if all(part in line for part in parts)), "")
 
 
-def _check_lab(found: SelfCheck) -> Finding:
+def _check_lab(found: SelfCheck) -> Checked:
     """The lab's table, on which all other expectations are based, describes the machine that QEMU made."""
     wanted = {function.address: function.id for function in lab.FUNCTIONS}
     differing = sorted(a for a in wanted.keys() | found.ids.keys() if wanted.get(a) != found.ids.get(a))
     evidence = " ".join(f"{address}={found.ids.get(address, 'absent')}" for address in differing)
-    return f"the {len(wanted)} functions of the lab and their ids", evidence or "each of them", not differing
+    return Checked(
+        f"the {len(wanted)} functions of the lab and their ids", evidence or "each of them", not differing
+    )
 
 
-def _check_dmar(found: SelfCheck) -> Finding:
+def _check_dmar(found: SelfCheck) -> Checked:
     line = _find_line(found, "DMAR", "Directed I/O")
     evidence = f"{' '.join(found.units) or 'no unit'}; kernel log: {line or 'no such line'}"
-    return (
+    return Checked(
         "VT-d is active: a dmar unit, and the kernel reports it",
         evidence,
         "dmar0" in found.units and bool(line),
     )
 
 
-def _check_remapping(found: SelfCheck) -> Finding:
+def _check_remapping(found: SelfCheck) -> Checked:
     line = _find_line(found, "DMAR-IR: Enabled IRQ remapping")
-    return "interrupts are remapped", line or "no such line in the kernel log", bool(line)
+    return Checked("interrupts are remapped", line or "no such line in the kernel log", bool(line))
 
 
 def _module_check(name: str) -> Check:
-    def check(found: SelfCheck) -> Finding:
+    def check(found: SelfCheck) -> Checked:
         by = found.modules.get(name, "")
         evidence = f"loaded by {by}" if by else "not loaded by the boot scripts"
         if name in lab.MODULES_WITHOUT_HARDWARE:
-            return "not loaded: the emulated processor has no virtualization of its own", evidence, not by
-        return "loaded by itself at boot", evidence, by == "boot"
+            return Checked(
+                "not loaded: the emulated processor has no virtualization of its own", evidence, not by
+            )
+        return Checked("loaded by itself at boot", evidence, by == "boot")
 
     return check
 
@@ -179,7 +185,9 @@ def _module_check(name: str) -> Check:
 def _device_check(device: Device, drivers: Mapping[str, str], passthrough: bool) -> Check:
     refused = refusal(device)
     if refused.startswith("absent"):
-        return lambda found: (refused, _driver(device.address, found), device.address not in found.drivers)
+        return lambda found: Checked(
+            refused, _driver(device.address, found), device.address not in found.drivers
+        )
     if refused or not passthrough:
         return _driver_check(device.address, drivers, refused or "left to the host without passthrough")
     return _driver_check(device.address, drivers, "named in host.toml")
@@ -188,9 +196,9 @@ def _device_check(device: Device, drivers: Mapping[str, str], passthrough: bool)
 def _driver_check(address: str, drivers: Mapping[str, str], why: str) -> Check:
     expected = drivers[address]
 
-    def check(found: SelfCheck) -> Finding:
+    def check(found: SelfCheck) -> Checked:
         ok = found.drivers.get(address) == expected
-        return f"{why}: on {expected or 'no driver'}", _driver(address, found), ok
+        return Checked(f"{why}: on {expected or 'no driver'}", _driver(address, found), ok)
 
     return check
 
@@ -201,43 +209,45 @@ def _driver(address: str, found: SelfCheck) -> str:
     return f"on {found.drivers[address] or 'no driver'}"
 
 
-def _check_taken(drivers: Mapping[str, str], found: SelfCheck) -> Finding:
+def _check_taken(drivers: Mapping[str, str], found: SelfCheck) -> Checked:
     expected = sorted(address for address, driver in drivers.items() if driver == "vfio-pci")
     taken = sorted(address for address, driver in found.drivers.items() if driver == "vfio-pci")
-    return f"vfio-pci has exactly: {_list(expected)}", _list(taken), expected == taken
+    return Checked(f"vfio-pci has exactly: {_list(expected)}", _list(taken), expected == taken)
 
 
-def _check_by_address(found: SelfCheck) -> Finding:
+def _check_by_address(found: SelfCheck) -> Checked:
     """drivers/vfio/pci/vfio_pci.c logs each of its ids=, whether or not a device is free for it."""
     line = _find_line(found, "vfio_pci: add [")
-    return (
+    return Checked(
         "vfio-pci takes no device by id, which would take every device with that id",
         line or "no ids= in use",
         not line,
     )
 
 
-def _check_groups(prediction: Prediction, found: SelfCheck) -> Finding:
+def _check_groups(prediction: Prediction, found: SelfCheck) -> Checked:
     wrong = found.groups - prediction.groups
     evidence = show_groups(found.groups) + (f"; not predicted: {show_groups(wrong)}" if wrong else "")
-    return f"the groups: {show_groups(prediction.groups)}", evidence, found.groups == prediction.groups
+    return Checked(
+        f"the groups: {show_groups(prediction.groups)}", evidence, found.groups == prediction.groups
+    )
 
 
-def _check_override(prediction: Prediction, found: SelfCheck) -> Finding:
+def _check_override(prediction: Prediction, found: SelfCheck) -> Checked:
     """The devices that the patch reports: `pci ADDRESS: ACS overridden by pcie_acs_override=WORD: ...`."""
     expected = sorted(f"{address}={word}" for address, word in prediction.overridden.items())
     lines = [line.partition(" ACS overridden by pcie_acs_override=") for line in found.log]
     said = sorted(
         f"{before.split()[-1].rstrip(':')}={word.split(':')[0]}" for before, sign, word in lines if sign
     )
-    return f"the kernel log names as overridden: {_list(expected)}", _list(said), expected == said
+    return Checked(f"the kernel log names as overridden: {_list(expected)}", _list(said), expected == said)
 
 
-def _check_verdict(expected: frozenset[str], found: SelfCheck) -> Finding:
+def _check_verdict(expected: frozenset[str], found: SelfCheck) -> Checked:
     expectation = (
         f"the self-check fails in exactly: {_list(sorted(expected))}" if expected else "the self-check passes"
     )
-    return expectation, f"failed: {_list(sorted(found.failing))}", found.failing == expected
+    return Checked(expectation, f"failed: {_list(sorted(found.failing))}", found.failing == expected)
 
 
 def _list(items: Sequence[str]) -> str:
@@ -263,25 +273,25 @@ def _judge_together(outcomes: Sequence[Outcome], machine: Machine) -> Iterator[R
         yield Row(ALL_BOOTS, f"same-groups{suffix}", *_check_same_groups(found, suffix))
 
 
-def _check_effect(found: Mapping[str, SelfCheck | None], machine: Machine, firmware: Firmware) -> Finding:
+def _check_effect(found: Mapping[str, SelfCheck | None], machine: Machine, firmware: Firmware) -> Checked:
     """The groups with and without the override differ only by its effect."""
     wanted, plain = (expected_groups(machine, passthrough).groups for passthrough in (True, False))
     expectation = f"with the override {show_groups(wanted - plain)} instead of {show_groups(plain - wanted)}"
     with_words, without = found.get(firmware.value), found.get(f"{firmware.value}-fallback")
     if not with_words or not without:
-        return expectation, f"{UNKNOWN}: a boot did not answer", False
+        return Checked(expectation, f"{UNKNOWN}: a boot did not answer", False)
     appeared, vanished = with_words.groups - without.groups, without.groups - with_words.groups
     evidence = f"{show_groups(appeared)} instead of {show_groups(vanished)}"
-    return expectation, evidence, (appeared, vanished) == (wanted - plain, plain - wanted)
+    return Checked(expectation, evidence, (appeared, vanished) == (wanted - plain, plain - wanted))
 
 
-def _check_same_groups(found: Mapping[str, SelfCheck | None], suffix: str) -> Finding:
+def _check_same_groups(found: Mapping[str, SelfCheck | None], suffix: str) -> Checked:
     expectation = "the same groups and drivers under UEFI and under BIOS"
     uefi, bios = found.get(f"uefi{suffix}"), found.get(f"bios{suffix}")
     if not uefi or not bios:
-        return expectation, f"{UNKNOWN}: a boot did not answer", False
+        return Checked(expectation, f"{UNKNOWN}: a boot did not answer", False)
     ok = (uefi.groups, uefi.drivers) == (bios.groups, bios.drivers)
-    return (
+    return Checked(
         expectation,
         "equal" if ok else f"UEFI {show_groups(uefi.groups)}, BIOS {show_groups(bios.groups)}",
         ok,

@@ -11,7 +11,7 @@ from hostwright.machine.model import Guest, Machine
 from hostwright.proof import expect, lab
 from hostwright.proof.expect import LAB_WORDS, UNKNOWN
 from hostwright.proof.inner import Report
-from hostwright.proof.verdict import Boot, Finding, Outcome, Row
+from hostwright.proof.verdict import Boot, Checked, Outcome, Row
 from hostwright.vm import guest_argv
 from hostwright.vm.board import Firmware
 
@@ -105,7 +105,7 @@ def _why(outcome: Outcome) -> str:
 
 def _findings(
     outcome: Outcome, facts: Facts, machine: Machine, guest: Guest, samples: Sequence[str]
-) -> Iterator[tuple[str, Finding]]:
+) -> Iterator[tuple[str, Checked]]:
     yield "ssh", _check_ssh(outcome, facts)
     yield "ssh-methods", _check_methods(facts)
     yield "listening", _check_listening(facts)
@@ -126,22 +126,22 @@ def _findings(
     yield "twin", _check_twin(guest, facts, samples)
 
 
-def _check_ssh(outcome: Outcome, facts: Facts) -> Finding:
+def _check_ssh(outcome: Outcome, facts: Facts) -> Checked:
     seconds = outcome.seconds.get("ssh", 0.0)
     evidence = f"after {seconds:.0f} s, {facts.uptime_s:.0f} s of them the host's own"
-    return "root can log in with a key", evidence, facts.uptime_s > 0
+    return Checked("root can log in with a key", evidence, facts.uptime_s > 0)
 
 
-def _check_methods(facts: Facts) -> Finding:
-    return "ssh accepts keys only", _list(sorted(facts.methods)), facts.methods == {"publickey"}
+def _check_methods(facts: Facts) -> Checked:
+    return Checked("ssh accepts keys only", _list(sorted(facts.methods)), facts.methods == {"publickey"})
 
 
-def _check_listening(facts: Facts) -> Finding:
+def _check_listening(facts: Facts) -> Checked:
     """Check the lines of `ss -Hltun`: protocol, state, two queues, the local address, the peer."""
     places = sorted({(line.split()[0], line.split()[4]) for line in facts.listening})
     open_ones = [f"{kind} {place}" for kind, place in places if not _may_listen(kind, place)]
     heard = any(place.endswith(SSH_PORT) for _, place in places)
-    return (
+    return Checked(
         "nothing but ssh listens beyond loopback",
         _list(open_ones) if open_ones else "ssh alone",
         heard and not open_ones,
@@ -157,42 +157,42 @@ def _may_listen(kind: str, place: str) -> bool:
     )
 
 
-def _check_size(facts: Facts) -> Finding:
-    return (
+def _check_size(facts: Facts) -> Checked:
+    return Checked(
         f"the root file system uses under {MOST_ROOT_MIB} MiB",
         f"{facts.used_mib} MiB",
         0 < facts.used_mib < MOST_ROOT_MIB,
     )
 
 
-def _check_grown(machine: Machine, facts: Facts) -> Finding:
+def _check_grown(machine: Machine, facts: Facts) -> Checked:
     """The disk is larger than the image by GROWTH_MIB; the file system's own tables take less than that."""
     expectation = f"the root file system has grown beyond the image's {machine.disk.root_mib} MiB"
-    return expectation, f"{facts.size_mib} MiB", facts.size_mib > machine.disk.root_mib
+    return Checked(expectation, f"{facts.size_mib} MiB", facts.size_mib > machine.disk.root_mib)
 
 
-def _check_smokes(facts: Facts) -> Finding:
+def _check_smokes(facts: Facts) -> Checked:
     failed = [
         f"{name} (status {answer.status})" for name, answer in facts.smokes.items() if answer.status != 0
     ]
     evidence = f"{len(facts.smokes) - len(failed)} of {len(facts.smokes)}" + (
         f"; not {_list(failed)}" if failed else ""
     )
-    return "the smoke test of every package passes", evidence, bool(facts.smokes) and not failed
+    return Checked("the smoke test of every package passes", evidence, bool(facts.smokes) and not failed)
 
 
-def _check_green(answer: Answer | None) -> Finding:
-    return "guest check: no red row", _said(answer), answer is not None and answer.status == 0
+def _check_green(answer: Answer | None) -> Checked:
+    return Checked("guest check: no red row", _said(answer), answer is not None and answer.status == 0)
 
 
-def _check_started(answer: Answer | None) -> Finding:
-    return "guest start", _said(answer), answer is not None and answer.status == 0
+def _check_started(answer: Answer | None) -> Checked:
+    return Checked("guest start", _said(answer), answer is not None and answer.status == 0)
 
 
-def _check_refused(command: str, answer: Answer | None) -> Finding:
+def _check_refused(command: str, answer: Answer | None) -> Checked:
     """The text must be that of the finding no-interrupt-remapping."""
     ok = answer is not None and answer.status == 1 and "remapp" in answer.output
-    return f"{command} refuses, and reports that interrupts are not remapped", _said(answer), ok
+    return Checked(f"{command} refuses, and reports that interrupts are not remapped", _said(answer), ok)
 
 
 def _said(answer: Answer | None) -> str:
@@ -213,7 +213,7 @@ def _places(guest: Guest) -> dict[str, str]:
     }
 
 
-def _check_lspci(guest: Guest, report: Report | None) -> Finding:
+def _check_lspci(guest: Guest, report: Report | None) -> Checked:
     """Check places too: the guest's own screen has the same id as a passed display."""
     places = _places(guest)
     lines = (report.lspci if report else "").splitlines()
@@ -222,26 +222,30 @@ def _check_lspci(guest: Guest, report: Report | None) -> Finding:
         for place, id in places.items()
         if any(line.startswith(f"{place.removeprefix('0000:')} ") and f"[{id}]" in line for line in lines)
     }
-    return f"the guest's lspci shows {_pairs(places)}", _pairs(shown) or "none", shown == places
+    return Checked(f"the guest's lspci shows {_pairs(places)}", _pairs(shown) or "none", shown == places)
 
 
-def _check_data(expected: str, report: Report | None) -> Finding:
+def _check_data(expected: str, report: Report | None) -> Checked:
     found = report.digest if report else "the guest did not reach this step"
-    return f"the guest reads what was written to the drive: {expected[:16]}", found[:64], found == expected
+    return Checked(
+        f"the guest reads what was written to the drive: {expected[:16]}", found[:64], found == expected
+    )
 
 
-def _check_kept(guest: Guest, facts: Facts) -> Finding:
+def _check_kept(guest: Guest, facts: Facts) -> Checked:
     drivers = [facts.drivers.get(address, "absent") or "none" for address in guest.devices]
-    return "the devices are on vfio-pci after the guest", _list(drivers), set(drivers) == {"vfio-pci"}
+    return Checked(
+        "the devices are on vfio-pci after the guest", _list(drivers), set(drivers) == {"vfio-pci"}
+    )
 
 
-def _check_twin(guest: Guest, facts: Facts, samples: Sequence[str]) -> Finding:
+def _check_twin(guest: Guest, facts: Facts, samples: Sequence[str]) -> Checked:
     """Check the drives with the same id that host.toml does not give to the guest."""
     others = [index for index, address in enumerate(lab.NVME_DRIVES) if address not in guest.devices]
     changed = [
         lab.NVME_DRIVES[index] for index in others if facts.drives[index : index + 1] != (samples[index],)
     ]
-    return (
+    return Checked(
         "the twin's bytes are unchanged",
         f"changed: {_list(changed)}" if changed else "equal",
         not changed,
@@ -287,10 +291,10 @@ def judge_guest(outcome: Outcome, facts: GuestFacts | None, guest: Guest, sample
     ]
 
 
-def _check_guest_drivers(guest: Guest, drivers: Mapping[str, str]) -> Finding:
+def _check_guest_drivers(guest: Guest, drivers: Mapping[str, str]) -> Checked:
     expected = {place: DEBIAN_DRIVERS[id] for place, id in _places(guest).items()}
     found = {place: drivers.get(place, "absent") or "none" for place in expected}
-    return f"the guest's drivers: {_pairs(expected)}", _pairs(found), found == expected
+    return Checked(f"the guest's drivers: {_pairs(expected)}", _pairs(found), found == expected)
 
 
 def _pairs(values: Mapping[str, str]) -> str:

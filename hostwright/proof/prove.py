@@ -21,7 +21,7 @@ from hostwright.proof import login, login_rows, report
 from hostwright.proof.boot import Inputs, find_inputs, kernel_release, start
 from hostwright.proof.expect import plan_boots
 from hostwright.proof.judge import judge
-from hostwright.proof.verdict import Origin, Row, Verdict
+from hostwright.proof.verdict import Origin, Proof, Row
 from hostwright.sandbox import sandbox
 from hostwright.vm import process
 from hostwright.vm.board import Accelerator
@@ -29,7 +29,7 @@ from hostwright.vm.board import Accelerator
 Progress = Callable[[str], None]
 
 
-def prove(machine: Machine, image: Path, out: Path, progress: Progress) -> Verdict:
+def prove(machine: Machine, image: Path, out: Path, progress: Progress) -> Proof:
     """Boot `image`, which is never written to, and write report and logs to `out`.
 
     Raises UserError after the report is written if an expectation was not met; it names each with its evidence.
@@ -41,7 +41,7 @@ def prove(machine: Machine, image: Path, out: Path, progress: Progress) -> Verdi
     return verdict
 
 
-def examine(inputs: Inputs, out: Path, progress: Progress) -> Verdict:
+def examine(inputs: Inputs, out: Path, progress: Progress) -> Proof:
     """Boot and judge; writes only console logs, to `out`."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def examine(inputs: Inputs, out: Path, progress: Progress) -> Verdict:
         act = partial(start, inputs, accelerator, out, progress=progress)
         outcomes = tuple(workers.map(act, plan_boots(inputs.machine)))
         answers = [one.result() for one in asked]
-    return Verdict(
+    return Proof(
         machine=inputs.machine.name,
         rows=(*judge(outcomes, inputs.machine, origin), *_judge_deeper(answers, inputs.machine)),
         outcomes=outcomes,

@@ -16,20 +16,20 @@ from hostwright.base.errors import UserError
 from hostwright.base.page import STYLE
 from hostwright.proof import lab
 from hostwright.proof.expect import ALL_BOOTS, UNKNOWN
-from hostwright.proof.verdict import Outcome, Row, Verdict
+from hostwright.proof.verdict import Outcome, Proof, Row
 from hostwright.vm.console import last_lines
 
 FORMAT = 1
 TAIL_LINES = 40
 
 
-def write_reports(verdict: Verdict, out: Path) -> None:
+def write_reports(verdict: Proof, out: Path) -> None:
     """Write report.json and report.html, each atomically."""
     files.write(out / "report.html", render_html(verdict))
     files.write(out / "report.json", render_json(verdict))
 
 
-def failure(verdict: Verdict, out: Path) -> UserError:
+def failure(verdict: Proof, out: Path) -> UserError:
     """The failed rows as an error, each with its evidence; `out` is the folder of the report."""
     red = [row for row in verdict.rows if not row.ok]
     # If a boot gave no answer, its first row has the reason; all others only repeat that there was none.
@@ -41,7 +41,7 @@ def failure(verdict: Verdict, out: Path) -> UserError:
     )
 
 
-def render_json(verdict: Verdict) -> str:
+def render_json(verdict: Proof) -> str:
     """The page's content, and each self-check's document unchanged."""
     content = {
         "format": FORMAT,
@@ -87,7 +87,7 @@ def _log_name(outcome: Outcome) -> str:
     return f"{outcome.boot.name}.log"
 
 
-def render_html(verdict: Verdict) -> str:
+def render_html(verdict: Proof) -> str:
     """The report as one HTML page."""
     title = f"Hostwright proof: {verdict.machine}"
     return "\n".join(
@@ -112,7 +112,7 @@ def render_html(verdict: Verdict) -> str:
     )
 
 
-def _summary(verdict: Verdict) -> str:
+def _summary(verdict: Proof) -> str:
     passed = sum(row.ok for row in verdict.rows)
     word = "pass" if verdict.ok else "fail"
     red = "".join(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from hostwright.vm.board import Firmware
 
@@ -74,7 +74,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Proof:
     """The whole proof: `accelerator` with its reason, `artifacts` as file name to sha256.
 
     `deeper` are the boots with a login; they have no self-check document. `pictures` are titles and names of files
@@ -97,8 +97,12 @@ class Verdict:
         return bool(self.rows) and all(row.ok for row in self.rows)
 
 
-# The result of a check: expectation, evidence, whether they agree.
-Finding = tuple[str, str, bool]
+class Checked(NamedTuple):
+    """The result of a check."""
+
+    expectation: str
+    evidence: str
+    ok: bool
 
 
 def read_document(document: Mapping[str, Any]) -> SelfCheck:

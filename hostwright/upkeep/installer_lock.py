@@ -27,7 +27,7 @@ SEEDS = "guest/installer.seeds"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Renewal:
     """The number of pins, the changes, and the listed or pinned files that the archive does not hold."""
 
     pins: int
@@ -44,7 +44,7 @@ class Choice:
     is_whole: bool
 
 
-def renew(mirrors: Sequence[str], root: Path) -> Outcome:
+def renew(mirrors: Sequence[str], root: Path) -> Renewal:
     """Write guest/installer.lock anew if a complete set exists; `root` contains the build root's views.
 
     Raises UserError if a signature or a digest is wrong, or if no archive answers.
@@ -62,12 +62,12 @@ def renew(mirrors: Sequence[str], root: Path) -> Outcome:
         if choice.is_whole:
             return _write(choice.pins, before, notes)
     lost = [_lost(pin) for pin in before if not fetch.is_offered(pin.path, mirrors)]
-    return Outcome(len(before), (), (*dict.fromkeys([*notes, *lost]), f"{FILE} stays unchanged"))
+    return Renewal(len(before), (), (*dict.fromkeys([*notes, *lost]), f"{FILE} stays unchanged"))
 
 
-def _write(pins: Sequence[Pin], before: Sequence[Pin], notes: Sequence[str]) -> Outcome:
+def _write(pins: Sequence[Pin], before: Sequence[Pin], notes: Sequence[str]) -> Renewal:
     files.write(initrd.lock_file(), render_lock(pins))
-    return Outcome(len(pins), tuple(differences(before, pins)), tuple(dict.fromkeys(notes)))
+    return Renewal(len(pins), tuple(differences(before, pins)), tuple(dict.fromkeys(notes)))
 
 
 def choose(netboot: Pin, parts: Sequence[Stanza], before: Sequence[Pin], mirrors: Sequence[str]) -> Choice:

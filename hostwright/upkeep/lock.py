@@ -13,7 +13,7 @@ from hostwright.source.pins import Pin, parse_lock, render_lock
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Renewal:
     """The changes of the lock, and the notes about the sources, one line each."""
 
     pins: int
@@ -21,7 +21,7 @@ class Outcome:
     sources: tuple[str, ...]
 
 
-def renew(mirrors: Sequence[str], root: Path, sources: Mapping[str, Sequence[Source]]) -> Outcome:
+def renew(mirrors: Sequence[str], root: Path, sources: Mapping[str, Sequence[Source]]) -> Renewal:
     """Write buildroot/lock anew; raises UserError if the archive's signature or an index's digest is wrong."""
     release = signed_release(mirrors, root)
     stanzas = index(PACKAGES, release, mirrors)
@@ -30,7 +30,7 @@ def renew(mirrors: Sequence[str], root: Path, sources: Mapping[str, Sequence[Sou
     found = source_files(index(SOURCES, release, mirrors))
     before = parse_lock(paths.LOCK.read_text())
     files.write(paths.LOCK, render_lock(pins))
-    return Outcome(len(pins), tuple(differences(before, pins)), tuple(source_notes(sources, found)))
+    return Renewal(len(pins), tuple(differences(before, pins)), tuple(source_notes(sources, found)))
 
 
 def differences(before: Sequence[Pin], after: Sequence[Pin]) -> list[str]:

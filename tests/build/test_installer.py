@@ -25,7 +25,7 @@ PARTS = [pin for pin in PINS if pin.name != initrd.NETBOOT]
 
 
 @pytest.fixture(scope="module")
-def boot() -> initrd.Boot:
+def boot() -> initrd.Kit:
     return initrd.build_initrd(PINS)
 
 
@@ -36,7 +36,7 @@ def inside(line: str, *binds: sandbox.Bind) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def tree(boot: initrd.Boot) -> udeb.Tree:
+def tree(boot: initrd.Kit) -> udeb.Tree:
     plain = inside("zstd -dc /input/initrd", sandbox.Bind(boot.folder, "/input"))
     return {entry.path: entry for entry in cpio.read(plain)}
 
@@ -118,7 +118,7 @@ def test_no_script_of_an_added_part_runs_before_it_is_unpacked() -> None:
     "module", ["ext4", "xfs", "vfat", "virtio_net", "virtio_blk", "virtio_scsi", "ahci", "nvme", "e1000e"]
 )
 def test_modprobe_finds_modules_of_the_image_and_of_the_parts(
-    boot: initrd.Boot, unpacked: Path, module: str
+    boot: initrd.Kit, unpacked: Path, module: str
 ) -> None:
     release = initrd.kernel_release(boot.kernel.read_bytes())
     line = f"modprobe -d /input -S {release} --show-depends {module}"
@@ -130,7 +130,7 @@ def test_modprobe_finds_modules_of_the_image_and_of_the_parts(
         assert (unpacked / word).is_file()
 
 
-def test_modules_have_the_version_of_the_kernel(boot: initrd.Boot, tree: udeb.Tree) -> None:
+def test_modules_have_the_version_of_the_kernel(boot: initrd.Kit, tree: udeb.Tree) -> None:
     assert udeb.module_releases(tree.values()) == {initrd.kernel_release(boot.kernel.read_bytes())}
 
 
@@ -150,7 +150,7 @@ def test_the_first_screen_has_its_template_in_the_place_where_it_is_loaded(tree:
 
 
 def test_another_build_elsewhere_gives_the_same_bits(
-    boot: initrd.Boot, monkeypatch: pytest.MonkeyPatch
+    boot: initrd.Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = paths.cache()
     with tempfile.TemporaryDirectory(dir=paths.DIST, prefix=".test-") as folder:
@@ -203,7 +203,7 @@ def test_the_partition_table_has_both_copies(shell: Shell) -> None:
     assert "corrupt" not in said
 
 
-def test_the_menu_is_on_the_disc_and_grub_accepts_it(shell: Shell, boot: initrd.Boot) -> None:
+def test_the_menu_is_on_the_disc_and_grub_accepts_it(shell: Shell, boot: initrd.Kit) -> None:
     extract = "xorriso -no_rc -osirrox on -indev /input/one.iso -extract /boot/grub/grub.cfg /tmp/cfg"
     shell(f"{extract} 2> /dev/null; /sysroot/usr/bin/grub-script-check /tmp/cfg")
     listing = shell("xorriso -no_rc -indev /input/one.iso -find / -exec lsdl 2> /dev/null")
@@ -214,7 +214,7 @@ def test_the_menu_is_on_the_disc_and_grub_accepts_it(shell: Shell, boot: initrd.
     ] == []
 
 
-def test_answers_are_on_the_disc_as_they_were_given(boot: initrd.Boot) -> None:
+def test_answers_are_on_the_disc_as_they_were_given(boot: initrd.Kit) -> None:
     answers = cpio.write([cpio.Entry("preseed.cfg", stat.S_IFREG | 0o644, b"d-i x/y string z\n")])
     with tempfile.TemporaryDirectory(dir=paths.DIST, prefix=".test-") as folder:
         target = Path(folder) / "auto.iso"

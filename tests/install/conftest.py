@@ -9,8 +9,8 @@ import pytest
 from hostwright.base import paths
 from hostwright.build import store
 from hostwright.guest import initrd, workplace
+from hostwright.guest import plan as plans
 from hostwright.guest.install import Follower
-from hostwright.guest.plan import Plan
 from hostwright.machine.model import Guest
 from hostwright.source import mirrors
 from hostwright.source.depot import Depot
@@ -32,7 +32,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             depot = stack.enter_context(Depot(paths.cache() / "archive", mirrors.find_mirrors()))
             source = workplace.Source(depot.mirrors[0], depot.port)
             workplace.prepare(LAB, guest, inputs, source, generate_key(), tmp_path)
-            plan = Plan(guest, tmp_path, inputs.tools, Accelerator.TCG, guest_argv.Vnc(unix=True), known)
+            plan = plans.Run(guest, tmp_path, inputs.tools, Accelerator.TCG, guest_argv.Vnc(unix=True), known)
             argv = guest_argv.plan_install(guest, plan.accelerator, plan.vnc)
             session = stack.enter_context(started(argv, tmp_path, plan.tools, plan.accelerator, plan.vnc))
             return Run(Follower(plan, session, depot, lambda _: None), session, depot)

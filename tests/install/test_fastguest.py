@@ -12,7 +12,7 @@ from hostwright.base.errors import UserError
 from hostwright.build import store
 from hostwright.guest import compare, fast, packages, workplace
 from hostwright.guest.install import follow
-from hostwright.guest.plan import Plan, Voice
+from hostwright.guest.plan import Run, Voice
 from hostwright.machine import load
 from hostwright.machine.model import Guest, Machine
 from hostwright.vm import guest_argv
@@ -54,7 +54,7 @@ def broken(break_it: Callable[[Path], None], inputs: workplace.Inputs, work: Pat
     keys = workplace.place(GUEST, inputs, None, work)
     fast.prepare(LAB, GUEST, pins, keys, inputs.tools, work)
     break_it(work)
-    plan = Plan(GUEST, work, inputs.tools, Accelerator.TCG, UNIX, {}, stages=fast.STAGES)
+    plan = Run(GUEST, work, inputs.tools, Accelerator.TCG, UNIX, {}, stages=fast.STAGES)
     argv = guest_argv.plan_second_stage(GUEST, Accelerator.TCG, UNIX, fast.WORDS)
     with pytest.raises(UserError) as caught:
         follow(plan, argv, None, VOICE)

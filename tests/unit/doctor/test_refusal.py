@@ -361,7 +361,7 @@ ACCEPTED: dict[str, tuple[Capture, str, str]] = {
 }
 
 
-def plan(tmp_path: Path, found: Capture, content: str) -> refusal.Plan:
+def plan(tmp_path: Path, found: Capture, content: str) -> refusal.Wish:
     file = tmp_path / "host.toml"
     file.write_text(f'name = "x"\n{content}')
     return refusal.open_plan(load.load(file), found, SERIES)

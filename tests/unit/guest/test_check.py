@@ -4,7 +4,7 @@ from base64 import b64decode
 
 import pytest
 
-from hostwright.guest.check import BOOTS, Boot, boot_entry, judge
+from hostwright.guest.check import BOOTS, Trial, boot_entry, judge
 from hostwright.vm.login import tmpfiles
 
 NETWORK = {"enp2s0": "52:54:00:00:00:01"}
@@ -20,7 +20,7 @@ GOOD: dict[str, object] = {
 
 
 @pytest.mark.parametrize("boot", BOOTS)
-def test_a_good_guest_passes(boot: Boot) -> None:
+def test_a_good_guest_passes(boot: Trial) -> None:
     assert judge(boot, GOOD, NETWORK) == []
 
 

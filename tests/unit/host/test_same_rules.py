@@ -99,7 +99,7 @@ def ask_doctor(found: Capture) -> dict[str, set[str]]:
 def judge(case: Case, function: PciFunction) -> set[str]:
     if refused := {one.rule for one in kinds.find_kind(function)}:
         return refused & SHARED | {one.rule for one in case.findings} & {"hugepages"}
-    plan = refusal.Plan(name_device(function.address, case), case, {function.address: function})
+    plan = refusal.Wish(name_device(function.address, case), case, {function.address: function})
     told = {one.rule for one in (*devices.find_own(case, function), *case.findings)}
     told |= {one.finding.rule for one in refusal.find_refusals(plan)}
     return told & SHARED | ({BARRED} if told & BARRING else set())

@@ -14,7 +14,7 @@ from hostwright.base.errors import UserError
 from hostwright.pci import advice, capture, groups, hierarchy, iommu, registers, view
 from hostwright.pci.function import Kind
 from hostwright.pci.groups import Label, Report
-from hostwright.pci.hierarchy import Machine
+from hostwright.pci.hierarchy import Hierarchy
 from hostwright.pci.inventory import Capture, PciFunction
 from hostwright.pci.isolation import Setting
 from tests.fakes.computer import device_entry, ivhd, ivrs
@@ -24,7 +24,7 @@ DISPLAYS = ("0000:01:00.0", "0000:02:00.0", "0000:03:00.0", "0000:06:00.0", "000
 
 
 @pytest.fixture(scope="module")
-def machine() -> Machine:
+def machine() -> Hierarchy:
     """T1 to T10, booted and captured."""
     return hierarchy.describe(capture.load(GOLDEN))
 
@@ -43,7 +43,7 @@ def function(
     return PciFunction(address, id, code, config=config, is_whole=True, parent=parent, group=None)
 
 
-def made(*functions: PciFunction, **more: object) -> Machine:
+def made(*functions: PciFunction, **more: object) -> Hierarchy:
     return hierarchy.describe(replace(Capture("made", functions), **more))  # type: ignore[arg-type]
 
 
@@ -66,7 +66,7 @@ SWITCH = (
 # Against the kernel.
 
 
-def test_now_is_as_predicted(machine: Machine) -> None:
+def test_now_is_as_predicted(machine: Hierarchy) -> None:
     """The very numbers: the kernel counts groups as it finds devices."""
     report = groups.examine(machine)
     none = report.columns[0]
@@ -76,14 +76,14 @@ def test_now_is_as_predicted(machine: Machine) -> None:
     assert report.differs == ()
 
 
-def test_groups_that_the_rules_do_not_explain_are_told(machine: Machine) -> None:
+def test_groups_that_the_rules_do_not_explain_are_told(machine: Hierarchy) -> None:
     functions = [replace(one, group="3") if one.group == "4" else one for one in machine.capture.functions]
     other = hierarchy.describe(replace(machine.capture, functions=tuple(functions)))
     (told,) = groups.examine(other).differs
     assert told.startswith("group 3 is 0000:00:03.0 0000:00:03.1 0000:00:04.0")
 
 
-def test_words_of_the_running_kernel_are_counted_in(machine: Machine) -> None:
+def test_words_of_the_running_kernel_are_counted_in(machine: Hierarchy) -> None:
     cmdline = "ro pcie_acs_override=downstream,multifunction pci=noaer,disable_acs_redir=pci:1b36:c"
     assert groups.current_words(cmdline) == ("downstream", "multifunction")
     assert groups.current_setting(cmdline, "6.1") == Setting("6.1", "", "pci:1b36:c")
@@ -103,7 +103,7 @@ def test_series(release: str, series: str) -> None:
 # Labels.
 
 
-def test_labels(machine: Machine) -> None:
+def test_labels(machine: Hierarchy) -> None:
     none, downstream, multifunction, _ = groups.examine(machine).columns
     assert none.labels["0000:01:00.0"] is Label.HARDWARE
     # The port isolates nothing, and other ports are beside it.
@@ -271,7 +271,7 @@ def test_chipset_register_that_no_capture_has_is_noted() -> None:
 # Advice.
 
 
-def advice_for(machine: Machine, device: str) -> advice.Advice:
+def advice_for(machine: Hierarchy, device: str) -> advice.Advice:
     found = groups.examine(machine, device=device).advice
     assert found
     return found
@@ -347,7 +347,7 @@ def test_amd_boards_have_a_setting_for_it() -> None:
 
 
 @pytest.mark.parametrize("device", DISPLAYS)
-def test_smallest_override_frees_and_nothing_can_be_left_out(machine: Machine, device: str) -> None:
+def test_smallest_override_frees_and_nothing_can_be_left_out(machine: Hierarchy, device: str) -> None:
     setting = Setting(platform=machine.platform)
     words = advice.find_smallest(machine, device, setting)
     assert words is not None
@@ -362,7 +362,7 @@ def test_wrong_device() -> None:
     assert "did you mean 0000:01:00.0?" in caught.value.hint or "addresses are like" in caught.value.hint
 
 
-def test_words_without_effect_are_named(machine: Machine) -> None:
+def test_words_without_effect_are_named(machine: Hierarchy) -> None:
     report = groups.examine(machine, ("downstrem", "id:1b36:000c"))
     assert report.columns[-1].name == "downstrem,id:1b36:000c"
     assert any("downstrem is without effect" in note for note in report.notes)
@@ -372,7 +372,7 @@ def test_words_without_effect_are_named(machine: Machine) -> None:
 
 
 @pytest.fixture(scope="module")
-def report(machine: Machine) -> Report:
+def report(machine: Hierarchy) -> Report:
     return groups.examine(machine, ("id:8086:3420",), device="0000:03:00.0")
 
 

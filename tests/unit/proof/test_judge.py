@@ -23,7 +23,7 @@ from hostwright.machine.model import Machine
 from hostwright.proof import boot as boots
 from hostwright.proof import expect, judge, lab, prove, report
 from hostwright.proof.lab import IMAGE, plan_boot
-from hostwright.proof.verdict import Boot, Origin, Outcome, Row, Verdict
+from hostwright.proof.verdict import Boot, Origin, Outcome, Proof, Row
 from hostwright.sandbox import sandbox
 from hostwright.vm import console, process
 from hostwright.vm.board import Accelerator, Firmware
@@ -502,12 +502,12 @@ def test_kvm_counts_only_when_a_kernel_runs_to_its_end(
 # The report.
 
 
-def verdict(rows: Sequence[Row], host: Machine | None = None) -> Verdict:
+def verdict(rows: Sequence[Row], host: Machine | None = None) -> Proof:
     results = tuple(outcomes(host)) if host else ()
-    return Verdict("lab", tuple(rows), results, "QEMU 10", "tcg: no KVM", {"host.img": "ab" * 32}, 61.5)
+    return Proof("lab", tuple(rows), results, "QEMU 10", "tcg: no KVM", {"host.img": "ab" * 32}, 61.5)
 
 
-def whole(host: Machine) -> Verdict:
+def whole(host: Machine) -> Proof:
     return verdict(judge.judge(outcomes(host), host, ORIGIN), host)
 
 
