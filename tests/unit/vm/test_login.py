@@ -175,10 +175,13 @@ def test_a_server_that_comes_late_is_waited_for() -> None:
 
 
 def test_nobody_there_is_told_in_time() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(SshError, match=rf"did not answer at 127\.0\.0\.1:{port} within 0\.3 s: .*refused"):
-        login.connect("127.0.0.1", port, "root", login.generate_key().private, limit_s=0.3)
+    # Bound, so that no other test gets the port, but not listening.
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        wanted = rf"did not answer at 127\.0\.0\.1:{port} within 0\.3 s: .*refused"
+        with pytest.raises(SshError, match=wanted):
+            login.connect("127.0.0.1", port, "root", login.generate_key().private, limit_s=0.3)
 
 
 def test_a_port_that_says_nothing_does_not_hang_us() -> None:
