@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hostwright.base import canonical, paths
 from hostwright.base.errors import UserError
-from hostwright.recipe import Recipe, Source
+from hostwright.base.pin import Pin
+from hostwright.recipe import Recipe
 
 
 @functools.cache
@@ -46,7 +47,7 @@ def closure(names: Iterable[str]) -> list[str]:
     return list(done)
 
 
-def sources(recipe: Recipe) -> tuple[Source, ...]:
+def sources(recipe: Recipe) -> tuple[Pin, ...]:
     """All source archives of a recipe, the main one first."""
     return (recipe.source, *recipe.extra)
 

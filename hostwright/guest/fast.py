@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hostwright.base import files, paths, times
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.formats import cpio, gpt
 from hostwright.formats.control import Stanza
 from hostwright.formats.cpio import Entry
@@ -30,7 +31,6 @@ from hostwright.image.ids import Ids, ids_for
 from hostwright.machine.model import Guest, Machine
 from hostwright.sandbox import buildroot, sandbox, signature
 from hostwright.source import fetch, index, mirrors
-from hostwright.source.pins import Pin, Pinned
 from hostwright.vm import guest_argv
 from hostwright.vm.login import generate_key
 
@@ -111,7 +111,7 @@ def _read_release(offline: bool) -> str:
 def _read_index(name: str, release: str, offline: bool) -> list[Stanza]:
     digest = index.index_digest(release, name)
     folder = f"dists/{index.SUITE}/{name.rpartition('/')[0]}"
-    pin = Pin(name, "", f"{folder}/by-hash/SHA256/{digest}", 0, digest)
+    pin = Pin(f"{folder}/by-hash/SHA256/{digest}", digest, name=name)
     fetch_pins([pin], offline, lambda _: None)
     return index.read_index(fetch.local(digest).read_bytes(), release, name)
 
@@ -137,8 +137,7 @@ def fetch_pins(pins: Sequence[Pin], offline: bool, note: Callable[[str], None]) 
         done[0] += count
         note(f"fetching packages {times.bar(done[0], total)}")
 
-    wanted = [Pinned(pin.name, pin.path, pin.sha256, pin.size).at(archives) for pin in missing]
-    fetch.fetch_all(wanted, progressed)
+    fetch.fetch_all(missing, archives, progressed)
 
 
 def _adopt(pin: Pin) -> bool:

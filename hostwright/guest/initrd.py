@@ -11,13 +11,14 @@ from pathlib import Path
 
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.formats import bzimage, cpio, deb
 from hostwright.formats.cpio import Entry
 from hostwright.guest import udeb
 from hostwright.guest.udeb import Template, Tree
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.source import fetch
-from hostwright.source.pins import Pin, parse_lock
+from hostwright.source.pins import parse_lock
 
 # To be raised when the medium changes although the lock does not.
 FORMAT = "3"

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.formats import control
 from hostwright.sandbox import sandbox
-from hostwright.source import fetch, pins
+from hostwright.source import fetch
 from hostwright.source.index import SUITE, index_digest, read_index
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -31,9 +32,9 @@ def kept_index(name: str, release: str, mirrors: Sequence[str]) -> list[control.
     """As `index`, but from the cache if the cached file still has the digest of the Release text."""
     digest = index_digest(release, name)
     folder = f"dists/{SUITE}/{name.rpartition('/')[0]}"
-    by_digest = pins.places(f"{folder}/by-hash/SHA256/{digest}", mirrors)
-    by_name = pins.places(f"dists/{SUITE}/{name}", mirrors)
-    here = fetch.fetch(pins.Wanted(name, digest, (*by_digest, *by_name)), lambda _: None)
+    by_name = tuple(f"{mirror}/dists/{SUITE}/{name}" for mirror in mirrors)
+    pin = Pin(f"{folder}/by-hash/SHA256/{digest}", digest, by_name, name=name)
+    here = fetch.fetch(pin, mirrors, lambda _: None)
     return read_index(here.read_bytes(), release, name)
 
 

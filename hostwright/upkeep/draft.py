@@ -13,12 +13,13 @@ from pathlib import Path
 
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.build.recipes import load_recipe, recipe_names
 from hostwright.formats import copyright, spdx, tarball, versions
 from hostwright.formats.control import Stanza
-from hostwright.recipe import Recipe, Source
+from hostwright.recipe import Recipe
 from hostwright.sandbox import buildroot, signature
-from hostwright.source import fetch, pins
+from hostwright.source import fetch
 from hostwright.source.index import SOURCES
 from hostwright.upkeep import debian_texts, guesses, layout, source_index
 
@@ -45,7 +46,7 @@ class Draft:
 class Upstream:
     """The upstream tarballs by their folder, and the content of the main one."""
 
-    tarballs: dict[str, pins.Pinned]
+    tarballs: dict[str, Pin]
     contents: tarball.Contents
 
 
@@ -91,9 +92,9 @@ def place(name: str, recipe_name: str) -> tuple[Path, str]:
 def upstream(stanza: Stanza, mirrors: Sequence[str]) -> Upstream:
     """Fetch the upstream tarballs of a source package and read the main one."""
     tarballs = source_index.tarballs(stanza)
-    fetch.fetch_all([one.at(mirrors) for one in tarballs.values()], lambda _: None)
+    fetch.fetch_all(list(tarballs.values()), mirrors, lambda _: None)
     main = tarballs[""]
-    return Upstream(tarballs, tarball.look(fetch.local(main.sha256), main.name, guesses.wants))
+    return Upstream(tarballs, tarball.look(fetch.local(main.sha256), main.file, guesses.wants))
 
 
 def draft(
@@ -105,7 +106,7 @@ def draft(
     is_meson = any("meson" in group for group in source_index.build_needs(stanza))
     way = guesses.way(stanza["Package"], source.contents, is_meson)
     found = copyright.read(debian.copyright)
-    main, *extra = [Source(one.path, one.sha256, into=into) for into, one in source.tarballs.items()]
+    main, *extra = [Pin(one.path, one.sha256, into=into) for into, one in source.tarballs.items()]
     value = Recipe(
         name=name,
         version=versions.released(stanza["Version"]),

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostwright.base import files, paths
-from hostwright.recipe import Source
+from hostwright.base.pin import Pin
 from hostwright.sandbox.signature import index, signed_release
 from hostwright.source import closure
 from hostwright.source.index import PACKAGES, SOURCES, source_files
-from hostwright.source.pins import Pin, parse_lock, render_lock
+from hostwright.source.pins import parse_lock, render_lock
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Renewal:
     sources: tuple[str, ...]
 
 
-def renew(mirrors: Sequence[str], root: Path, sources: Mapping[str, Sequence[Source]]) -> Renewal:
+def renew(mirrors: Sequence[str], root: Path, sources: Mapping[str, Sequence[Pin]]) -> Renewal:
     """Write buildroot/lock anew; raises UserError if the archive's signature or an index's digest is wrong."""
     release = signed_release(mirrors, root)
     stanzas = index(PACKAGES, release, mirrors)
@@ -45,7 +45,7 @@ def differences(before: Sequence[Pin], after: Sequence[Pin]) -> list[str]:
     ]
 
 
-def source_notes(sources: Mapping[str, Sequence[Source]], found: dict[str, str]) -> list[str]:
+def source_notes(sources: Mapping[str, Sequence[Pin]], found: dict[str, str]) -> list[str]:
     """One line for each source that the archive no longer holds as pinned."""
     notes: list[str] = []
     for name, pinned in sources.items():
@@ -55,7 +55,7 @@ def source_notes(sources: Mapping[str, Sequence[Source]], found: dict[str, str])
     return notes
 
 
-def _state(one: Source, found: dict[str, str]) -> str:
+def _state(one: Pin, found: dict[str, str]) -> str:
     if one.path in found:
         return f"has another sha256 in the archive: {found[one.path]}"
     folder = one.path.rsplit("/", 1)[0]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostwright.base.pin import Pin
 from hostwright.formats import versions
 from hostwright.formats.control import Stanza
-from hostwright.recipe import Source
 from hostwright.sandbox import signature
 from hostwright.source import fetch, index
 from hostwright.upkeep import source_index
@@ -42,7 +42,7 @@ class State:
         return versions.key(self.pinned) > versions.key(self.newest)
 
 
-def find(mirrors: Sequence[str], root: Path, pins: Mapping[str, Sequence[Source]]) -> list[str]:
+def find(mirrors: Sequence[str], root: Path, pins: Mapping[str, Sequence[Pin]]) -> list[str]:
     """The lines about the pins of each recipe.
 
     Raises UserError if the archive cannot be reached or its signature is wrong.
@@ -53,7 +53,7 @@ def find(mirrors: Sequence[str], root: Path, pins: Mapping[str, Sequence[Source]
 
 
 def states(
-    pins: Mapping[str, Sequence[Source]], stanzas: Sequence[Stanza], is_held: Callable[[str], bool]
+    pins: Mapping[str, Sequence[Pin]], stanzas: Sequence[Stanza], is_held: Callable[[str], bool]
 ) -> Iterator[State]:
     """The state of every pin. For pins that the index does not list, `is_held` asks the archive.
 

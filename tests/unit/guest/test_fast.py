@@ -11,6 +11,7 @@ import pytest
 
 from hostwright.base import paths
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.formats import gpt
 from hostwright.formats.control import Stanza
 from hostwright.guest import compare, unpacked
@@ -21,7 +22,6 @@ from hostwright.machine.load import load
 from hostwright.machine.model import Guest
 from hostwright.sandbox import signature
 from hostwright.source import fetch
-from hostwright.source.pins import Pin
 
 GUEST: Guest = load(paths.TREE / "host.toml").guests[0]
 IDS = ids.ids_for("guest")
@@ -90,7 +90,11 @@ def test_a_package_that_the_archive_lacks_is_named() -> None:
 
 
 PIN = Pin(
-    "one", "1", "pool/o/one_1.deb", 3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    "pool/o/one_1.deb",
+    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    size=3,
+    name="one",
+    version="1",
 )
 
 

@@ -11,12 +11,13 @@ import pytest
 
 from hostwright.base import paths
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.formats.control import Stanza
 from hostwright.formats.cpio import Entry
 from hostwright.guest import initrd, medium, udeb
 from hostwright.sandbox import signature
 from hostwright.source import closure, fetch, index
-from hostwright.source.pins import Pin, render_lock
+from hostwright.source.pins import render_lock
 from hostwright.upkeep import installer_lock
 
 FILE = stat.S_IFREG | 0o644
@@ -66,7 +67,7 @@ def test_modules_for_another_kernel_are_refused() -> None:
 
 
 def pin(name: str, digest: str = "a", version: str = "1") -> Pin:
-    return Pin(name, version, f"pool/{name}_{version}.udeb", 1, digest * 64)
+    return Pin(f"pool/{name}_{version}.udeb", digest * 64, size=1, name=name, version=version)
 
 
 def test_the_key_depends_on_every_pin_and_not_on_their_order() -> None:
@@ -77,7 +78,7 @@ def test_the_key_depends_on_every_pin_and_not_on_their_order() -> None:
 
 def test_the_committed_lock_is_one_netboot_package_and_parts_for_one_kernel() -> None:
     pins = initrd.load_lock()
-    assert pins == sorted(pins)
+    assert pins == sorted(pins, key=lambda one: one.rank)
     assert [one.name for one in pins].count(initrd.NETBOOT) == 1
     releases = {found[1] for one in pins if (found := re.search(r"-modules-(.*)-di$", one.name))}
     assert len(releases) == 1
@@ -218,7 +219,7 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "GUEST", tmp_path)
     monkeypatch.setattr(signature, "signed_release", lambda mirrors, root: "release")
     monkeypatch.setattr(signature, "index", lambda name, release, mirrors: indexes[name])
-    monkeypatch.setattr(fetch, "fetch", lambda wanted, progress: Path(wanted.places[0]))
+    monkeypatch.setattr(fetch, "fetch", lambda pin, mirrors, progress: Path(pin.places(mirrors)[0]))
     monkeypatch.setattr(
         initrd, "read_netboot", lambda file: (bzimage(str(file).partition("_")[2][0]), empty_tree())
     )

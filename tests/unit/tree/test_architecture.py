@@ -13,8 +13,8 @@ from hostwright.base import paths
 ENGINE = paths.TREE / "hostwright"
 # From the lowest layer up. A package imports from those below, and from itself.
 LAYERS = (
-    ("base", "recipe"),
-    ("formats", "machine"),
+    ("base",),
+    ("recipe", "formats", "machine"),
     ("source", "pci"),
     ("sandbox", "doctor"),
     ("build", "vm"),
