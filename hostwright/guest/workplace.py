@@ -16,7 +16,8 @@ from hostwright.guest import initrd, medium, preseed
 from hostwright.guest.plan import Outcome
 from hostwright.image.templates import render_text
 from hostwright.machine.model import Guest, Machine
-from hostwright.sandbox import buildroot, sandbox
+from hostwright.sandbox import sandbox
+from hostwright.sandbox.workshop import Workshop
 from hostwright.source import mirrors
 from hostwright.source.index import SUITE
 from hostwright.vm import guest_argv, pictures, process
@@ -54,13 +55,17 @@ class Inputs:
     code: Path
     vars: Path
     grub: Path
-    tools: Path
+    shop: Workshop
+
+    @property
+    def tools(self) -> Path:
+        """The build root, with QEMU in it."""
+        return self.shop.tools
 
 
-def find_inputs(grub: Path) -> Inputs:
-    """OVMF of dist/, `grub` as staged, QEMU of the build root."""
-    tools = buildroot.root(buildroot.load_lock()) / "tools"
-    return Inputs(paths.OVMF / guest_argv.CODE, paths.OVMF / guest_argv.VARS, grub, tools)
+def find_inputs(grub: Path, shop: Workshop) -> Inputs:
+    """OVMF of dist/, and `grub` as staged."""
+    return Inputs(paths.OVMF / guest_argv.CODE, paths.OVMF / guest_argv.VARS, grub, shop)
 
 
 @contextmanager
@@ -91,27 +96,32 @@ def workplace(name: str) -> Iterator[Path]:
 
 def find_accelerator(inputs: Inputs, work: Path) -> tuple[Accelerator, str]:
     """KVM or TCG, tested by a boot of the installer's own kernel."""
-    return process.find_accelerator(initrd.build_initrd(initrd.load_lock()).kernel, inputs.tools, work)
+    return process.find_accelerator(
+        initrd.build_initrd(initrd.load_lock(), inputs.shop).kernel, inputs.tools, work
+    )
 
 
 @dataclass(frozen=True)
-class Source:
-    """The archive: the machine's own mirror, and the loopback port where the installer reaches it."""
+class Contact:
+    """What the installer reaches, and who reaches the guest.
+
+    The machine's own mirror, the loopback port where the installer finds it, and the key of the check, if any.
+    """
 
     mirror: str
     port: int
+    key: Key | None = None
 
 
-def prepare(
-    machine: Machine, guest: Guest, inputs: Inputs, source: Source, key: Key | None, work: Path
-) -> None:
+def prepare(machine: Machine, guest: Guest, inputs: Inputs, contact: Contact, work: Path) -> None:
     """Place disk, firmware and medium where QEMU will open them."""
-    keys = place(guest, inputs, key, work)
-    text = preseed.render(machine, guest, f"{GATEWAY}:{source.port}")
-    sources = preseed.sources_list(source.mirror, mirrors.find_security(), guest.install)
+    keys = place(guest, inputs, contact.key, work)
+    text = preseed.render(machine, guest, f"{GATEWAY}:{contact.port}")
+    sources = preseed.sources_list(contact.mirror, mirrors.find_security(), guest.install)
     answers = cpio.write(preseed.entries(guest, text, keys, sources))
     (work / "preseed.cfg").write_text(text)
-    medium.write_iso(work / guest_argv.MEDIUM, inputs.grub, answers, INSTALL_WORDS, work / "medium.log")
+    start, shop = medium.Start(answers, INSTALL_WORDS), inputs.shop.logging_to(work / "medium.log")
+    medium.write_iso(work / guest_argv.MEDIUM, start, inputs.grub, shop)
 
 
 def place(guest: Guest, inputs: Inputs, key: Key | None, work: Path) -> tuple[str, ...]:
@@ -121,7 +131,7 @@ def place(guest: Guest, inputs: Inputs, key: Key | None, work: Path) -> tuple[st
     """
     shutil.copyfile(inputs.code, work / guest_argv.CODE)
     shutil.copyfile(inputs.vars, work / guest_argv.VARS)
-    _make_disk(guest, inputs.tools, work)
+    _make_disk(guest, inputs.shop.logging_to(work / "medium.log"), work)
     if not key:
         return guest.install.ssh_keys
     _write_key(work / KEY_FILE, key)
@@ -134,7 +144,7 @@ def _write_key(path: Path, key: Key) -> None:
     path.with_suffix(".pub").write_text(f"{key.public}\n")
 
 
-def _make_disk(guest: Guest, tools: Path, work: Path) -> None:
+def _make_disk(guest: Guest, shop: Workshop, work: Path) -> None:
     argv = (
         "qemu-img",
         "create",
@@ -144,8 +154,8 @@ def _make_disk(guest: Guest, tools: Path, work: Path) -> None:
         f"{guest_argv.FOLDER}/{guest_argv.DISK}",
         f"{guest.disk_gib}G",
     )
-    job = sandbox.Job(tools, argv, (sandbox.Bind(work, guest_argv.FOLDER, writable=True),))
-    sandbox.execute("making the disk", job, tools, work / "medium.log")
+    job = sandbox.Job(shop.tools, argv, (sandbox.Bind(work, guest_argv.FOLDER, writable=True),))
+    shop.run("making the disk", job)
 
 
 def record(

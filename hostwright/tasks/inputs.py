@@ -12,6 +12,7 @@ from hostwright.build import recipes
 from hostwright.machine import load as model
 from hostwright.machine.model import Machine
 from hostwright.sandbox import buildroot as root
+from hostwright.sandbox.workshop import Workshop, open_at
 from hostwright.tasks import reporter
 
 ROOTFS_TAR = paths.DIST / "rootfs.tar"
@@ -37,6 +38,11 @@ def machine() -> Machine:
     except UserError as error:
         reporter.fail_cleanly(str(error))
         raise
+
+
+def workshop(task: str) -> Workshop:
+    """The workshop of a task, with its log."""
+    return open_at(paths.log_file(task))
 
 
 def host_packages() -> list[str]:

@@ -19,6 +19,7 @@ from hostwright.formats import copyright, spdx, tarball, versions
 from hostwright.formats.control import Stanza
 from hostwright.recipe import Recipe
 from hostwright.sandbox import buildroot, signature
+from hostwright.sandbox.workshop import Workshop
 from hostwright.source import fetch
 from hostwright.source.index import SOURCES
 from hostwright.upkeep import debian_texts, guesses, layout, source_index
@@ -50,7 +51,7 @@ class Upstream:
     contents: tarball.Contents
 
 
-def add(name: str, recipe_name: str, mirrors: Sequence[str], note: Note) -> list[str]:
+def add(name: str, recipe_name: str, shop: Workshop, note: Note) -> list[str]:
     """Write the recipe of the source package `name`; returns lines with the guesses and the remaining work.
 
     If `recipe_name` is '', the recipe is named like the package. Raises UserError, and writes nothing, if the recipe
@@ -58,7 +59,7 @@ def add(name: str, recipe_name: str, mirrors: Sequence[str], note: Note) -> list
     """
     target, recipe_name = place(name, recipe_name)
     note("reading the archive's index")
-    release = signature.signed_release(mirrors, buildroot.root(buildroot.load_lock()))
+    release, mirrors = signature.signed_release(shop), shop.archives
     packages = source_index.newest(signature.kept_index(SOURCES, release, mirrors))
     stanza = source_index.find(name, packages)
     note(f"fetching {name} {stanza['Version']}")

@@ -10,7 +10,6 @@ now is tried. If that fails too, the lock stays unchanged.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
@@ -18,6 +17,7 @@ from hostwright.base.pin import Pin
 from hostwright.formats.control import Stanza
 from hostwright.guest import initrd, udeb
 from hostwright.sandbox import signature
+from hostwright.sandbox.workshop import Workshop
 from hostwright.source import fetch, index
 from hostwright.source.closure import lock, parse_seeds
 from hostwright.source.pins import pin_of, render_lock
@@ -45,12 +45,12 @@ class Choice:
     is_whole: bool
 
 
-def renew(mirrors: Sequence[str], root: Path) -> Renewal:
-    """Write guest/installer.lock anew if a complete set exists; `root` contains the build root's views.
+def renew(shop: Workshop) -> Renewal:
+    """Write guest/installer.lock anew if a complete set exists.
 
     Raises UserError if a signature or a digest is wrong, or if no archive answers.
     """
-    release = signature.signed_release(mirrors, root)
+    release, mirrors = signature.signed_release(shop), shop.archives
     packages = signature.index(index.PACKAGES, release, mirrors)
     parts = signature.index(index.UDEBS, release, mirrors)
     before = initrd.load_lock()

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hostwright.base import files, paths
 from hostwright.base.pin import Pin
 from hostwright.sandbox.signature import index, signed_release
+from hostwright.sandbox.workshop import Workshop
 from hostwright.source import closure
 from hostwright.source.index import PACKAGES, SOURCES, source_files
 from hostwright.source.pins import parse_lock, render_lock
@@ -21,13 +21,13 @@ class Renewal:
     sources: tuple[str, ...]
 
 
-def renew(mirrors: Sequence[str], root: Path, sources: Mapping[str, Sequence[Pin]]) -> Renewal:
+def renew(shop: Workshop, sources: Mapping[str, Sequence[Pin]]) -> Renewal:
     """Write buildroot/lock anew; raises UserError if the archive's signature or an index's digest is wrong."""
-    release = signed_release(mirrors, root)
-    stanzas = index(PACKAGES, release, mirrors)
+    release = signed_release(shop)
+    stanzas = index(PACKAGES, release, shop.archives)
     wanted, excluded = closure.parse_seeds(paths.SEEDS.read_text())
     pins = closure.lock(stanzas, wanted, excluded)
-    found = source_files(index(SOURCES, release, mirrors))
+    found = source_files(index(SOURCES, release, shop.archives))
     before = parse_lock(paths.LOCK.read_text())
     files.write(paths.LOCK, render_lock(pins))
     return Renewal(len(pins), tuple(differences(before, pins)), tuple(source_notes(sources, found)))

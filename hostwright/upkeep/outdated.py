@@ -8,12 +8,12 @@ Only the index is fetched, and nothing is written.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hostwright.base.pin import Pin
 from hostwright.formats import versions
 from hostwright.formats.control import Stanza
 from hostwright.sandbox import signature
+from hostwright.sandbox.workshop import Workshop
 from hostwright.source import fetch, index
 from hostwright.upkeep import source_index
 
@@ -42,14 +42,14 @@ class State:
         return versions.key(self.pinned) > versions.key(self.newest)
 
 
-def find(mirrors: Sequence[str], root: Path, pins: Mapping[str, Sequence[Pin]]) -> list[str]:
+def find(shop: Workshop, pins: Mapping[str, Sequence[Pin]]) -> list[str]:
     """The lines about the pins of each recipe.
 
     Raises UserError if the archive cannot be reached or its signature is wrong.
     """
-    release = signature.signed_release(mirrors, root)
-    stanzas = signature.kept_index(index.SOURCES, release, mirrors)
-    return told(list(states(pins, stanzas, lambda path: fetch.is_offered(path, mirrors))))
+    release = signature.signed_release(shop)
+    stanzas = signature.kept_index(index.SOURCES, release, shop.archives)
+    return told(list(states(pins, stanzas, lambda path: fetch.is_offered(path, shop.archives))))
 
 
 def states(

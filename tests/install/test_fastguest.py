@@ -15,6 +15,7 @@ from hostwright.guest.install import follow
 from hostwright.guest.plan import Run, Voice
 from hostwright.machine import load
 from hostwright.machine.model import Guest, Machine
+from hostwright.sandbox.workshop import open_at
 from hostwright.vm import guest_argv
 from hostwright.vm.board import Accelerator
 
@@ -26,8 +27,8 @@ INSTALLED = paths.GUESTS / GUEST.name / "manifest.json"
 
 
 @pytest.fixture
-def inputs() -> workplace.Inputs:
-    return workplace.find_inputs(store.read_stamp("grub").tree)
+def inputs(tmp_path: Path) -> workplace.Inputs:
+    return workplace.find_inputs(store.read_stamp("grub").tree, open_at(tmp_path / "medium.log"))
 
 
 def test_a_guest_without_the_installer_is_checked_like_any_other(
@@ -49,10 +50,10 @@ def test_a_guest_without_the_installer_is_checked_like_any_other(
 
 def broken(break_it: Callable[[Path], None], inputs: workplace.Inputs, work: Path) -> UserError:
     """What is told of a second stage whose files were spoilt before it starts."""
-    pins = packages.choose(fast.read_indexes(GUEST, False), GUEST.install)
-    fast.fetch_pins(pins, False, lambda _: None)
-    keys = workplace.place(GUEST, inputs, None, work)
-    fast.prepare(LAB, GUEST, pins, keys, inputs.tools, work)
+    pins = packages.choose(fast.read_indexes(GUEST, inputs.shop, False), GUEST.install)
+    fast.fetch_pins(pins, inputs.shop, False, lambda _: None)
+    contents = fast.Contents(pins, workplace.place(GUEST, inputs, None, work))
+    fast.prepare(LAB, GUEST, contents, inputs.shop, work)
     break_it(work)
     plan = Run(GUEST, work, inputs.tools, Accelerator.TCG, UNIX, {}, stages=fast.STAGES)
     argv = guest_argv.plan_second_stage(GUEST, Accelerator.TCG, UNIX, fast.WORDS)

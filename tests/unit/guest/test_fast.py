@@ -21,6 +21,7 @@ from hostwright.image import ids
 from hostwright.machine.load import load
 from hostwright.machine.model import Guest
 from hostwright.sandbox import signature
+from hostwright.sandbox.workshop import Workshop, open_at
 from hostwright.source import fetch
 
 GUEST: Guest = load(paths.TREE / "host.toml").guests[0]
@@ -113,30 +114,30 @@ def give(cache: Path, path: str, content: bytes) -> None:
 
 def test_what_an_installer_fetched_is_not_fetched_again(cache: Path) -> None:
     give(cache, PIN.path, b"abc")
-    fastguest.fetch_pins([PIN], True, lambda _: None)
+    fastguest.fetch_pins([PIN], open_at(cache), True, lambda _: None)
     assert fetch.local(PIN.sha256).read_bytes() == b"abc"
 
 
 def test_a_damaged_file_of_an_installer_is_not_taken(cache: Path) -> None:
     give(cache, PIN.path, b"abd")
     with pytest.raises(UserError, match="1 packages are not in the cache, the first one one"):
-        fastguest.fetch_pins([PIN], True, lambda _: None)
+        fastguest.fetch_pins([PIN], open_at(cache), True, lambda _: None)
     assert not fetch.is_here(PIN.sha256)
 
 
 def test_offline_needs_an_index_that_was_once_fetched(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="no index of the archive"):
-        fastguest.read_indexes(GUEST, True)
+        fastguest.read_indexes(GUEST, open_at(cache), True)
     give(cache, "dists/trixie/InRelease", b"signed")
     seen = []
 
-    def verify(signed: bytes, root: Path) -> bytes:
+    def verify(signed: bytes, shop: Workshop) -> bytes:
         seen.append(signed)
         raise UserError("not signed by a key of Debian")
 
     monkeypatch.setattr(signature, "verify", verify)
     with pytest.raises(UserError, match="not signed"):
-        fastguest.read_indexes(GUEST, True)
+        fastguest.read_indexes(GUEST, open_at(cache), True)
     assert seen == [b"signed"]
     assert not (cache / "indexes").exists(), "what is not signed is not kept"
 
@@ -160,9 +161,9 @@ def test_each_component_is_read_by_the_digest_that_is_signed(
     for name, data in indexes.items():
         digest = hashlib.sha256(data).hexdigest()
         give(cache, f"dists/trixie/{name}/binary-amd64/by-hash/SHA256/{digest}", data)
-    monkeypatch.setattr(signature, "verify", lambda signed, root: signed)
-    assert fastguest.read_indexes(GUEST, True) == [{"Package": "main"}]
-    nvidia = fastguest.read_indexes(with_install(presets=("nvidia",)), True)
+    monkeypatch.setattr(signature, "verify", lambda signed, shop: signed)
+    assert fastguest.read_indexes(GUEST, open_at(cache), True) == [{"Package": "main"}]
+    nvidia = fastguest.read_indexes(with_install(presets=("nvidia",)), open_at(cache), True)
     assert [one["Package"] for one in nvidia] == list(indexes)
 
 

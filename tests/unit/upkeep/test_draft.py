@@ -11,7 +11,7 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.recipe import Configure, Recipe
 from hostwright.sandbox import signature
+from hostwright.sandbox.workshop import open_at
 from hostwright.source import index
 from hostwright.upkeep import draft
 
@@ -118,11 +119,12 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]
 
 def serve(mirror: Archive, monkeypatch: pytest.MonkeyPatch, sources: str, packages: str = UNRELATED) -> None:
     release = mirror.fill(sources, packages)
-    monkeypatch.setattr(signature, "signed_release", lambda mirrors, root: release)
+    monkeypatch.setattr(signature, "signed_release", lambda shop: release)
 
 
 def add(mirror: Archive, name: str = "libmini", recipe_name: str = "") -> str:
-    return "\n".join(draft.add(name, recipe_name, [mirror.address], lambda _: None))
+    shop = replace(open_at(mirror.folder / "log"), named=(mirror.address,))
+    return "\n".join(draft.add(name, recipe_name, shop, lambda _: None))
 
 
 def written(name: str = "libmini") -> Recipe:
