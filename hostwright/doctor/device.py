@@ -49,8 +49,8 @@ def _find_virtual(case: Case, function: PciFunction) -> Iterator[Finding]:
         yield find("virtual-function", device=function.address, others=function.physical)
     if function.owner:
         yield find("behind-vmd", device=function.address, others=function.owner)
-    elif function.domain != "0000":
-        yield find("other-domain", device=function.address, what=function.domain)
+    elif domain := function.place.domain:
+        yield find("other-domain", device=function.address, what=f"{domain:04x}")
 
 
 def find_held(case: Case, device: str) -> Iterator[Finding]:

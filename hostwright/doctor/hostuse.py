@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from hostwright.pci.capture import ADDRESS
+from hostwright.base.address import find_on_path
 from hostwright.pci.inventory import Capture, PciFunction
 
 # Names that drivers of the firmware's framebuffer give their range in /proc/iomem.
@@ -143,7 +143,7 @@ def _find_owners(name: str, kind: str, capture: Capture) -> Iterator[str]:
     while left:
         one = left.pop()
         for path in (entries.get(one, ""), *_find_hidden(one, entries)):
-            yield from (part for part in path.split("/") if ADDRESS.fullmatch(part))
+            yield from find_on_path(path)
         left += (below for below in lower.get(one, ()) if below not in seen)
         seen.update(lower.get(one, ()))
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hostwright.base.address import is_address, is_root_bus
 from hostwright.base.errors import UserError
 from hostwright.pci import lspci, registers
 from hostwright.pci.function import ROOT
@@ -27,7 +28,6 @@ from hostwright.pci.inventory import (
     ReservedRegion,
     fill_parents,
     join_id,
-    sort_key,
     with_missing,
 )
 from hostwright.pci.sysfs import (
@@ -43,9 +43,6 @@ from hostwright.pci.sysfs import (
 )
 
 FORMAT = "1"
-
-ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
-_ROOT_BUS = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}")
 
 # Bits of a line of `resource` (include/linux/ioport.h).
 _IO, _MEMORY, _PREFETCH, _WIDE = 0x100, 0x200, 0x2000, 0x100000
@@ -123,7 +120,7 @@ def read_files(files: Files, source: str) -> Capture:
     functions = [_read_function(path, files, source) for path in _find_devices(files)]
     if not functions:
         raise UserError(f"{source}: no PCI device in it", HINT)
-    functions = fill_parents(sorted(_fill_resets(functions), key=lambda one: sort_key(one.address)))
+    functions = fill_parents(sorted(_fill_resets(functions), key=lambda one: one.place))
     texts = {
         name: _text(files, f"proc/{name}") for name in ("mounts", "swaps", "iomem", "meminfo", "cpuinfo")
     }
@@ -173,7 +170,7 @@ def _find_devices(files: Files) -> list[str]:
     for path in files:
         folder, _, name = path.rpartition("/")
         address = folder.rpartition("/")[2]
-        if name in ("vendor", "config", "class") and ADDRESS.fullmatch(address):
+        if name in ("vendor", "config", "class") and is_address(address):
             found[address] = max(found.get(address, ""), folder, key=lambda one: (len(one), one))
     return sorted(found.values())
 
@@ -243,13 +240,13 @@ def _number(text: str, where: str, default: int | None) -> int | None:
 def _find_parent(path: str) -> tuple[str | None, str]:
     """Bridge and owner, from a path such as pci0000:00/0000:00:1c.0/0000:02:00.0."""
     parts = path.split("/")[:-1]
-    if ADDRESS.fullmatch(parts[-1] if parts else ""):
+    if parts and is_address(parts[-1]):
         parent: str | None = parts[-1]
     else:
-        parent = ROOT if parts and _ROOT_BUS.fullmatch(parts[-1]) else None
-    roots = [place for place, part in enumerate(parts) if _ROOT_BUS.fullmatch(part)]
+        parent = ROOT if parts and is_root_bus(parts[-1]) else None
+    roots = [place for place, part in enumerate(parts) if is_root_bus(part)]
     owner = parts[roots[-1] - 1] if roots and roots[-1] > 0 else ""
-    return parent, owner if ADDRESS.fullmatch(owner) else ""
+    return parent, owner if is_address(owner) else ""
 
 
 def _read_bars(text: str, where: str) -> Iterator[Bar]:

@@ -3,7 +3,6 @@
 hostwright.capture, hostwright.lspci --> Capture --> hostwright.groups
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -115,28 +114,23 @@ def join_id(pair: tuple[int | None, int | None]) -> str:
     return "" if first is None or second is None else f"{first & 0xFFFF:04x}:{second & 0xFFFF:04x}"
 
 
-def sort_key(address: str) -> tuple[int, ...]:
-    """Addresses sort as numbers: domains have four digits or more."""
-    return tuple(int(part, 16) for part in re.split("[:.]", address))
-
-
 def fill_parents(functions: list[PciFunction]) -> list[PciFunction]:
     """Where no path names the bridge, the bus numbers of the bridges do; None where those are unknown too."""
-    behind: dict[str, str] = {}
+    behind: dict[tuple[int, int], str] = {}
     unknown = set()
     for function in functions:
         secondary = registers.secondary_bus(function.config)
         if secondary:
-            behind[f"{function.domain}:{secondary:02x}"] = function.address
+            behind[function.place.domain, secondary] = function.address
         elif function.is_bridge:
-            unknown.add(function.domain)
-    # A bus that is behind no bridge is a root bus, once all bridges are known.
-    return [
-        function
-        if function.parent is not None
-        else replace(function, parent=behind.get(function.bus, None if function.domain in unknown else ROOT))
-        for function in functions
-    ]
+            unknown.add(function.place.domain)
+
+    def find_parent(function: PciFunction) -> str | None:
+        """A bus that is behind no bridge is a root bus, once all bridges are known."""
+        place = function.place
+        return behind.get((place.domain, place.bus), None if place.domain in unknown else ROOT)
+
+    return [one if one.parent is not None else replace(one, parent=find_parent(one)) for one in functions]
 
 
 def with_missing(capture: Capture) -> Capture:
