@@ -113,7 +113,7 @@ def _find_bars(case: Case, function: PciFunction) -> Iterator[Finding]:
 def _find_refused(case: Case, device: str) -> dict[int, int]:
     """Sizes of BARs that the kernel found no room for, by its log (drivers/pci/setup-res.c, pci_assign_resource())."""
     pattern = rf"{device}: BAR (\d)\b.*\[mem size 0x([0-9a-f]{{1,16}})\b"
-    lines = case.capture.texts.get("dmesg", "").splitlines()
+    lines = case.capture.dmesg.splitlines()
     found = (re.search(pattern, one) for one in lines if "no space" in one or "failed to assign" in one)
     return {int(match[1]): int(match[2], 16) for match in found if match}
 

@@ -24,6 +24,7 @@ from hostwright.pci.inventory import (
     Bar,
     Capture,
     Group,
+    Mount,
     PciFunction,
     ReservedRegion,
     fill_parents,
@@ -121,18 +122,21 @@ def read_files(files: Files, source: str) -> Capture:
     if not functions:
         raise UserError(f"{source}: no PCI device in it", HINT)
     functions = fill_parents(sorted(_fill_resets(functions), key=lambda one: one.place))
-    texts = {
-        name: _text(files, f"proc/{name}") for name in ("mounts", "swaps", "iomem", "meminfo", "cpuinfo")
-    }
-    texts |= {name: _text(files, name) for name in ("dmesg", "mounted", "lower")}
-    texts["default_route"] = _text(files, "proc/default_route")
     capture = Capture(
         source=source,
         functions=tuple(functions),
         groups=dict(_read_groups(files, source)),
         release=_text(files, "proc/sys/kernel/osrelease"),
         cmdline=_text(files, "proc/cmdline"),
-        texts=texts,
+        mounts=_text(files, "proc/mounts"),
+        swaps=_text(files, "proc/swaps"),
+        iomem=_text(files, "proc/iomem"),
+        meminfo=_text(files, "proc/meminfo"),
+        cpuinfo=_text(files, "proc/cpuinfo"),
+        dmesg=_text(files, "dmesg"),
+        mounted=read_mounted(_text(files, "mounted")),
+        lower=read_lower(_text(files, "lower")),
+        default_routes=read_routes(_text(files, "proc/default_route")),
         tables={name: data for name in TABLES if (data := files.get(f"sys/firmware/acpi/tables/{name}"))},
         classes={name: _read_class(_text(files, f"sys/class/{name}")) for name in CLASSES},
         dmi={name: _text(files, f"sys/class/dmi/id/{name}") for name in DMI},
@@ -278,6 +282,26 @@ def _read_region(line: str, where: str) -> ReservedRegion:
     if not match:
         raise UserError(f"{where}: {line[:60]!r} is not START END TYPE", HINT)
     return ReservedRegion(int(match[1], 16), int(match[2], 16), match[3])
+
+
+def read_mounted(text: str) -> tuple[Mount, ...]:
+    """Lines BLOCK<tab>MOUNT POINT."""
+    pairs = (line.partition("\t") for line in text.splitlines())
+    return tuple(Mount(block, point) for block, _, point in pairs)
+
+
+def read_lower(text: str) -> dict[str, tuple[str, ...]]:
+    """Lines UPPER<tab>LOWER, by the upper ones."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        upper, _, lower = line.partition("\t")
+        found[upper] = (*found.get(upper, ()), lower)
+    return found
+
+
+def read_routes(text: str) -> tuple[str, ...]:
+    """Interfaces, each once, in their order."""
+    return tuple(dict.fromkeys(text.split()))
 
 
 def _read_class(text: str) -> dict[str, str]:

@@ -77,10 +77,21 @@ class PciFunction(Addressed):
 
 
 @dataclass(frozen=True)
-class Capture:
-    """One machine. `functions` in the order of their addresses; texts are as in /proc, empty where there were none.
+class Mount:
+    """A block device, by its name in sysfs, and where it is mounted."""
 
-    `classes` maps a class and an entry of it to its path in sysfs; `missing` names what the source does not carry.
+    block: str
+    point: str
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One machine. `functions` in the order of their addresses.
+
+    `release` to `cpuinfo` are texts as in /proc, and `dmesg` lines of the kernel log; empty where there were none.
+    `mounted` is what the device numbers of mounts say, `lower` what each disk or interface is made of, by name,
+    `default_routes` the interfaces of those. `classes` maps a class and an entry of it to its path in sysfs; `missing`
+    names what the source does not carry.
     """
 
     source: str
@@ -88,7 +99,15 @@ class Capture:
     groups: Mapping[str, Group] = field(default_factory=dict)
     release: str = ""
     cmdline: str = ""
-    texts: Mapping[str, str] = field(default_factory=dict)
+    mounts: str = ""
+    swaps: str = ""
+    iomem: str = ""
+    meminfo: str = ""
+    cpuinfo: str = ""
+    dmesg: str = ""
+    mounted: tuple[Mount, ...] = ()
+    lower: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    default_routes: tuple[str, ...] = ()
     tables: Mapping[str, bytes] = field(default_factory=dict)
     classes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     dmi: Mapping[str, str] = field(default_factory=dict)
