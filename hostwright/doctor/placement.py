@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from hostwright.base.address import Address
 from hostwright.doctor.case import Answer, Case
 from hostwright.doctor.findings import Finding, find
 from hostwright.doctor.kinds import HARMLESS_DRIVERS, is_chipset
 from hostwright.doctor.regions import find_regions
 from hostwright.pci import advice, groups
-from hostwright.pci.inventory import PciFunction, name_class, sort_key
+from hostwright.pci.inventory import PciFunction, name_class
 
 # Of these, what the host can spare: Intel's thermal subsystem, which shares the slot of the USB controller.
 _SPARED_CLASSES = (0x1180,)
@@ -37,7 +38,7 @@ def find_companions(case: Case, device: str, group: Iterable[str]) -> tuple[str,
     drivers (vmd_remove(), and sriov_numvfs of 0).
     """
     members = {device, *group}
-    others = (case.known[one] for one in sorted(members - {device}, key=sort_key))
+    others = (case.known[one] for one in sorted(members - {device}, key=Address.parse))
     return tuple(
         one.address for one in others if not _is_bystander(one) and not members & {one.owner, one.physical}
     )
@@ -52,7 +53,7 @@ def find_needed(case: Case, device: str, group: Iterable[str], wanted: Iterable[
     """
     reasons: dict[str, str] = {}
     virtual = {case.known[one].physical: one for one in (*wanted, device)}
-    for address in sorted((one for one in group if one != device), key=sort_key):
+    for address in sorted((one for one in group if one != device), key=Address.parse):
         found = [*_find_reasons(case, case.known[address])]
         if address in virtual:
             found.append(f"the physical function of {virtual[address]}")

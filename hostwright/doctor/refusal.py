@@ -275,9 +275,7 @@ def _check_guests(plan: Wish) -> Iterator[Refusal]:
         for finding in check_window(plan.case, devices, " ".join(one.address for one in devices)):
             if finding.severity is Severity.RED:
                 yield Refusal(("guest", index, "devices"), finding)
-    total = re.search(
-        r"^MemTotal:\s+(\d{1,15}) kB$", plan.case.capture.texts.get("meminfo", ""), re.MULTILINE
-    )
+    total = re.search(r"^MemTotal:\s+(\d{1,15}) kB$", plan.case.capture.meminfo, re.MULTILINE)
     if not total:
         return
     have, need = int(total[1]) // 1024 - rules.HOST_MEMORY_MIB, 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hostwright.base import files, page, paths
+from hostwright.base.address import Address
 from hostwright.base.errors import UserError
 from hostwright.base.times import clock
 from hostwright.formats import cpio
@@ -175,7 +176,7 @@ def record(
     pictures.contact_sheet(outcome.shots, work / "install.png")
     pictures.animate(outcome.frames, work / "install.webp", FRAME_MS)
     folder = str(_target(work))
-    passed = [_split(each) for each in guest.devices]
+    passed = [Address.parse(each) for each in guest.devices]
     _render("guest.xml.j2", work, {"guest": guest, "vm": guest_argv, "folder": folder, "passed": passed})
     took = clock(outcome.seconds)
     _render("report.html.j2", work, {"guest": guest, "manifest": manifest, "took": took, "style": page.STYLE})
@@ -185,12 +186,6 @@ def record(
 def _render(name: str, work: Path, values: Mapping[str, object]) -> None:
     template = paths.GUEST / name
     files.write(work / name.removesuffix(".j2"), render_text(template.read_text(), template.name, values))
-
-
-def _split(address: str) -> tuple[str, str, str, str]:
-    """dddd:bb:dd.f as its four parts."""
-    domain, bus, rest = address.split(":")
-    return (domain, bus, *rest.split("."))  # type: ignore[return-value]
 
 
 def _target(work: Path) -> Path:

@@ -38,6 +38,7 @@ from tests.fakes.computer import (
     SATA,
     SMBUS,
     SOUND,
+    TEXTS,
     TWIN,
     WORSE_PORT,
     bar,
@@ -271,9 +272,7 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
         *(NIC, Answer.OVERRIDE, "unknown-use -holds-default-route"),
     ),
     "route without a card, a function without an interface": (
-        replace(
-            placed("net", wg0="../../devices/virtual/net/wg0"), texts={**BASE.texts, "default_route": "wg0"}
-        ),
+        with_texts(placed("net", wg0="../../devices/virtual/net/wg0"), default_route="wg0"),
         *(NIC, Answer.OVERRIDE, "-unknown-use"),
     ),
     "routes through a tunnel and a card": (
@@ -658,7 +657,7 @@ def test_groups_of_the_running_kernel_where_the_rules_lack_facts() -> None:
     blind = change(in_groups(BASE, (CARD, SOUND), (NIC, DRIVE)), TWIN, is_whole=False)
     assert judge(blind, CARD).answer is Answer.COMPANIONS
     assert "groups-now" in rules(judge(blind, CARD))
-    told = judge(replace(blind, texts={**blind.texts, "default_route": ""}), NIC)
+    told = judge(with_texts(blind, default_route=""), NIC)
     assert told.answer is Answer.UNKNOWN
     assert "which the host needs" in " ".join(one.text for one in told.findings)
 
@@ -906,7 +905,7 @@ FIELDS = {
     "numa_node": st.none() | st.integers(-1, 3),
 }  # fmt: skip
 CHANGES = st.lists(st.fixed_dictionaries({}, optional=FIELDS), min_size=3, max_size=8)
-TEXT = st.text(max_size=60) | st.sampled_from([*BASE.texts.values(), "dm-0\tdm-0", "/dev/x /", "0-f : efifb"])
+TEXT = st.text(max_size=60) | st.sampled_from([*TEXTS.values(), "dm-0\tdm-0", "/dev/x /", "0-f : efifb"])
 
 
 @given(
@@ -922,7 +921,8 @@ def test_any_machine_gets_answers(
     changes: list[dict[str, object]], texts: dict[str, str], data: dict[str, bytes], release: str
 ) -> None:
     functions = [replace(one, **some) for one, some in zip(FUNCTIONS, changes, strict=False)]  # type: ignore[arg-type]
-    found = Capture("any", tuple(fill_parents(functions)), release=release, texts=texts, tables=data)
+    plain = Capture("any", tuple(fill_parents(functions)), release=release, tables=data)
+    found = with_texts(plain, **texts)
     for one in found.functions:
         diagnosis = doctor.examine(found, SETTING, one.address)
         assert diagnosis.chosen is not None
