@@ -18,7 +18,7 @@ from hostwright.source.depot import Depot
 from hostwright.vm import guest_argv, pictures
 from hostwright.vm.monitor import Event
 from hostwright.vm.pictures import Frame, Shot
-from hostwright.vm.screen import VncError
+from hostwright.vm.screen import ScreenError
 from hostwright.vm.session import Session, started
 
 TICK_S = 1.0
@@ -200,7 +200,7 @@ class Follower:
     def _capture(self) -> bool:
         try:
             self._frame, self._misses = self.session.screen.capture(CAPTURE_LIMIT_S), 0
-        except VncError:
+        except ScreenError:
             self._misses += 1
         return self._misses == 0
 
