@@ -15,7 +15,6 @@ from hostwright.guest.plan import Run, Voice
 from hostwright.guest.workplace import (
     Inputs,
     Options,
-    Source,
     find_accelerator,
     prepare,
     publish,
@@ -44,7 +43,7 @@ def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice
         Depot(paths.cache() / "archive", archives, offline=options.offline) as depot,
     ):
         voice.note("writing the medium")
-        prepare(machine, guest, inputs, Source(archives[0], depot.port), key, work)
+        prepare(machine, guest, inputs, archives[0], key, work)
         accelerator, reason = find_accelerator(inputs, work)
         plan = Run(guest, work, inputs.tools, accelerator, options.vnc, known)
         outcome = install(plan, depot, voice)

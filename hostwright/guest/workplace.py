@@ -23,8 +23,6 @@ from hostwright.vm import guest_argv, pictures, process
 from hostwright.vm.board import Accelerator
 from hostwright.vm.login import Key
 
-# The installing machine's address in QEMU's user network.
-GATEWAY = "10.0.2.2"
 FRAME_MS = 400
 # A second console= would move the installer away from the screen: rootskel's reopen-console does not know that tty0
 # is tty1. The kernel's messages come over the first serial line anyway.
@@ -83,6 +81,7 @@ def workplace(name: str) -> Iterator[Path]:
             guest_argv.INITRD,
             guest_argv.CODE,
             guest_argv.VARS,
+            guest_argv.RELAY,
             KEY_FILE,
         ):
             files.remove(work / left)
@@ -94,33 +93,24 @@ def find_accelerator(inputs: Inputs, work: Path) -> tuple[Accelerator, str]:
     return process.find_accelerator(initrd.build_initrd(initrd.load_lock()).kernel, inputs.tools, work)
 
 
-@dataclass(frozen=True)
-class Source:
-    """The archive: the machine's own mirror, and the loopback port where the installer reaches it."""
-
-    mirror: str
-    port: int
-
-
-def prepare(
-    machine: Machine, guest: Guest, inputs: Inputs, source: Source, key: Key | None, work: Path
-) -> None:
-    """Place disk, firmware and medium where QEMU will open them."""
+def prepare(machine: Machine, guest: Guest, inputs: Inputs, mirror: str, key: Key | None, work: Path) -> None:
+    """Place disk, firmware and medium where QEMU will open them; the guest keeps `mirror` as its archive."""
     keys = place(guest, inputs, key, work)
-    text = preseed.render(machine, guest, f"{GATEWAY}:{source.port}")
-    sources = preseed.sources_list(source.mirror, mirrors.find_security(), guest.install)
+    text = preseed.render(machine, guest, guest_argv.ARCHIVE)
+    sources = preseed.sources_list(mirror, mirrors.find_security(), guest.install)
     answers = cpio.write(preseed.entries(guest, text, keys, sources))
     (work / "preseed.cfg").write_text(text)
     medium.write_iso(work / guest_argv.MEDIUM, inputs.grub, answers, INSTALL_WORDS, work / "medium.log")
 
 
 def place(guest: Guest, inputs: Inputs, key: Key | None, work: Path) -> tuple[str, ...]:
-    """Place the firmware, an empty disk, and a new key if one is needed.
+    """Place the firmware, an empty disk, the relay to the archive, and a new key if one is needed.
 
     Returns the keys that may log in, as lines of authorized_keys.
     """
     shutil.copyfile(inputs.code, work / guest_argv.CODE)
     shutil.copyfile(inputs.vars, work / guest_argv.VARS)
+    shutil.copyfile(paths.GUEST / guest_argv.RELAY, work / guest_argv.RELAY)
     _make_disk(guest, inputs.tools, work)
     if not key:
         return guest.install.ssh_keys
@@ -169,6 +159,7 @@ def record(
     _render("guest.xml.j2", work, {"guest": guest, "vm": guest_argv, "folder": folder, "passed": passed})
     took = clock(outcome.seconds)
     _render("report.html.j2", work, {"guest": guest, "manifest": manifest, "took": took, "style": page.STYLE})
+    (work / guest_argv.SOCKETS_FOLDER).mkdir(mode=0o700, exist_ok=True)
     files.write(work / "launch.args", "\n".join(guest_argv.plan_launch(guest, folder)) + "\n")
 
 
@@ -196,6 +187,7 @@ def publish(work: Path) -> None:
         guest_argv.KERNEL,
         guest_argv.INITRD,
         guest_argv.CODE,
+        guest_argv.RELAY,
         "medium.log",
         guest_argv.QEMU_LOG,
     ):

@@ -74,7 +74,7 @@ def started(
     argv: tuple[str, ...], folder: Path, tools: Path, accelerator: Accelerator, vnc: guest_argv.Vnc
 ) -> Iterator[Session]:
     """QEMU at home in `folder`; what still runs at the end of the block is ended by force."""
-    sockets = folder / "sockets"
+    sockets = folder / guest_argv.SOCKETS_FOLDER
     files.remove(sockets)
     sockets.mkdir(mode=0o700)
     password = secrets.token_urlsafe(6)[:8] if vnc.password else None

@@ -27,10 +27,10 @@ def by_hand(entry: str, folder: Path, stack: ExitStack) -> Session:
     """The medium that asks a person, in a machine of its own, started with one of its two entries."""
     guest, inputs = LAB.guests[0], workplace.find_inputs(store.read_stamp("grub").tree)
     with Depot(paths.cache() / "archive", mirrors.find_mirrors()) as depot:
-        workplace.prepare(LAB, guest, inputs, workplace.Source(depot.mirrors[0], depot.port), None, folder)
+        workplace.prepare(LAB, guest, inputs, depot.mirrors[0], None, folder)
     medium.write_iso(folder / guest_argv.MEDIUM, inputs.grub, None, (), folder / "medium.log", default=entry)
-    vnc = guest_argv.Vnc(unix=True)
-    argv = guest_argv.plan_install(guest, Accelerator.TCG, vnc)
+    vnc = guest_argv.Vnc()
+    argv = guest_argv.plan_install(guest, Accelerator.TCG, vnc, depot.port)
     return stack.enter_context(started(argv, folder, inputs.tools, Accelerator.TCG, vnc))
 
 
