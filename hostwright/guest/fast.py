@@ -33,6 +33,7 @@ from hostwright.machine.model import Guest, Machine
 from hostwright.sandbox import sandbox, signature
 from hostwright.sandbox.workshop import Workshop
 from hostwright.source import fetch, index, mirrors
+from hostwright.source.depot import Depot
 from hostwright.vm import guest_argv
 from hostwright.vm.login import generate_key
 
@@ -71,15 +72,17 @@ def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice
     pins = packages.choose(read_indexes(guest, shop, options.offline), guest.install)
     fetch_pins(pins, shop, options.offline, voice.note)
     key = None if guest.install.ssh_keys else generate_key()
-    with workplace(f"{guest.name}-fast") as work:
+    with (
+        workplace(f"{guest.name}-fast") as work,
+        Depot(shop.served, shop.archives, offline=options.offline) as depot,
+    ):
         voice.note("unpacking the packages")
         contents = Contents(pins, place(guest, inputs, key, work))
         prepare(machine, guest, contents, shop.logging_to(work / "medium.log"), work)
         accelerator, reason = find_accelerator(inputs, work)
         plan = Run(guest, work, inputs.tools, accelerator, options.vnc, {}, stages=STAGES)
-        outcome = follow(
-            plan, guest_argv.plan_second_stage(guest, accelerator, options.vnc, WORDS), None, voice
-        )
+        argv = guest_argv.plan_second_stage(guest, accelerator, options.vnc, WORDS, depot.port)
+        outcome = follow(plan, argv, depot, voice)
         checked = check.check(plan, outcome.network, voice.note)
     record(guest, outcome, checked, f"{accelerator.value}: {reason}", work)
     write_differences(guest, outcome, work)
@@ -159,7 +162,9 @@ def prepare(machine: Machine, guest: Guest, contents: Contents, shop: Workshop, 
     """The partitioned disk, the system as an archive, and kernel and initramfs of the second stage."""
     ids = ids_for(f"{machine.name}/{guest.name}")
     sources = preseed.sources_list(shop.archives[0], mirrors.find_security(), guest.install)
-    own = own_files(guest, guest.install.timezone or machine.timezone, sources, ids)
+    # Until the last command puts the guest's own in its place, as in an install.
+    archive = preseed.sources_list(f"http://{guest_argv.ARCHIVE}/debian", None, guest.install)
+    own = own_files(guest, guest.install.timezone or machine.timezone, archive, ids)
     with (work / guest_argv.SYSTEM).open("wb") as sink:
         unpacked.write_system((fetch.local(pin.sha256) for pin in contents.pins), own, sink)
     write_disk(guest, ids, shop, work)
@@ -205,7 +210,7 @@ def own_files(guest: Guest, timezone: str, sources: str, ids: Ids) -> list[unpac
         unpacked.Node("etc/hostname", f"{guest.name}\n"),
         unpacked.Node("etc/hosts", HOSTS.format(name=guest.name)),
         unpacked.Node("etc/networks", NETWORKS),
-        unpacked.Node("etc/resolv.conf", "nameserver 10.0.2.3\n"),
+        unpacked.Node("etc/resolv.conf", ""),
         unpacked.Node("etc/network/interfaces", INTERFACES),
         unpacked.Node("etc/localtime", goal=f"/usr/share/zoneinfo/{timezone}"),
         unpacked.Node("etc/apt/sources.list", sources),

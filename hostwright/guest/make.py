@@ -10,7 +10,6 @@ from hostwright.guest import check, initrd, preseed
 from hostwright.guest.install import install
 from hostwright.guest.plan import Run, Voice
 from hostwright.guest.workplace import (
-    Contact,
     Inputs,
     Options,
     find_accelerator,
@@ -41,7 +40,7 @@ def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice
         Depot(shop.served, shop.archives, offline=options.offline) as depot,
     ):
         voice.note("writing the medium")
-        prepare(machine, guest, inputs, Contact(depot.mirrors[0], depot.port, key), work)
+        prepare(machine, guest, inputs, shop.archives[0], key, work)
         accelerator, reason = find_accelerator(inputs, work)
         plan = Run(guest, work, inputs.tools, accelerator, options.vnc, known)
         outcome = install(plan, depot, voice)

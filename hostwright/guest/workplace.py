@@ -25,8 +25,6 @@ from hostwright.vm import guest_argv, pictures, process
 from hostwright.vm.board import Accelerator
 from hostwright.vm.login import Key
 
-# The installing machine's address in QEMU's user network.
-GATEWAY = "10.0.2.2"
 FRAME_MS = 400
 # A second console= would move the installer away from the screen: rootskel's reopen-console does not know that tty0
 # is tty1. The kernel's messages come over the first serial line anyway.
@@ -89,6 +87,7 @@ def workplace(name: str) -> Iterator[Path]:
             guest_argv.INITRD,
             guest_argv.CODE,
             guest_argv.VARS,
+            guest_argv.RELAY,
             KEY_FILE,
         ):
             files.remove(work / left)
@@ -102,23 +101,11 @@ def find_accelerator(inputs: Inputs, work: Path) -> tuple[Accelerator, str]:
     )
 
 
-@dataclass(frozen=True)
-class Contact:
-    """What the installer reaches, and who reaches the guest.
-
-    The machine's own mirror, the loopback port where the installer finds it, and the key of the check, if any.
-    """
-
-    mirror: str
-    port: int
-    key: Key | None = None
-
-
-def prepare(machine: Machine, guest: Guest, inputs: Inputs, contact: Contact, work: Path) -> None:
-    """Place disk, firmware and medium where QEMU will open them."""
-    keys = place(guest, inputs, contact.key, work)
-    text = preseed.render(machine, guest, f"{GATEWAY}:{contact.port}")
-    sources = preseed.sources_list(contact.mirror, mirrors.find_security(), guest.install)
+def prepare(machine: Machine, guest: Guest, inputs: Inputs, mirror: str, key: Key | None, work: Path) -> None:
+    """Place disk, firmware and medium where QEMU will open them; the guest keeps `mirror` as its archive."""
+    keys = place(guest, inputs, key, work)
+    text = preseed.render(machine, guest, guest_argv.ARCHIVE)
+    sources = preseed.sources_list(mirror, mirrors.find_security(), guest.install)
     answers = cpio.write(preseed.entries(guest, text, keys, sources))
     (work / "preseed.cfg").write_text(text)
     start, shop = medium.Start(answers, INSTALL_WORDS), inputs.shop.logging_to(work / "medium.log")
@@ -126,12 +113,13 @@ def prepare(machine: Machine, guest: Guest, inputs: Inputs, contact: Contact, wo
 
 
 def place(guest: Guest, inputs: Inputs, key: Key | None, work: Path) -> tuple[str, ...]:
-    """Place the firmware, an empty disk, and a new key if one is needed.
+    """Place the firmware, an empty disk, the relay to the archive, and a new key if one is needed.
 
     Returns the keys that may log in, as lines of authorized_keys.
     """
     shutil.copyfile(inputs.code, work / guest_argv.CODE)
     shutil.copyfile(inputs.vars, work / guest_argv.VARS)
+    shutil.copyfile(paths.GUEST / guest_argv.RELAY, work / guest_argv.RELAY)
     _make_disk(guest, inputs.shop.logging_to(work / "medium.log"), work)
     if not key:
         return guest.install.ssh_keys
@@ -180,6 +168,7 @@ def record(
     _render("guest.xml.j2", work, {"guest": guest, "vm": guest_argv, "folder": folder, "passed": passed})
     took = clock(outcome.seconds)
     _render("report.html.j2", work, {"guest": guest, "manifest": manifest, "took": took, "style": page.STYLE})
+    (work / guest_argv.SOCKETS_FOLDER).mkdir(mode=0o700, exist_ok=True)
     files.write(work / "launch.args", "\n".join(guest_argv.plan_launch(guest, folder)) + "\n")
 
 
@@ -201,6 +190,7 @@ def publish(work: Path) -> None:
         guest_argv.KERNEL,
         guest_argv.INITRD,
         guest_argv.CODE,
+        guest_argv.RELAY,
         "medium.log",
         guest_argv.QEMU_LOG,
     ):

@@ -128,12 +128,11 @@ def _voice(task: str) -> "Voice":
 
 
 def _options() -> "Options":
-    """`offline=yes`, `vnc=unix`, `password=yes` of the command line."""
+    """`offline=yes` and `vnc=tcp` of the command line."""
     from hostwright.guest.workplace import Options
     from hostwright.vm import guest_argv
 
-    shown = _choice("vnc", ("tcp", "unix"))
-    vnc = guest_argv.Vnc(unix=shown == "unix", password=_choice("password", ("no", "yes")) == "yes")
+    vnc = guest_argv.Vnc(unix=_choice("vnc", ("unix", "tcp")) == "unix")
     return Options(offline=_choice("offline", ("no", "yes")) == "yes", vnc=vnc)
 
 

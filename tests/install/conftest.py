@@ -31,10 +31,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
         def begin(guest: Guest) -> Run:
             depot = stack.enter_context(Depot(paths.cache() / "archive", mirrors.find_mirrors()))
-            contact = workplace.Contact(depot.mirrors[0], depot.port, generate_key())
-            workplace.prepare(LAB, guest, inputs, contact, tmp_path)
-            plan = plans.Run(guest, tmp_path, inputs.tools, Accelerator.TCG, guest_argv.Vnc(unix=True), known)
-            argv = guest_argv.plan_install(guest, plan.accelerator, plan.vnc)
+            workplace.prepare(LAB, guest, inputs, depot.mirrors[0], generate_key(), tmp_path)
+            plan = plans.Run(guest, tmp_path, inputs.tools, Accelerator.TCG, guest_argv.Vnc(), known)
+            argv = guest_argv.plan_install(guest, plan.accelerator, plan.vnc, depot.port)
             session = stack.enter_context(started(argv, tmp_path, plan.tools, plan.accelerator, plan.vnc))
             return Run(Follower(plan, session, depot, lambda _: None), session, depot)
 

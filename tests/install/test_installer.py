@@ -31,11 +31,11 @@ def by_hand(entry: str, folder: Path, stack: ExitStack) -> Session:
         workplace.find_inputs(store.read_stamp("grub").tree, open_at(folder / "medium.log")),
     )
     with Depot(paths.cache() / "archive", mirrors.find_mirrors()) as depot:
-        workplace.prepare(LAB, guest, inputs, workplace.Contact(depot.mirrors[0], depot.port), folder)
+        workplace.prepare(LAB, guest, inputs, depot.mirrors[0], None, folder)
     start = medium.Start(default=entry)
     medium.write_iso(folder / guest_argv.MEDIUM, start, inputs.grub, inputs.shop)
-    vnc = guest_argv.Vnc(unix=True)
-    argv = guest_argv.plan_install(guest, Accelerator.TCG, vnc)
+    vnc = guest_argv.Vnc()
+    argv = guest_argv.plan_install(guest, Accelerator.TCG, vnc, depot.port)
     return stack.enter_context(started(argv, folder, inputs.tools, Accelerator.TCG, vnc))
 
 

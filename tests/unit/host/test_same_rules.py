@@ -130,7 +130,7 @@ def arrange(host: FakeHost, found: Capture) -> None:
         host.write(f"usr/share/OVMF/{name}", "")
     host.name_devices("".join(f"{one.address} {one.id}\n" for one in found.functions))
     for number, one in enumerate(found.functions):
-        settings = f"memory_mib 512\nvcpus 1\nvnc 5900\nssh 2201\ndevice {one.address} {one.id} x\n"
+        settings = f"memory_mib 512\nvcpus 1\nssh 2201\ndevice {one.address} {one.id} x\n"
         host.write(f"etc/hostwright/guests/g{number}/settings", settings)
 
 
