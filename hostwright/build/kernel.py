@@ -1,7 +1,7 @@
 """The kernel: from source, patches, fragments and host.toml to bzImage and modules.
 
     linux source + patches --prepare--> work/linux-<key>/src
-    kconfig/*.config + host.toml options --resolve--> .config, compared line by line with what was asked for
+    kconfig/*.config + host.toml options --resolve--> .config, compared line by line with the request
     .config --build--> bzImage, System.map, modules in the store
 
 The work folder outlives a build, so that a changed option costs an incremental make; its key is all that the

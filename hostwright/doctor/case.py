@@ -67,7 +67,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that `./doit doctor` says; `chosen` and `advice` are about the device that was asked for."""
+    """All that `./doit doctor` says; `chosen` and `advice` are about the requested device."""
 
     case: Case
     verdicts: tuple[Verdict, ...]

@@ -169,7 +169,7 @@ def _find_prefix(files: Files) -> str:
 
 
 def _find_devices(files: Files) -> list[str]:
-    """The folder of each device: of several for one address the one whose path tells its bridges."""
+    """The folder of each device: of several for one address the one whose path names its bridges."""
     found: dict[str, str] = {}
     for path in files:
         folder, _, name = path.rpartition("/")

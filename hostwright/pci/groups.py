@@ -64,7 +64,7 @@ class Report:
 def examine(
     machine: Hierarchy, override: Sequence[str] = (), setting: Setting | None = None, device: str = ""
 ) -> Report:
-    """Now and predicted, for the common overrides and the one that is asked for; advice for a device.
+    """Now and predicted, for the common overrides and the requested one; advice for a device.
 
     Raises UserError for a device that is not there, and for parameters that the kernel could not read.
     """
@@ -158,8 +158,8 @@ def _find_differences(machine: Hierarchy, setting: Setting) -> Iterator[str]:
         if one.group is not None:
             now.setdefault(one.group, set()).add(one.address)
     words = current_words(capture.cmdline)
-    told = current_setting(capture.cmdline, find_series(capture.release))
-    own = replace(_as_far_as_read(told, machine.functions[0]), platform=setting.platform)
+    setting_now = current_setting(capture.cmdline, find_series(capture.release))
+    own = replace(_as_far_as_read(setting_now, machine.functions[0]), platform=setting.platform)
     predicted = iommu.predict(machine.functions, words, own).groups
     for number, group in sorted(now.items()):
         if frozenset(group) not in predicted:

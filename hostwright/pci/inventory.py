@@ -163,7 +163,7 @@ def with_missing(capture: Capture) -> Capture:
     reasons = [
         (short, f"most of the configuration space of {_some(short)}: capture as root, lspci with -xxxx"),
         (blind, f"the configuration space of {_some(blind)}"),
-        (not capture.has_iommu, "IOMMU groups: the IOMMU is off, or the source does not tell"),
+        (not capture.has_iommu, "IOMMU groups: the IOMMU is off, or the source does not say"),
         (not capture.release, "the kernel's release"),
         (not capture.cmdline, "the kernel's command line"),
         (

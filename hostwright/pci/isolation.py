@@ -128,7 +128,7 @@ def parse_override(words: Sequence[str]) -> Override:
 def judge(
     function: Function, override: Override, setting: Setting, known: Mapping[str, Function] = ALONE
 ) -> Judgement:
-    """pci_acs_enabled() with all the flags that grouping asks for; `known` are the bridges above, by address."""
+    """pci_acs_enabled() with all the flags that grouping requires; `known` are the bridges above, by address."""
     if verdict := quirks.find_isolation(function, setting.platform):
         says = "isolates" if verdict.isolates else "does not isolate"
         isolation = Isolation.QUIRK if verdict.isolates else Isolation.NONE
@@ -203,7 +203,7 @@ def find_control(
         control = _without_redirect(control, firmware, wide, setting)
     flags = _find_flags(function, setting.config_acs, known) if setting.knows_config_acs else None
     if flags and wide:
-        # pci_dev_specific_disable_acs_redir() stands in the way of config_acs= too.
+        # pci_dev_specific_disable_acs_redir() refuses config_acs= as well.
         return control & ~_REDIRECT
     if flags:
         mask, values = flags

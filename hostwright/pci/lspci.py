@@ -134,20 +134,20 @@ def _read_hexdump(lines: Sequence[str], where: str) -> bytes:
 
 
 def _decode(lines: Sequence[str]) -> bytes:
-    """The configuration space as far as -vvv tells it; nothing where it does not tell the capabilities."""
+    """The configuration space as far as -vvv shows it; nothing where it does not show the capabilities."""
     secondary = _find(r"\tBus: .*secondary=([0-9a-f]{2})", lines)
     kind, has_acs = Kind.CONVENTIONAL, False
-    told = False
+    complete = False
     for line in lines:
         match = re.match(r"\tCapabilities: \[[0-9a-f]+(?: v\d+)?\] (.*)", line)
         if not match:
             continue
-        told = True
+        complete = True
         if match[1].startswith("Express"):
             kind = next((kind for name, kind in _TYPES if name in match[1]), Kind.RESERVED)
         has_acs = has_acs or match[1].startswith("Access Control Services")
     acs = (_find_bits("ACSCap", lines), _find_bits("ACSCtl", lines)) if has_acs else None
-    if not told or (acs and None in acs):
+    if not complete or (acs and None in acs):
         return b""
     return registers.make(
         kind, int(secondary, 16) if secondary else None, (acs[0] or 0, acs[1] or 0) if acs else None

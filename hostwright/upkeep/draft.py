@@ -66,7 +66,7 @@ def add(name: str, recipe_name: str, shop: Workshop, note: Note) -> list[str]:
     source, debian = upstream(stanza, mirrors), debian_texts.read(stanza, release, mirrors)
     made = draft(recipe_name, stanza, packages, source, debian)
     files.write(target, render(made))
-    return told(made, target)
+    return report(made, target)
 
 
 def place(name: str, recipe_name: str) -> tuple[Path, str]:
@@ -129,7 +129,7 @@ def render(made: Draft) -> str:
     return layout.render_recipe(made.recipe, sentence, comment)
 
 
-def told(made: Draft, target: Path) -> list[str]:
+def report(made: Draft, target: Path) -> list[str]:
     """The lines for a person: each guess with its source, and the remaining work."""
     return [
         f"recipes/{target.name} is written; guessed:",

@@ -49,7 +49,7 @@ def find(shop: Workshop, pins: Mapping[str, Sequence[Pin]]) -> list[str]:
     """
     release = signature.signed_release(shop)
     stanzas = signature.kept_index(index.SOURCES, release, shop.archives)
-    return told(list(states(pins, stanzas, lambda path: fetch.is_offered(path, shop.archives))))
+    return render(list(states(pins, stanzas, lambda path: fetch.is_offered(path, shop.archives))))
 
 
 def states(
@@ -80,7 +80,7 @@ def _fault(path: str, sha256: str, listed: Mapping[str, str], is_held: Callable[
     return "" if is_held(path) else "the pin has left the archive"
 
 
-def told(found: Sequence[State]) -> list[str]:
+def render(found: Sequence[State]) -> list[str]:
     """A line for each pin that is older or cannot be fetched.
 
     One more line lists the pins that are newer than the suite's.

@@ -113,10 +113,10 @@ def test_modules_carry_the_release_and_no_debug_information() -> None:
 def test_no_byte_tells_who_built_it_when_and_where() -> None:
     image = (paths.KERNEL / "bzImage").read_bytes()
     texts = [image, (paths.KERNEL / "System.map").read_bytes(), unpacked(image)]
-    told = [platform.node(), str(paths.TREE), str(Path.home()) + "/", "/build/src", "/build/obj"]
-    told += [name for name in [getpass.getuser()] if len(name) > 4]
+    said = [platform.node(), str(paths.TREE), str(Path.home()) + "/", "/build/src", "/build/obj"]
+    said += [name for name in [getpass.getuser()] if len(name) > 4]
     for text in texts:
-        assert [word for word in told if len(word) > 3 and word.encode() in text] == []
+        assert [word for word in said if len(word) > 3 and word.encode() in text] == []
     assert b"(hostwright@hostwright)" in unpacked(image)
 
 

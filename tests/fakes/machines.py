@@ -173,7 +173,7 @@ def _goal(entry: str, name: str, folder: str) -> str:
 
 
 def _find_folders(rows: tuple[Row, ...]) -> dict[str, str]:
-    """Where sysfs has each function; without its bridges where the source does not tell them."""
+    """Where sysfs has each function; without its bridges where the source does not name them."""
     behind = {f"{row.address[:5]}{row.values['bus']}": row for row in rows if "bus" in row.values}
     # A bridge whose bus is not told may have anything behind it.
     blind = any(row.class_code.startswith("0604") and "bus" not in row.values for row in rows)

@@ -288,12 +288,12 @@ def test_own_files_are_added(tmp_path: Path) -> None:
 )
 def test_the_file_systems_are_named_by_the_ids_that_they_are_made_with(kind: str, line: str) -> None:
     guest = with_install(filesystem=kind)
-    told = {entry.path: entry.content.decode() for entry in fastguest.entries(guest, (), "", IDS)}
+    said = {entry.path: entry.content.decode() for entry in fastguest.entries(guest, (), "", IDS)}
     table = fastguest.fstab(guest, IDS)
-    assert f"UUID={told['hostwright/root_uuid']} / {line}\n" in table
-    serial = told["hostwright/esp_serial"]
+    assert f"UUID={said['hostwright/root_uuid']} / {line}\n" in table
+    serial = said["hostwright/esp_serial"]
     assert f"UUID={serial[:4]}-{serial[4:]} /boot/efi vfat" in table
-    assert told["hostwright/filesystem"] == kind
+    assert said["hostwright/filesystem"] == kind
 
 
 def test_the_last_command_of_the_install_ends_this_one_too() -> None:
@@ -320,8 +320,8 @@ def test_every_file_that_the_second_stage_reads_is_handed_to_it() -> None:
 
 def test_the_stages_are_those_that_the_second_stage_tells() -> None:
     text = fastguest.SECOND_STAGE.read_text()
-    told = [line.split()[-1].strip('"') for line in text.splitlines() if 'say "stage ' in line]
-    assert told == [stage.item for stage in fastguest.STAGES[1:]]
+    said = [line.split()[-1].strip('"') for line in text.splitlines() if 'say "stage ' in line]
+    assert said == [stage.item for stage in fastguest.STAGES[1:]]
 
 
 def test_packages_are_told_as_the_installer_tells_them() -> None:
