@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hostwright.base import paths, run
 from hostwright.base.errors import UserError
+from hostwright.tasks import reporter
 from hostwright.tasks.define import Task, step
 
 PYTHON_FILES = ("dodo.py", "hostwright", "recipes", "tests")
@@ -27,6 +28,11 @@ THREE_MACHINES = ("-n", "3", *BY_FILE)
 def lint() -> Task:
     """check style, types and shell scripts"""
     return step(_lint, always=True)
+
+
+def audit() -> Task:
+    """compare the kernel's configuration with the recommendations of kernel-hardening-checker"""
+    return step(_audit, after=["kernel-config"], always=True, counted=False)
 
 
 def test_fast() -> Task:
@@ -53,6 +59,17 @@ def test() -> Task:
 def _tests(words: Sequence[str], after: Sequence[str]) -> Task:
     """A task that runs pytest with `words`."""
     return step(partial(_pytest, *words), after=after, always=True)
+
+
+def _audit() -> None:
+    from hostwright.upkeep import audit
+
+    checks, refused = audit.check(paths.KERNEL / "config", paths.log_file("audit")), audit.refusals()
+    reporter.board().say(audit.render(checks, refused))
+    if lines := audit.faults(checks, refused):
+        raise UserError(
+            "\n".join(lines), "set the option in kconfig/, or give the reason in audit/kernel.toml"
+        )
 
 
 def _lint() -> None:
