@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostwright.source import archive, ranges
+from hostwright.source import archive, ranges, transfer
 from hostwright.source.depot import Counts, Depot
 
 DEB = bytes(range(256)) * 4096
@@ -407,7 +407,7 @@ def test_no_mirror_answers(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> N
     assert missing and "potato" in missing.message and "404 Not Found" in missing.message
     away = archive.reachable(["http://127.0.0.1:1/debian"], "trixie")
     assert away and "127.0.0.1:1" in away.message and "HOSTWRIGHT_MIRROR" in away.hint
-    monkeypatch.setattr(archive, "REACH_LIMIT_S", (0.3, 0.3))
+    monkeypatch.setattr(archive, "REACH", transfer.Limits(0.3, 0.3))
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as silent:
         started = time.monotonic()
         assert archive.reachable([f"http://127.0.0.1:{silent.server_address[1]}/debian"], "trixie")
