@@ -14,6 +14,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from hostwright.base import files, paths, times
@@ -33,6 +34,7 @@ from hostwright.machine.model import Guest, Machine
 from hostwright.sandbox import sandbox, signature
 from hostwright.sandbox.workshop import Workshop
 from hostwright.source import fetch, index, mirrors
+from hostwright.source.release import check as check_release
 from hostwright.vm import guest_argv
 from hostwright.vm.login import generate_key
 
@@ -107,6 +109,8 @@ def _read_release(shop: Workshop, offline: bool) -> str:
     else:
         raise UserError("the cache has no index of the archive", "run once without offline=yes")
     release = signature.verify(signed, shop).decode()
+    if not offline:
+        check_release(release, datetime.now(UTC))
     files.write(kept, signed)
     return release
 
