@@ -13,11 +13,11 @@ from hostwright.base import files
 DAMAGED = ".damaged"
 
 
-def is_intact(file: Path, sha256: str) -> bool:
-    """Whether `file` has this digest; it is read only if it changed since that was last found."""
+def is_intact(file: Path, sha256: str, again: bool = False) -> bool:
+    """Whether `file` has this digest; it is read if it changed since that was last found, or `again`."""
     try:
         state = [sha256, *files.marks(file)]
-        if _recorded(file) == state:
+        if not again and files.read_list(record(file)) == state:
             return True
         if files.digest(file) != sha256:
             return False
@@ -31,13 +31,6 @@ def is_intact(file: Path, sha256: str) -> bool:
 def record(file: Path) -> Path:
     """Where the marks of a file that was found intact are kept."""
     return file.with_name(f".{file.name}.checked")
-
-
-def _recorded(file: Path) -> object:
-    try:
-        return json.loads(record(file).read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def set_aside(place: Path) -> Path:

@@ -125,7 +125,7 @@ def _read_index(name: str, release: str, shop: Workshop, offline: bool) -> list[
 
 def fetch_pins(pins: Sequence[Pin], shop: Workshop, offline: bool, note: Callable[[str], None]) -> None:
     """Have every pinned file in the cache; files that an installer fetched are taken from the depot."""
-    missing = [pin for pin in pins if not fetch.is_here(pin.sha256) and not _adopt(pin, shop)]
+    missing = [pin for pin in pins if not fetch.is_intact(pin.sha256) and not _adopt(pin, shop)]
     if not missing:
         return
     if offline:

@@ -38,6 +38,11 @@ def is_here(sha256: str) -> bool:
     return local(sha256).exists()
 
 
+def is_damaged(sha256: str) -> bool:
+    """Whether the cache has a file of this name with another content; the file is read again."""
+    return is_here(sha256) and not intact.is_intact(local(sha256), sha256, again=True)
+
+
 def is_intact(sha256: str) -> bool:
     """Whether the cache has the file with this digest; a damaged one is set aside."""
     place = local(sha256)

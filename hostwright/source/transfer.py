@@ -6,7 +6,6 @@
 The only module that imports requests.
 """
 
-import http.client
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -198,11 +197,13 @@ def _check_status(answer: "requests.Response") -> None:
 @contextmanager
 def _explained() -> Iterator[None]:
     """Errors of requests, and of what it stands on, as TransferErrors."""
+    from http.client import HTTPException
+
     from urllib3.exceptions import HTTPError
 
     try:
         yield
-    except (OSError, ValueError, HTTPError, http.client.HTTPException) as error:
+    except (OSError, ValueError, HTTPError, HTTPException) as error:
         raise TransferError(_reason(error)) from None
 
 
