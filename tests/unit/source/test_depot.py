@@ -187,6 +187,21 @@ def test_two_at_once_get_one_download(running: Depot, mirror: Mirror) -> None:
     assert kept(running.folder) == [DEB_PATH]
 
 
+@pytest.mark.parametrize("path", [DEB_PATH, INDEX_PATH])
+def test_a_kept_file_that_was_damaged_is_fetched_again(running: Depot, mirror: Mirror, path: str) -> None:
+    for one in (INDEX_PATH, path):
+        ask(running, f"/debian/{one}")
+    kept_file = running.folder / path
+    content = bytearray(kept_file.read_bytes())
+    content[len(content) // 2] ^= 1
+    kept_file.write_bytes(content)
+    with Depot(running.folder, [mirror.url]) as later:
+        for one in (INDEX_PATH, path):
+            assert ask(later, f"/debian/{one}").content == mirror.files[one]
+    assert kept_file.read_bytes() == mirror.files[path]
+    assert kept_file.with_name(f"{kept_file.name}.damaged").read_bytes() == content
+
+
 def test_an_index_is_taken_anew_by_each_depot(running: Depot, mirror: Mirror) -> None:
     assert ask(running, f"/debian/{RELEASE_PATH}").content == b"release 1"
     mirror.files[RELEASE_PATH] = b"release 2"
