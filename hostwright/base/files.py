@@ -116,6 +116,23 @@ def marks_of(status: os.stat_result) -> list[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner enters; one that is there and ours is closed to others."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.stat()
+    if status.st_mode & 0o077 and status.st_uid == os.geteuid():
+        folder.chmod(0o700)
+
+
+def read_list(file: Path) -> list[Any]:
+    """The list in a file that only saves time: empty where the file is missing or cannot be read."""
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return []
+    return found if isinstance(found, list) else []
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """The object in a file that only saves time: empty where the file is missing or cannot be read."""
     try:

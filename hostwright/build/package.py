@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from hostwright.base import files, jobs, run
+from hostwright.base import files, jobs, paths, run
 from hostwright.base.errors import UserError
 from hostwright.build import checks, recipes, stage, store
 from hostwright.build import script as build
@@ -36,11 +36,20 @@ def build_package(name: str, shop: Workshop) -> store.Built:
         with store.being_built(name, package_key) as folder:
             found = store.find(name, recipe.version, package_key)
             if found is None:
+                needs = [ready(need.name, shop) for need in needs]
                 _run_script(recipe, folder, needs, shop)
                 found = store.keep(name, recipe.version, package_key, folder / "out", recipe.setuid)
     checks.check_promise(recipe, [entry.path for entry in found.entries()])
     store.write_stamp(found)
     return found
+
+
+def ready(name: str, shop: Workshop) -> store.Built:
+    """A built package, with its files checked; a damaged one is set aside and built again."""
+    built = store.read_stamp(name)
+    if store.is_whole(built.folder):
+        return built
+    return build_package(name, shop.logging_to(paths.log_file(f"package:{name}")))
 
 
 def _run_script(recipe: Recipe, folder: Path, needs: list[store.Built], shop: Workshop) -> None:
@@ -79,7 +88,7 @@ def open_shell(name: str, shop: Workshop) -> int:
     folder = store.failed(name)
     if not folder.exists():
         with files.folder_replaced(folder) as new:
-            _fill(recipe, new, [store.read_stamp(need) for need in closure(recipe.needs)])
+            _fill(recipe, new, [ready(need, shop) for need in closure(recipe.needs)])
     job = replace(_job_here(recipe, shop.root, folder), argv=("bash", "-i"), terminal=True)
     with sandbox.entered(job, shop.tools) as argv:
         return run.interactive(argv)
@@ -88,7 +97,7 @@ def open_shell(name: str, shop: Workshop) -> int:
 def place_inputs(recipe: Recipe, folder: Path) -> None:
     """Place a recipe's archives and patches in the work folder, where the sandbox finds them."""
     for number, one in enumerate(sources(recipe)):
-        os.link(fetch.local(one.sha256), folder / "sources" / build.source_name(number))
+        os.link(fetch.have(one), folder / "sources" / build.source_name(number))
     for patch in patches(recipe):
         shutil.copy(patch, folder / "patches")
 

@@ -8,17 +8,20 @@ The same key is never built twice; a changed need with an equal output gives the
 
 import glob
 import json
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright.base import canonical, code, paths
+from hostwright.base import canonical, code, files, intact, paths
 from hostwright.base.errors import UserError
 from hostwright.base.files import folder_replaced, locked, remove, try_locked, write
 from hostwright.build import stage
 
 KEY_DIGITS = 32
+# Beside the tree: what it holds, and the state in which its files were last found to be that.
+_MANIFEST, _CHECKED = "manifest.json", "checked.json"
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Built:
 
     def entries(self) -> list[stage.Entry]:
         """The manifest of the tree."""
-        return stage.load((self.folder / "manifest.json").read_text())
+        return stage.load((self.folder / _MANIFEST).read_text())
 
     def stamp(self) -> str:
         """The text of dist/packages/<name>.json."""
@@ -56,11 +59,57 @@ def make_key(*inputs: str) -> str:
 
 
 def find(name: str, version: str, key: str) -> Built | None:
-    """The package of this key, if it was built."""
-    manifest = paths.store() / f"{name}-{key}" / "manifest.json"
-    if not manifest.exists():
+    """The package of this key, if it was built; one that is damaged is set aside."""
+    folder = paths.store() / f"{name}-{key}"
+    if not folder.exists():
         return None
-    return Built(name, version, key, stage.tree_digest(stage.load(manifest.read_text())))
+    if not is_whole(folder):
+        intact.set_aside(folder)
+        return None
+    return Built(name, version, key, stage.tree_digest(stage.load((folder / _MANIFEST).read_text())))
+
+
+def is_whole(folder: Path, again: bool = False) -> bool:
+    """Whether a tree in the store is the one in its manifest.
+
+    Its files are read if anything below the folder changed since they were last read, or `again`.
+    """
+    try:
+        state = [_state(folder)]
+        if not again and files.read_list(folder / _CHECKED) == state:
+            return True
+        entries = sorted(stage.load((folder / _MANIFEST).read_text()))
+        setuid = tuple(entry.path for entry in entries if int(entry.mode, 8) & 0o4000)
+        if stage.scan(folder / "tree", setuid) != entries:
+            return False
+    except (OSError, ValueError, TypeError, UserError):
+        return False
+    with suppress(OSError):
+        write(folder / _CHECKED, json.dumps(state))
+    return True
+
+
+def _state(folder: Path) -> str:
+    """A digest that changes with everything below a tree and with its manifest, without reading the tree."""
+    found = [files.digest(folder / _MANIFEST)]
+    for base, folders, names in os.walk(folder / "tree"):
+        for name in sorted(names):
+            status = os.lstat(f"{base}/{name}")
+            found.append(f"{base}/{name} {status.st_mode} {files.marks_of(status)}")
+        # A folder's own times change while packages are laid over it.
+        found += [f"{base}/{name} {os.lstat(f'{base}/{name}').st_mode}" for name in folders]
+    return canonical.digest(sorted(found))
+
+
+def read_whole(name: str) -> Built:
+    """As `read_stamp`, with the files of the package checked; UserError if they are damaged."""
+    built = read_stamp(name)
+    if not is_whole(built.folder):
+        raise UserError(
+            f"package {name} is damaged in the cache",
+            "./doit verify repair=yes sets it aside; then run the task again",
+        )
+    return built
 
 
 def read_stamp(name: str) -> Built:
@@ -68,17 +117,26 @@ def read_stamp(name: str) -> Built:
     stamp = paths.package_stamp(name)
     if not stamp.exists():
         raise UserError(f"package {name} is not built", f"run ./doit package:{name}")
-    built = Built(**json.loads(stamp.read_text()))
+    built = _parse_stamp(name, stamp.read_text())
     if not built.folder.exists():
         raise UserError(f"package {name} is no longer in the cache", f"run ./doit package:{name}")
     return built
+
+
+def _parse_stamp(name: str, text: str) -> Built:
+    try:
+        return Built(**json.loads(text))
+    except (ValueError, TypeError):
+        raise UserError(
+            f"{paths.package_stamp(name)} cannot be read", f"delete it and run ./doit package:{name}"
+        ) from None
 
 
 def is_stamped(name: str) -> bool:
     """Whether dist/packages has this package and the store still holds it."""
     try:
         read_stamp(name)
-    except (UserError, ValueError, TypeError):
+    except UserError:
         return False
     return True
 
@@ -129,5 +187,5 @@ def keep(name: str, version: str, key: str, tree: Path, setuid: tuple[str, ...] 
     built = Built(name, version, key, stage.tree_digest(entries))
     with folder_replaced(built.folder) as new:
         tree.rename(new / "tree")
-        (new / "manifest.json").write_text(stage.dump(entries))
+        (new / _MANIFEST).write_text(stage.dump(entries))
     return built

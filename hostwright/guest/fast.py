@@ -14,6 +14,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from hostwright.base import files, paths, times
@@ -34,6 +35,7 @@ from hostwright.sandbox import sandbox, signature
 from hostwright.sandbox.workshop import Workshop
 from hostwright.source import fetch, index, mirrors
 from hostwright.source.depot import Depot
+from hostwright.source.release import check as check_release
 from hostwright.vm import guest_argv
 from hostwright.vm.login import generate_key
 
@@ -110,6 +112,8 @@ def _read_release(shop: Workshop, offline: bool) -> str:
     else:
         raise UserError("the cache has no index of the archive", "run once without offline=yes")
     release = signature.verify(signed, shop).decode()
+    if not offline:
+        check_release(release, datetime.now(UTC))
     files.write(kept, signed)
     return release
 
@@ -124,7 +128,7 @@ def _read_index(name: str, release: str, shop: Workshop, offline: bool) -> list[
 
 def fetch_pins(pins: Sequence[Pin], shop: Workshop, offline: bool, note: Callable[[str], None]) -> None:
     """Have every pinned file in the cache; files that an installer fetched are taken from the depot."""
-    missing = [pin for pin in pins if not fetch.is_here(pin.sha256) and not _adopt(pin, shop)]
+    missing = [pin for pin in pins if not fetch.is_intact(pin.sha256) and not _adopt(pin, shop)]
     if not missing:
         return
     if offline:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from hostwright.base import files, paths
+from hostwright.base import files, intact, paths
 from hostwright.base.errors import UserError
 from hostwright.base.pin import Pin
 from hostwright.formats import bzimage, cpio, deb
@@ -60,6 +60,17 @@ class Kit:
         """The debconf questions of the medium."""
         return self.folder / "templates.json"
 
+    @property
+    def digests(self) -> Path:
+        """The sha256 of each of the others, by its name."""
+        return self.folder / "digests.json"
+
+    def is_whole(self) -> bool:
+        """Whether every file is what it was when it was made."""
+        known = files.read_json(self.digests)
+        made = (self.kernel, self.initrd, self.templates)
+        return all(intact.is_intact(file, known.get(file.name, "")) for file in made)
+
 
 def lock_file() -> Path:
     """The path of the medium's pins."""
@@ -84,6 +95,8 @@ def build_initrd(pins: Sequence[Pin], shop: Workshop) -> Kit:
     """
     boot = Kit(shop.cache / "installer" / key(pins, shop.key))
     with files.locked(boot.folder.with_suffix(".lock")):
+        if boot.folder.exists() and not boot.is_whole():
+            intact.set_aside(boot.folder)
         if not boot.folder.exists():
             with files.folder_replaced(boot.folder) as new:
                 _fill(pins, Kit(new), shop)
@@ -103,7 +116,7 @@ def _fill(pins: Sequence[Pin], boot: Kit, shop: Workshop) -> None:
     release = kernel_release(kernel)
     for pin in pins:
         if pin.name != NETBOOT:
-            merge(tree, udeb.read_part(fetch.local(pin.sha256)), release)
+            merge(tree, udeb.read_part(fetch.have(pin)), release)
     udeb.drop(tree, DOWNLOADER)
     del tree[DEPMOD]
     questions = {name: asdict(one) for name, one in sorted(udeb.find_templates(tree).items())}
@@ -111,12 +124,14 @@ def _fill(pins: Sequence[Pin], boot: Kit, shop: Workshop) -> None:
     boot.kernel.write_bytes(kernel)
     boot.templates.write_text(json.dumps(questions, indent=1) + "\n")
     compress(cpio.write(tree.values()), boot.initrd, shop)
+    made = (boot.kernel, boot.initrd, boot.templates)
+    boot.digests.write_text(json.dumps({file.name: files.digest(file) for file in made}) + "\n")
 
 
 def _netboot(pins: Sequence[Pin]) -> Path:
     for pin in pins:
         if pin.name == NETBOOT:
-            return fetch.local(pin.sha256)
+            return fetch.have(pin)
     raise UserError(f"guest/installer.lock pins no {NETBOOT}", "write it again with ./doit lock")
 
 

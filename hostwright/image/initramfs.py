@@ -29,7 +29,7 @@ class Contents:
 
 def make(plan: Contents, extra: Iterable[cpio.Entry] = ()) -> bytes:
     """The archive, with the entries `extra`; UserError if a package is not built or a library is in none of them."""
-    trees = {name: store.read_stamp(name).tree for name in {*plan.programs, *plan.libraries}}
+    trees = {name: store.read_whole(name).tree for name in {*plan.programs, *plan.libraries}}
     files = {
         f"usr/bin/{program}": trees[name] / "usr/bin" / program
         for name, programs in plan.programs.items()

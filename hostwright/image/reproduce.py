@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hostwright.base import paths, run
+from hostwright.base import intact, paths, run
 from hostwright.base.errors import UserError
 from hostwright.image import manifest
 from hostwright.sandbox.workshop import Workshop
@@ -50,5 +50,5 @@ def _share_downloads(cache: Path) -> None:
     place = cache / "hostwright" / "downloads"
     place.mkdir(parents=True)
     for file in paths.downloads().iterdir():
-        if file.suffix not in (".lock", ".part"):
+        if file.suffix not in (".lock", ".part", ".checked", intact.DAMAGED):
             os.link(file, place / file.name)

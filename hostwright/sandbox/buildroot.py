@@ -92,7 +92,7 @@ def unpack(pins: Sequence[Pin]) -> Path:
 def _fill(pins: Sequence[Pin], folder: Path) -> None:
     # base-files brings the links /bin -> usr/bin and so on, which the others rely on.
     for pin in sorted(pins, key=lambda pin: (pin.name != "base-files", pin.name)):
-        files = deb.unpack(fetch.local(pin.sha256), folder / "tools")
+        files = deb.unpack(fetch.have(pin), folder / "tools")
         if is_target_file(pin.name):
             _link(folder / "tools", folder / "target", files)
     for view in ("tools", "target"):

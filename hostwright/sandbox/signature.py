@@ -6,36 +6,42 @@ The trust starts in the committed lock, which pins gpgv and the keyring.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from hostwright.base.errors import UserError
 from hostwright.base.pin import Pin
 from hostwright.formats import control
 from hostwright.sandbox import sandbox
 from hostwright.sandbox.workshop import Workshop
-from hostwright.source import fetch
+from hostwright.source import fetch, release
 from hostwright.source.index import SUITE, index_digest, read_index
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
-def signed_release(shop: Workshop) -> str:
-    """The text of the archive's InRelease, its signature verified with the build root."""
-    return verify(_fetch("InRelease", shop.archives), shop).decode()
+def signed_release(shop: Workshop, since: str = "") -> str:
+    """The text of the archive's InRelease; UserError unless it is signed, of the suite, and current.
+
+    It must not be older than `since`, a date in such a text.
+    """
+    text = verify(_fetch("InRelease", shop.archives), shop).decode()
+    release.check(text, datetime.now(UTC), since)
+    return text
 
 
-def index(name: str, release: str, mirrors: Sequence[str]) -> list[control.Stanza]:
+def index(name: str, signed: str, mirrors: Sequence[str]) -> list[control.Stanza]:
     """The paragraphs of an index of the suite, checked against the signed Release text."""
-    return read_index(_fetch(name, mirrors), release, name)
+    return read_index(_fetch(name, mirrors), signed, name)
 
 
-def kept_index(name: str, release: str, mirrors: Sequence[str]) -> list[control.Stanza]:
+def kept_index(name: str, signed: str, mirrors: Sequence[str]) -> list[control.Stanza]:
     """As `index`, but from the cache if the cached file still has the digest of the Release text."""
-    digest = index_digest(release, name)
+    digest = index_digest(signed, name)
     folder = f"dists/{SUITE}/{name.rpartition('/')[0]}"
     by_name = tuple(f"{mirror}/dists/{SUITE}/{name}" for mirror in mirrors)
     pin = Pin(f"{folder}/by-hash/SHA256/{digest}", digest, by_name, name=name)
     here = fetch.fetch(pin, mirrors, lambda _: None)
-    return read_index(here.read_bytes(), release, name)
+    return read_index(here.read_bytes(), signed, name)
 
 
 def _fetch(name: str, mirrors: Sequence[str]) -> bytes:

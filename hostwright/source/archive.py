@@ -12,10 +12,11 @@ from urllib.parse import unquote, urlsplit
 from hostwright.base.errors import UserError
 from hostwright.base.limits import limit
 from hostwright.source import fetch
+from hostwright.source.transfer import Limits
 
 ARCHIVE, OURS = "/debian/", "/hostwright/"
 # Seconds to connect and to the first byte. No installer is started for a slower archive.
-REACH_LIMIT_S = (limit(5.0), limit(10.0))
+REACH = Limits(connect_s=limit(5.0), silence_s=limit(10.0))
 
 # No component begins with a dot: that excludes .. and temporary files.
 _SAFE = re.compile(r"(?:dists|pool)(?:/[A-Za-z0-9_+~@=,:-][A-Za-z0-9._+~@=,:-]*)+")
@@ -26,7 +27,7 @@ _INDEX = re.compile(r"dists/.*/binary-[a-z0-9]+/(?:Packages\.xz|by-hash/SHA256/[
 def reachable(mirrors: Sequence[str], suite: str) -> UserError | None:
     """None if a mirror answers for the suite within seconds; otherwise the error to raise."""
     try:
-        with fetch.stream(f"dists/{suite}/InRelease", mirrors, REACH_LIMIT_S) as answer:
+        with fetch.stream(f"dists/{suite}/InRelease", mirrors, REACH) as answer:
             next(answer.blocks, b"")
     except (UserError, OSError) as error:
         message = error.message if isinstance(error, UserError) else str(error)

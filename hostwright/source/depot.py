@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from hostwright.base import intact
 from hostwright.base.errors import UserError
 from hostwright.source import fetch
 from hostwright.source.archive import OURS, Index, archive_path, is_fixed
@@ -108,6 +109,9 @@ class Depot:
             is_current = self.offline or is_fixed(path) or path in self._current
         if not (is_current and place.is_file()):
             return None
+        if (wanted := self._wanted(path)) and not intact.is_intact(place, wanted):
+            intact.set_aside(place)
+            return None
         self._index.learn(path, place)
         return place
 
@@ -156,10 +160,13 @@ class Depot:
         if held:
             yield held
 
-    def _check(self, path: str, digest: str) -> None:
+    def _wanted(self, path: str) -> str | None:
+        """The sha256 that a file must have, if its name or an index says so."""
         named = _NAMED_BY_DIGEST.fullmatch(path)
-        wanted = named[1] if named else self._index.digest(path)
-        if wanted and digest != wanted:
+        return named[1] if named else self._index.digest(path)
+
+    def _check(self, path: str, digest: str) -> None:
+        if (wanted := self._wanted(path)) and digest != wanted:
             raise DamagedError(f"its sha256 is {digest}, but should be {wanted}")
 
     def _place(self, path: str, new: Path, modified: str | None) -> None:

@@ -2,34 +2,28 @@
 
     pool path + mirrors --> places --> <sha256>.part (resumed by Range) --> digest --> downloads/<sha256>
 
-The only module that imports requests.
+A file that is already here is checked again before it is used: one that changed is set aside and fetched anew.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from hostwright.base import paths
+from hostwright.base import intact, paths
 from hostwright.base.errors import UserError
 from hostwright.base.files import digest, locked
-from hostwright.base.limits import limit
 from hostwright.base.pin import Pin
-
-if TYPE_CHECKING:
-    import requests
+from hostwright.source import transfer
+from hostwright.source.address import mask
+from hostwright.source.mirrors import find_mirrors
 
 TRIES = 3
 CONNECTIONS = 4
-TIMEOUT_S = (limit(10), limit(60))
-_BLOCK = 1 << 18
-_threads = threading.local()
-# Small, so that a slow mirror is seen to give something.
-_STREAM_BLOCK = 1 << 16
+# The most bytes of a file whose size no one has signed or pinned, and of an index.
+MOST_BYTES, MOST_INDEX_BYTES = 4 << 30, 256 << 20
 
 Progress = Callable[[int], None]
 
@@ -40,13 +34,33 @@ def local(sha256: str) -> Path:
 
 
 def is_here(sha256: str) -> bool:
-    """Whether the checked file is in the cache."""
+    """Whether the cache has a file of this name; `is_intact` reads it."""
     return local(sha256).exists()
+
+
+def is_damaged(sha256: str) -> bool:
+    """Whether the cache has a file of this name with another content; the file is read again."""
+    return is_here(sha256) and not intact.is_intact(local(sha256), sha256, again=True)
+
+
+def is_intact(sha256: str) -> bool:
+    """Whether the cache has the file with this digest; a damaged one is set aside."""
+    place = local(sha256)
+    if intact.is_intact(place, sha256):
+        return True
+    if place.exists():
+        intact.set_aside(place)
+    return False
+
+
+def have(pin: Pin) -> Path:
+    """The file of a pin, checked before it is used; one that is damaged or gone is fetched again."""
+    return local(pin.sha256) if is_intact(pin.sha256) else fetch(pin, find_mirrors(), lambda _: None)
 
 
 def fetch_all(pins: Sequence[Pin], mirrors: Sequence[str], progress: Progress) -> None:
     """Fetch what is not in the cache, several at a time; `progress` gets the bytes as they come."""
-    missing = [one for one in pins if not is_here(one.sha256)]
+    missing = [one for one in pins if not is_intact(one.sha256)]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         for _ in pool.map(lambda one: fetch(one, mirrors, progress), missing):
             pass
@@ -57,14 +71,14 @@ def fetch(pin: Pin, mirrors: Sequence[str], progress: Progress) -> Path:
     target = local(pin.sha256)
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target.with_name(f"{pin.sha256}.lock")):
-        if target.exists():
+        if is_intact(pin.sha256):
             return target
         reasons = []
         for place in pin.places(mirrors):
-            reason = _try_place(place, pin.sha256, target, progress)
+            reason = _try_place(place, pin, target, progress)
             if not reason:
                 return target
-            reasons.append(f"    {place}: {reason}")
+            reasons.append(_line(place, reason))
     raise UserError(
         f"cannot fetch {pin.label} (sha256 {pin.sha256}):\n" + "\n".join(reasons),
         "check the network, name an archive in HOSTWRIGHT_MIRROR, or renew the pins with ./doit lock",
@@ -76,11 +90,10 @@ def fetch_bytes(path: str, mirrors: Sequence[str]) -> bytes:
     reasons = []
     for place in _places(path, mirrors):
         try:
-            answer = _session().get(place, timeout=TIMEOUT_S)
-            answer.raise_for_status()
-            return answer.content
-        except OSError as error:
-            reasons.append(f"    {place}: {_reason(error)}")
+            with transfer.opened(place) as answer:
+                return b"".join(answer.blocks(MOST_INDEX_BYTES))
+        except transfer.TransferError as error:
+            reasons.append(_line(place, error))
     raise UserError(
         f"cannot fetch {path}:\n" + "\n".join(reasons),
         "check the network or name an archive in HOSTWRIGHT_MIRROR",
@@ -95,10 +108,10 @@ def is_offered(path: str, mirrors: Sequence[str]) -> bool:
     reasons = []
     for place in _places(path, mirrors):
         try:
-            _session().head(place, timeout=TIMEOUT_S, allow_redirects=True).raise_for_status()
+            transfer.probe(place)
             return True
-        except OSError as error:
-            reasons.append(f"    {place}: {_reason(error)}")
+        except transfer.TransferError as error:
+            reasons.append(_line(place, error))
     if all(" 404 " in reason for reason in reasons):
         return False
     raise UserError(
@@ -121,7 +134,7 @@ class Stream:
 
 
 @contextmanager
-def stream(path: str, mirrors: Sequence[str], timeout_s: tuple[float, float] = TIMEOUT_S) -> Iterator[Stream]:
+def stream(path: str, mirrors: Sequence[str], limits: transfer.Limits | None = None) -> Iterator[Stream]:
     """A file of the archive from the first mirror that has it, as it comes.
 
     Raises UserError naming each mirror and why it failed, MissingError where all answer that there is no such file.
@@ -131,15 +144,14 @@ def stream(path: str, mirrors: Sequence[str], timeout_s: tuple[float, float] = T
         reasons = {}
         for place in _places(path, mirrors):
             try:
-                answer = stack.enter_context(_open(place, timeout_s))
-            except OSError as error:
-                reasons[place] = _reason(error)
+                answer = stack.enter_context(transfer.opened(place, limits=limits))
+            except transfer.TransferError as error:
+                reasons[place] = str(error)
                 continue
-            size = answer.headers.get("Content-Length", "")
-            modified = answer.headers.get("Last-Modified")
-            yield Stream(int(size) if size.isdigit() else None, modified, answer.iter_content(_STREAM_BLOCK))
+            yield Stream(answer.size, answer.modified, answer.blocks(MOST_BYTES))
             return
-    message = "\n".join([f"cannot fetch {path}:", *(f"    {place}: {why}" for place, why in reasons.items())])
+    lines = (_line(place, why) for place, why in reasons.items())
+    message = "\n".join([f"cannot fetch {path}:", *lines])
     if reasons and all(why.startswith("404") for why in reasons.values()):
         raise MissingError(message, "no archive has it")
     raise UserError(message, "check the network or name an archive in HOSTWRIGHT_MIRROR")
@@ -149,42 +161,26 @@ def _places(path: str, mirrors: Sequence[str]) -> list[str]:
     return [f"{mirror}/{path}" for mirror in mirrors]
 
 
-def _open(place: str, timeout_s: tuple[float, float]) -> "requests.Response":
-    answer = _session().get(place, headers={"Accept-Encoding": "identity"}, stream=True, timeout=timeout_s)
-    if answer.url.endswith("/"):
-        # The name of a folder leads to a list of its files.
-        answer.status_code, answer.reason = 404, "a folder"
-    if not answer.ok:
-        answer.close()
-        answer.raise_for_status()
-    return answer
+def _line(place: str, reason: object) -> str:
+    return f"    {mask(place)}: {reason}"
 
 
-def _session() -> "requests.Session":
-    """The session of this thread: its connections are used again, and a session is not safe between threads."""
-    import requests
-
-    if not hasattr(_threads, "session"):
-        _threads.session = requests.Session()
-    session: requests.Session = _threads.session
-    return session
-
-
-def _try_place(place: str, sha256: str, target: Path, progress: Progress) -> str:
+def _try_place(place: str, pin: Pin, target: Path, progress: Progress) -> str:
     """Why the file could not be had from this place; '' when it is there."""
-    part = target.with_name(f"{sha256}.part")
+    part = target.with_name(f"{pin.sha256}.part")
     reason = ""
     for attempt in range(TRIES):
         if attempt:
             time.sleep(attempt)
         try:
-            _download(place, part, progress)
-        except OSError as error:
-            reason = _reason(error)
-            if "404" in reason:
-                return reason
+            _download(place, pin, part, progress)
+        except transfer.RefusedError as error:
+            part.unlink(missing_ok=True)
+            return str(error)
+        except transfer.TransferError as error:
+            reason = str(error)
             continue
-        if (found := digest(part)) == sha256:
+        if (found := digest(part)) == pin.sha256:
             part.rename(target)
             return ""
         part.unlink()
@@ -192,23 +188,23 @@ def _try_place(place: str, sha256: str, target: Path, progress: Progress) -> str
     return reason
 
 
-def _download(place: str, part: Path, progress: Progress) -> None:
+def _download(place: str, pin: Pin, part: Path, progress: Progress) -> None:
     """Append to `part` what it lacks; a server without ranges starts it anew."""
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
-    with _session().get(place, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
-        if have and answer.status_code == 416:
+    most = pin.size or MOST_BYTES
+    if have > most:
+        part.unlink()
+        have = 0
+    with transfer.opened(place, have) as answer:
+        if answer.status == 416:
             return
-        answer.raise_for_status()
-        with part.open("ab" if answer.status_code == 206 else "wb") as sink:
-            for block in answer.iter_content(_BLOCK):
+        if answer.start not in (0, have):
+            raise transfer.RefusedError(f"it sent the file from byte {answer.start} on, not from {have}")
+        if pin.size and answer.size is not None and answer.start + answer.size != pin.size:
+            raise transfer.RefusedError(
+                f"it has {answer.start + answer.size} bytes instead of the {pin.size} that are pinned"
+            )
+        with part.open("ab" if answer.start else "wb") as sink:
+            for block in answer.blocks(most - answer.start):
                 sink.write(block)
                 progress(len(block))
-
-
-def _reason(error: OSError) -> str:
-    """An exception of requests in a few words: the status line, or the innermost cause."""
-    answer = getattr(error, "response", None)
-    if answer is not None:
-        return f"{answer.status_code} {answer.reason}"
-    return str(error).rsplit(": ", 1)[-1].strip("')>\"") or type(error).__name__

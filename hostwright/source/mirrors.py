@@ -9,17 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hostwright.base.errors import UserError
+from hostwright.source.address import fault, mask
 
 APT = Path("/etc/apt")
+_LONGEST_SHOWN = 100
 _OPTIONS = re.compile(r"\[[^\]]*\]")
 
 
 def find_mirrors(apt: Path = APT) -> list[str]:
     """Base addresses of archives without a trailing slash, the preferred one first; UserError if there is none."""
     if named := os.environ.get("HOSTWRIGHT_MIRROR"):
-        return [word.rstrip("/") for word in named.split()]
+        return [_checked(word, "HOSTWRIGHT_MIRROR").rstrip("/") for word in named.split()]
     found = list(
-        dict.fromkeys(address.rstrip("/") for address in _configured(apt) if "security" not in address)
+        dict.fromkeys(
+            _checked(address, str(apt)).rstrip("/")
+            for address in _configured(apt)
+            if "security" not in address
+        )
     )
     if not found:
         raise UserError(
@@ -33,6 +39,15 @@ def find_security(apt: Path = APT) -> str | None:
     """The first archive of security updates in apt's configuration; None if there is none."""
     found = (address.rstrip("/") for address in _configured(apt) if "security" in address)
     return next(found, None)
+
+
+def _checked(address: str, where: str) -> str:
+    if why := fault(address):
+        raise UserError(
+            f"{where}: {mask(address)[:_LONGEST_SHOWN]!r} is not the address of an archive: {why}",
+            "write it as http://HOST/debian",
+        )
+    return address
 
 
 def _configured(apt: Path) -> Iterator[str]:

@@ -7,6 +7,8 @@ from hostwright.base.errors import UserError
 from hostwright.base.pin import Pin
 from hostwright.formats.control import Stanza
 
+_DATED = "# from the index of "
+
 
 def pin_of(stanza: Stanza) -> Pin:
     """The pin of a paragraph of Packages."""
@@ -19,10 +21,16 @@ def pin_of(stanza: Stanza) -> Pin:
     )
 
 
-def render_lock(pins: Iterable[Pin]) -> str:
-    """The text of a lock: one pin per line, fields separated by blanks."""
+def render_lock(pins: Iterable[Pin], date: str = "") -> str:
+    """The text of a lock: one pin per line, fields separated by blanks; `date` is that of the archive's index."""
     head = "# name version pool-path size sha256; written by ./doit lock, not by hand\n"
-    return head + "".join(f"{p.name} {p.version} {p.path} {p.size} {p.sha256}\n" for p in pins)
+    dated = f"{_DATED}{date}\n" if date else ""
+    return head + dated + "".join(f"{p.name} {p.version} {p.path} {p.size} {p.sha256}\n" for p in pins)
+
+
+def lock_date(text: str) -> str:
+    """The date of the index that a lock was made from, as the archive writes it; '' if the lock does not say."""
+    return next((line.removeprefix(_DATED) for line in text.splitlines() if line.startswith(_DATED)), "")
 
 
 def parse_lock(text: str, file: str = "buildroot/lock") -> list[Pin]:

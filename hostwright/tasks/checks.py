@@ -62,11 +62,11 @@ def _tests(words: Sequence[str], after: Sequence[str]) -> Task:
 
 
 def _audit() -> None:
-    from hostwright.upkeep import audit
+    from hostwright.upkeep import hardening
 
-    checks, refused = audit.check(paths.KERNEL / "config", paths.log_file("audit")), audit.refusals()
-    reporter.board().say(audit.render(checks, refused))
-    if lines := audit.faults(checks, refused):
+    checks, refused = hardening.check(paths.KERNEL / "config", paths.log_file("audit")), hardening.refusals()
+    reporter.board().say(hardening.render(checks, refused))
+    if lines := hardening.faults(checks, refused):
         raise UserError(
             "\n".join(lines), "set the option in kconfig/, or give the reason in audit/kernel.toml"
         )

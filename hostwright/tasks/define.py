@@ -120,6 +120,7 @@ def _guarded(act: Act, counted: bool, words: Sequence[str] = ()) -> TaskError | 
     """Run `act`; a failed program fails the task, a mistake in the input is an error, neither shows a traceback."""
     try:
         limits.factor()
+        files.make_private(paths.cache())
         if counted:
             with jobs.token():
                 act(*words)

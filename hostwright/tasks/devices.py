@@ -15,6 +15,7 @@ from hostwright.base.errors import UserError
 from hostwright.build import recipes
 from hostwright.tasks import reporter
 from hostwright.tasks.define import Task, step
+from hostwright.tasks.inputs import flag
 
 FOLDER = paths.DIST / "groups"
 DOCTOR_FOLDER = paths.DIST / "doctor"
@@ -51,7 +52,7 @@ def _groups() -> None:
     files.write(FOLDER / "groups.txt", text)
     files.write(FOLDER / "groups.json", document)
     files.write(FOLDER / "groups.svg", view.render_svg(found))
-    sys.stdout.write(document if _flag("json") else text)
+    sys.stdout.write(document if flag("json") else text)
     reporter.board().say(f"text, JSON and a drawing are in {FOLDER}")
 
 
@@ -67,7 +68,7 @@ def _doctor() -> None:
     text, document = render_text(diagnosis), render_json(diagnosis)
     files.write(DOCTOR_FOLDER / "doctor.txt", text)
     files.write(DOCTOR_FOLDER / "doctor.json", document)
-    sys.stdout.write(document if _flag("json") else text)
+    sys.stdout.write(document if flag("json") else text)
     reporter.board().say(f"text and JSON are in {DOCTOR_FOLDER}")
 
 
@@ -97,13 +98,6 @@ def _prove_groups() -> None:
     files.write(PROOF_FOLDER / "agreement.txt", groups_rows.render_tally(tally))
     reporter.board().say(groups_rows.render_tally(tally))
     groups_rows.require_agreement(tally)
-
-
-def _flag(name: str) -> bool:
-    text = str(get_var(name, "no"))
-    if text not in ("yes", "no"):
-        raise UserError(f"{name}={text}: not yes or no", f"write {name}=yes, or leave it out")
-    return text == "yes"
 
 
 def _number(name: str, default: int) -> int:

@@ -144,7 +144,7 @@ def _choice(name: str, known: tuple[str, ...]) -> str:
 
 
 def _grub() -> Path:
-    return store.read_stamp("grub").tree
+    return store.read_whole("grub").tree
 
 
 def _guest_text(guest: Guest) -> str:

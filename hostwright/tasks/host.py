@@ -24,6 +24,7 @@ from hostwright.tasks.inputs import (
     BUILDROOT_STAMP,
     CONFIG_FILE,
     ROOTFS_TAR,
+    flag,
     host_packages,
     machine,
     machine_file,
@@ -164,7 +165,7 @@ def ovmf() -> Task:
     """build the UEFI firmware of the guests into dist/ovmf"""
 
     def act() -> None:
-        for source, target in firmware.copies(store.read_stamp("edk2").tree, paths.OVMF).items():
+        for source, target in firmware.copies(_ready("edk2").tree, paths.OVMF).items():
             files.write(target, source.read_bytes())
 
     return step(
@@ -180,7 +181,7 @@ def rootfs() -> Task:
     def act() -> None:
         from hostwright.image import ids
 
-        built = [store.read_stamp(name) for name in [*_on_host(), "linux"]]
+        built = [_ready(name) for name in [*_on_host(), "linux"]]
         release = linux.release(store.read_stamp("linux"))
         with files.replaced(ROOTFS_TAR) as new:
             assembly.assemble(machine(), built, ids.ids_for(machine().name), release, new)
@@ -198,6 +199,15 @@ def rootfs() -> Task:
     )
 
 
+def _ready(name: str) -> store.Built:
+    """A built package, with its files checked before they go into an image; a damaged one is built again."""
+    if not store.is_whole(store.read_stamp(name).folder):
+        reporter.board().say(f"package {name} is damaged in the cache: it is set aside and built again")
+        if name == "linux":
+            return linux.build_kernel(CONFIG_FILE.read_text(), workshop("kernel"))
+    return package.ready(name, workshop(f"package:{name}"))
+
+
 def _on_host() -> list[str]:
     return [name for name in [*host_packages(), "edk2"] if name not in assembly.NOT_ON_HOST]
 
@@ -208,7 +218,7 @@ def host() -> Task:
     def act() -> None:
         from hostwright.image import disk
 
-        grub = store.read_stamp("grub").tree
+        grub = _ready("grub").tree
         disk.write_image(machine(), ROOTFS_TAR, grub, paths.HOST_IMAGE, workshop("host"))
         manifest.write_manifest(paths.DIST, paths.MANIFEST, _made_from())
 
@@ -260,9 +270,19 @@ def prove() -> Task:
 
 
 def verify() -> Task:
-    """read every artifact again and compare it with dist/MANIFEST"""
+    """read every artifact again, and what the cache holds of it; repair=yes sets the damaged aside"""
 
     def act() -> None:
+        from hostwright.guest import initrd
+        from hostwright.upkeep import audit
+
+        pins = [*root.load_lock(), *initrd.load_lock()]
+        known = [recipes.load_recipe(name) for name in recipes.recipe_names()]
+        found = audit.find_damaged(
+            [one.name for one in known], [*pins, *(pin for one in known for pin in recipes.sources(one))]
+        )
+        for line in audit.repair(found) if flag("repair") else audit.require_none(found):
+            reporter.board().say(line)
         made = manifest.verify(paths.DIST, paths.MANIFEST)
         if made != _made_from():
             reporter.board().say(

@@ -45,6 +45,14 @@ def workshop(task: str) -> Workshop:
     return open_at(paths.log_file(task))
 
 
+def flag(name: str) -> bool:
+    """Whether `name=yes` stands on the command line; UserError for anything but yes and no."""
+    text = str(get_var(name, "no"))
+    if text not in ("yes", "no"):
+        raise UserError(f"{name}={text}: not yes or no", f"write {name}=yes, or leave it out")
+    return text == "yes"
+
+
 def host_packages() -> list[str]:
     """The packages of the host in build order."""
     names = [name for name in recipes.recipe_names() if name not in SPECIAL]

@@ -20,7 +20,8 @@ from hostwright.sandbox import signature
 from hostwright.sandbox.workshop import Workshop
 from hostwright.source import fetch, index
 from hostwright.source.closure import lock, parse_seeds
-from hostwright.source.pins import pin_of, render_lock
+from hostwright.source.pins import lock_date, pin_of, render_lock
+from hostwright.source.release import read as read_release
 from hostwright.upkeep.lock import differences
 
 FILE = "guest/installer.lock"
@@ -50,7 +51,8 @@ def renew(shop: Workshop) -> Renewal:
 
     Raises UserError if a signature or a digest is wrong, or if no archive answers.
     """
-    release, mirrors = signature.signed_release(shop), shop.archives
+    since, mirrors = lock_date(initrd.lock_file().read_text()), shop.archives
+    release = signature.signed_release(shop, since)
     packages = signature.index(index.PACKAGES, release, mirrors)
     parts = signature.index(index.UDEBS, release, mirrors)
     before = initrd.load_lock()
@@ -61,14 +63,12 @@ def renew(shop: Workshop) -> Renewal:
         choice = choose(netboot, parts, before, mirrors)
         notes += choice.notes
         if choice.is_whole:
-            return _write(choice.pins, before, notes)
+            date = read_release(release).get("Date", "")
+            files.write(initrd.lock_file(), render_lock(choice.pins, date))
+            changed = tuple(differences(before, choice.pins))
+            return Renewal(len(choice.pins), changed, tuple(dict.fromkeys(notes)))
     lost = [_lost(pin) for pin in before if not fetch.is_offered(pin.path, mirrors)]
     return Renewal(len(before), (), (*dict.fromkeys([*notes, *lost]), f"{FILE} stays unchanged"))
-
-
-def _write(pins: Sequence[Pin], before: Sequence[Pin], notes: Sequence[str]) -> Renewal:
-    files.write(initrd.lock_file(), render_lock(pins))
-    return Renewal(len(pins), tuple(differences(before, pins)), tuple(dict.fromkeys(notes)))
 
 
 def choose(netboot: Pin, parts: Sequence[Stanza], before: Sequence[Pin], mirrors: Sequence[str]) -> Choice:

@@ -7,9 +7,9 @@ from hostwright.base import files, paths
 from hostwright.base.pin import Pin
 from hostwright.sandbox.signature import index, signed_release
 from hostwright.sandbox.workshop import Workshop
-from hostwright.source import closure
+from hostwright.source import closure, release
 from hostwright.source.index import PACKAGES, SOURCES, source_files
-from hostwright.source.pins import parse_lock, render_lock
+from hostwright.source.pins import lock_date, parse_lock, render_lock
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,17 @@ class Renewal:
 
 
 def renew(shop: Workshop, sources: Mapping[str, Sequence[Pin]]) -> Renewal:
-    """Write buildroot/lock anew; raises UserError if the archive's signature or an index's digest is wrong."""
-    release = signed_release(shop)
-    stanzas = index(PACKAGES, release, shop.archives)
+    """Write buildroot/lock anew; UserError if a signature, a date or a digest is wrong."""
+    before = paths.LOCK.read_text()
+    signed = signed_release(shop, lock_date(before))
+    stanzas = index(PACKAGES, signed, shop.archives)
     wanted, excluded = closure.parse_seeds(paths.SEEDS.read_text())
     pins = closure.lock(stanzas, wanted, excluded)
-    found = source_files(index(SOURCES, release, shop.archives))
-    before = parse_lock(paths.LOCK.read_text())
-    files.write(paths.LOCK, render_lock(pins))
-    return Renewal(len(pins), tuple(differences(before, pins)), tuple(source_notes(sources, found)))
+    found = source_files(index(SOURCES, signed, shop.archives))
+    files.write(paths.LOCK, render_lock(pins, release.read(signed)["Date"]))
+    return Renewal(
+        len(pins), tuple(differences(parse_lock(before), pins)), tuple(source_notes(sources, found))
+    )
 
 
 def differences(before: Sequence[Pin], after: Sequence[Pin]) -> list[str]:

@@ -222,7 +222,9 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     seeds.write_text("ext4\nxfs\n")
     file.write_text(render_lock([pin(initrd.NETBOOT, version="6"), pin("ext4"), pin("xfs", "b")]))
     monkeypatch.setattr(paths, "GUEST", tmp_path)
-    monkeypatch.setattr(signature, "signed_release", lambda shop: "release")
+    monkeypatch.setattr(
+        signature, "signed_release", lambda shop, since: "Date: Sat, 21 Nov 2026 09:15:44 UTC"
+    )
     monkeypatch.setattr(signature, "index", lambda name, release, mirrors: indexes[name])
     monkeypatch.setattr(fetch, "fetch", lambda pin, mirrors, progress: Path(pin.places(mirrors)[0]))
     monkeypatch.setattr(

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostwright.source import archive, ranges
+from hostwright.source import archive, ranges, transfer
 from hostwright.source.depot import Counts, Depot
 
 DEB = bytes(range(256)) * 4096
@@ -185,6 +185,21 @@ def test_two_at_once_get_one_download(running: Depot, mirror: Mirror) -> None:
     assert all(answer.content == DEB for answer in answers)
     assert mirror.asked == [DEB_PATH]
     assert kept(running.folder) == [DEB_PATH]
+
+
+@pytest.mark.parametrize("path", [DEB_PATH, INDEX_PATH])
+def test_a_kept_file_that_was_damaged_is_fetched_again(running: Depot, mirror: Mirror, path: str) -> None:
+    for one in (INDEX_PATH, path):
+        ask(running, f"/debian/{one}")
+    kept_file = running.folder / path
+    content = bytearray(kept_file.read_bytes())
+    content[len(content) // 2] ^= 1
+    kept_file.write_bytes(content)
+    with Depot(running.folder, [mirror.url]) as later:
+        for one in (INDEX_PATH, path):
+            assert ask(later, f"/debian/{one}").content == mirror.files[one]
+    assert kept_file.read_bytes() == mirror.files[path]
+    assert kept_file.with_name(f"{kept_file.name}.damaged").read_bytes() == content
 
 
 def test_an_index_is_taken_anew_by_each_depot(running: Depot, mirror: Mirror) -> None:
@@ -407,7 +422,7 @@ def test_no_mirror_answers(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> N
     assert missing and "potato" in missing.message and "404 Not Found" in missing.message
     away = archive.reachable(["http://127.0.0.1:1/debian"], "trixie")
     assert away and "127.0.0.1:1" in away.message and "HOSTWRIGHT_MIRROR" in away.hint
-    monkeypatch.setattr(archive, "REACH_LIMIT_S", (0.3, 0.3))
+    monkeypatch.setattr(archive, "REACH", transfer.Limits(0.3, 0.3))
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as silent:
         started = time.monotonic()
         assert archive.reachable([f"http://127.0.0.1:{silent.server_address[1]}/debian"], "trixie")

@@ -13,7 +13,7 @@ import pytest
 
 from hostwright.base.errors import UserError
 from hostwright.base.pin import Pin
-from hostwright.source import fetch
+from hostwright.source import fetch, transfer
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -46,6 +46,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
         self.send_response(206 if wanted else 200)
         self.send_header("Content-Length", str(len(content) - start))
+        if wanted:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
         self.wfile.write(content[start : len(content) - cut])
 
@@ -136,7 +138,7 @@ def test_what_an_archive_offers_is_asked_of_each(server: str) -> None:
 
 def test_each_thread_keeps_one_session() -> None:
     with ThreadPoolExecutor(1) as pool:
-        others = [pool.submit(fetch._session).result() for _ in range(2)]
-    assert fetch._session() is fetch._session()
+        others = [pool.submit(transfer.session).result() for _ in range(2)]
+    assert transfer.session() is transfer.session()
     assert others[0] is others[1]
-    assert others[0] is not fetch._session()
+    assert others[0] is not transfer.session()

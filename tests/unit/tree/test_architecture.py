@@ -26,7 +26,7 @@ LAYERS = (
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 # The one module that may import a library.
 OWNERS = {
-    "requests": "source.fetch",
+    "requests": "source.transfer",
     "jinja2": "image.templates",
     "elftools": "formats.elf",
     "packaging": "formats.spdx",

@@ -83,7 +83,7 @@ class Archive:
 
 
 def source_paragraph(digests: dict[str, str]) -> str:
-    files = "".join(f"\n {digest} 100 {name}" for name, digest in digests.items())
+    files = "".join(f"\n {digest} 0 {name}" for name, digest in digests.items())
     return (
         f"Package: libmini\nBinary: libmini0, libmini-dev\nVersion: 1:1.0+dfsg-2\nDirectory: {POOL}\n"
         f"Homepage: http://example.org/mini\nBuild-Depends: zlib1g-dev, libpam0g-dev\n"
@@ -194,7 +194,7 @@ def test_without_debians_part_its_packages_are_asked(
         data = ar("data.tar.xz", tar({member: text}, "w:xz"))
         content = b"!<arch>\n" + ar("debian-binary", b"2.") + data
         path = f"{POOL}/{name}.deb"
-        digest, size = mirror.put(path, content), len(content) if text else 1
+        digest, size = mirror.put(path, content), len(content)
         packages += (
             f"Package: {name}\nSource: libmini (1:1.0+dfsg-2)\nVersion: 1:1.0+dfsg-2+b1\nFilename: {path}\n"
             f"Size: {size}\nSHA256: {digest}\nDescription: {name} of the archive\n\n"
@@ -293,7 +293,7 @@ def test_a_second_recipe_of_a_source_is_told(mirror: Archive, monkeypatch: pytes
         mirror,
         monkeypatch,
         "Package: xz-utils\nVersion: 9-1\nDirectory: pool/main/x/xz-utils\n"
-        f"Checksums-Sha256:\n {orig} 1 xz-utils_9.orig.tar.gz\n",
+        f"Checksums-Sha256:\n {orig} 0 xz-utils_9.orig.tar.gz\n",
     )
     assert "xz: made from the same source" in add(mirror, "xz-utils")
     assert written("xz_utils").needs == ("glibc",)

@@ -1,19 +1,19 @@
 """The kernel by the yardstick of kernel-hardening-checker, as docs/security.md shows it."""
 
 from hostwright.base import paths
-from hostwright.upkeep import audit
+from hostwright.upkeep import hardening
 
 LOG = paths.log_file("audit")
 
 
 def test_every_recommendation_is_met_or_refused_with_a_reason() -> None:
-    checks = audit.check(paths.KERNEL / "config", LOG)
-    assert audit.faults(checks, audit.refusals()) == []
+    checks = hardening.check(paths.KERNEL / "config", LOG)
+    assert hardening.faults(checks, hardening.refusals()) == []
 
 
 def test_the_document_shows_the_checkers_own_result() -> None:
-    checks = audit.check(paths.RESOLVED_CONFIG, LOG)
-    assert audit.render(checks, audit.refusals()) in (paths.TREE / "docs/security.md").read_text()
+    checks = hardening.check(paths.RESOLVED_CONFIG, LOG)
+    assert hardening.render(checks, hardening.refusals()) in (paths.TREE / "docs/security.md").read_text()
 
 
 def test_a_weaker_kernel_is_noticed() -> None:
@@ -22,7 +22,8 @@ def test_a_weaker_kernel_is_noticed() -> None:
     weaker.write_text(config)
     try:
         assert any(
-            line.startswith("KFENCE: ") for line in audit.faults(audit.check(weaker, LOG), audit.refusals())
+            line.startswith("KFENCE: ")
+            for line in hardening.faults(hardening.check(weaker, LOG), hardening.refusals())
         )
     finally:
         weaker.unlink()

@@ -3,7 +3,7 @@
 import json
 
 from hostwright.source.pins import parse_lock
-from hostwright.upkeep import audit
+from hostwright.upkeep import hardening
 from hostwright.upkeep.audit import Check
 
 MET = Check("KFENCE", "y", "", True)
@@ -20,26 +20,26 @@ def test_the_checkers_json_is_read() -> None:
             "check_result_bool": False,
         },
     ]
-    assert audit.parse(json.dumps(found).encode()) == [MET, UNMET]
+    assert hardening.parse(json.dumps(found).encode()) == [MET, UNMET]
 
 
 def test_a_failure_without_a_reason_is_a_fault() -> None:
-    assert audit.faults([MET, UNMET], {}) == [
+    assert hardening.faults([MET, UNMET], {}) == [
         'MODULES: kernel-hardening-checker wants is not set, found "y"; no reason is given'
     ]
 
 
 def test_a_reason_without_a_failure_is_a_fault() -> None:
-    assert audit.faults([MET], {"KFENCE": "slow"}) == [
+    assert hardening.faults([MET], {"KFENCE": "slow"}) == [
         "KFENCE: refused, but kernel-hardening-checker does not miss it"
     ]
 
 
 def test_the_table_lists_each_refusal() -> None:
-    text = audit.render([MET, UNMET], {"MODULES": "drivers load where their device is"})
+    text = hardening.render([MET, UNMET], {"MODULES": "drivers load where their device is"})
     assert "1 OK, 1 FAIL" in text
     assert "| `MODULES` | is not set | drivers load where their device is |" in text
 
 
 def test_every_auditor_is_pinned() -> None:
-    assert audit.CHECKER in {pin.name for pin in parse_lock(audit.LOCK.read_text(), "audit/lock")}
+    assert hardening.CHECKER in {pin.name for pin in parse_lock(hardening.LOCK.read_text(), "audit/lock")}
