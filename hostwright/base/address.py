@@ -11,6 +11,9 @@ _SHORT = r"[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"
 FULL = rf"{_DOMAIN}:{_SHORT}"
 ANY = rf"(?:{_DOMAIN}:)?{_SHORT}"
 
+# A pattern of the shell, for domains of four digits.
+SHELL_PATTERN = ":".join("[0-9a-f]" * count for count in (4, 2, 2)) + ".[0-7]"
+
 _FULL = re.compile(FULL)
 _PARTS = re.compile(rf"(?:({_DOMAIN}):)?([0-9a-f]{{2}}):([0-9a-f]{{2}})\.([0-9a-f])")
 _ROOT_BUS = re.compile(rf"pci{_DOMAIN}:[0-9a-f]{{2}}")

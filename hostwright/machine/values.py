@@ -67,7 +67,7 @@ def address(raw: object) -> str:
         found = Address.parse(text(raw).lower())
     except ValueError as error:
         raise BadValueError(str(error), _ADDRESS_HINT) from None
-    # The scripts of the host know domains of four digits.
+    # The scripts of the host know domains of four digits: address.SHELL_PATTERN.
     if found.domain > _MAX_DOMAIN:
         raise BadValueError("not a PCI address", _ADDRESS_HINT)
     return str(found)

@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from hostwright.base.errors import UserError
@@ -21,8 +22,33 @@ CLASSES = ("block", "net", "graphics", "drm", "iommu")
 DMI = ("sys_vendor", "product_name", "board_vendor", "board_name", "bios_version", "bios_date")
 _PROC = ("sys/kernel/osrelease", "cmdline", "mounts", "swaps", "iomem", "meminfo", "cpuinfo")
 TABLES = ("DMAR", "IVRS")
-# Columns of /proc/net/route and /proc/net/ipv6_route.
-_MASK, _INTERFACE = 7, 9
+
+
+# What the host stands on: its scripts have these tables from doctor/shared.py.
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where links to the parts of a thing are: below FOLDER/NAME in sysfs, each a prefix and the part's name."""
+
+    folder: str
+    prefix: str
+
+
+@dataclass(frozen=True)
+class RouteTable:
+    """A table below /proc/net: the column of the interface, and those that are zero in a default route."""
+
+    name: str
+    interface: int
+    zeros: tuple[int, ...]
+
+
+BLOCK_PARTS = Parts("class/block", "slaves/")
+NET_PARTS = Parts("class/net", "lower_")
+BTRFS_PARTS = Parts("fs/btrfs", "devices/")
+# Default routes have mask 0 in IPv4 (net/ipv4/fib_trie.c), length 0 in IPv6 (net/ipv6/ip6_fib.c).
+ROUTE_TABLES = (RouteTable("route", 0, (1, 7)), RouteTable("ipv6_route", 9, (0, 1)))
 
 
 def read_folder(place: Path) -> dict[str, bytes]:
@@ -63,8 +89,8 @@ def _read_rest(sys: Path, root: Path) -> Iterator[tuple[str, bytes]]:
         yield f"sys/class/dmi/id/{name}", _bytes(sys / "class/dmi/id" / name)
     for name in _PROC:
         yield f"proc/{name}", _bytes(root / "proc" / name)
-    tables = (_bytes(root / "proc/net" / name) for name in ("route", "ipv6_route"))
-    yield "proc/default_route", b"".join(_find_default_routes(*tables))
+    tables = ((one, _bytes(root / "proc/net" / one.name)) for one in ROUTE_TABLES)
+    yield "proc/default_route", b"".join(line for one, text in tables for line in _find_default(one, text))
     yield "mounted", "".join(_read_mounted(sys, root)).encode()
     yield "lower", "".join(_read_lower(sys)).encode()
 
@@ -87,9 +113,10 @@ def _read_mounted(sys: Path, root: Path) -> Iterator[str]:
 
 def _read_lower(sys: Path) -> Iterator[str]:
     """Lines UPPER<tab>LOWER: what a mapped disk, an array, a bridge, a bond or a btrfs (its UUID) is made of."""
-    for pattern in ("class/block/*/slaves/*", "class/net/*/lower_*", "fs/btrfs/*/devices/*"):
-        for lower in sorted(sys.glob(pattern)):
-            yield f"{lower.relative_to(sys).parts[2]}\t{lower.name.removeprefix('lower_')}\n"
+    for parts in (BLOCK_PARTS, NET_PARTS, BTRFS_PARTS):
+        for lower in sorted(sys.glob(f"{parts.folder}/*/{parts.prefix}*")):
+            upper, _, name = str(lower.relative_to(sys / parts.folder)).partition("/")
+            yield f"{upper}\t{name.removeprefix(parts.prefix)}\n"
 
 
 def _bytes(file: Path) -> bytes:
@@ -103,11 +130,10 @@ def _bytes(file: Path) -> bytes:
         return b""
 
 
-def _find_default_routes(routes: bytes, ipv6_routes: bytes) -> Iterator[bytes]:
-    """Lines INTERFACE: default routes have mask 0 in IPv4 (net/ipv4/fib_trie.c), length 0 in IPv6 (ip6_fib.c)."""
-    for row in (line.split() for line in routes.splitlines()):
-        if len(row) > _MASK and set(row[1] + row[_MASK]) == {ord("0")}:
-            yield row[0] + b"\n"
-    for row in (line.split() for line in ipv6_routes.splitlines()):
-        if len(row) > _INTERFACE and set(row[0] + row[1]) == {ord("0")}:
-            yield row[_INTERFACE] + b"\n"
+def _find_default(table: RouteTable, text: bytes) -> Iterator[bytes]:
+    """Lines INTERFACE."""
+    for row in (line.split() for line in text.splitlines()):
+        if len(row) > max(table.interface, *table.zeros) and {
+            digit for column in table.zeros for digit in row[column]
+        } == {ord("0")}:
+            yield row[table.interface] + b"\n"

@@ -170,11 +170,15 @@ def _lay_numbers(capture: Capture, root: Path) -> None:
 
 
 def _lay_lower(capture: Capture, root: Path) -> None:
+    """Links to what disks and interfaces are made of; what is neither is a btrfs."""
+    block, net = root / "sys/class/block", root / "sys/class/net"
     for upper, lower in ((upper, one) for upper, parts in capture.lower.items() for one in parts):
-        for name, link in (("block", f"slaves/{lower}"), ("net", f"lower_{lower}")):
-            entries = root / "sys/class" / name
-            if (entries / upper).exists():
-                _link((entries / upper).resolve() / link, (entries / lower).resolve())
+        if (block / upper).exists():
+            _link((block / upper).resolve() / "slaves" / lower, (block / lower).resolve())
+        elif (net / upper).exists():
+            _link((net / upper).resolve() / f"lower_{lower}", (net / lower).resolve())
+        else:
+            _link(root / "sys/fs/btrfs" / upper / "devices" / lower, (block / lower).resolve())
 
 
 # /proc.

@@ -15,7 +15,7 @@ from hostwright.base import paths
 from hostwright.base.paths import ROOTFS
 from hostwright.doctor import case as cases
 from hostwright.doctor import device as devices
-from hostwright.doctor import findings, hostuse, kinds, refusal, window
+from hostwright.doctor import findings, hostuse, kinds, refusal, shared, window
 from hostwright.doctor.case import Case
 from hostwright.image.templates import render_text
 from hostwright.machine.load import load
@@ -149,6 +149,7 @@ def ask_host(host: FakeHost, found: Capture) -> dict[str, set[str]]:
     return answers
 
 
+BTRFS = "9a4f2c1e-0b7d-4e8a-a1c3-5d6e7f801234"
 COMPUTER = boot(computer.build())
 MADE_UP = {
     "computer": COMPUTER,
@@ -158,6 +159,9 @@ MADE_UP = {
     ),
     "with-bridge-and-mapped-disk": computer.with_texts(
         COMPUTER, mounted="sda1\t/\ndm-0\t/srv", lower="dm-0\tnvme1n1\nbr0\teth0", default_route="br0"
+    ),
+    "with-btrfs-on-two-disks": computer.with_texts(
+        COMPUTER, mounted="sda1\t/", lower=f"{BTRFS}\tsda1\n{BTRFS}\tnvme1n1"
     ),
 }
 NAMES = [*machines.find_names(), *MADE_UP]
@@ -189,6 +193,10 @@ def test_the_tree_says_what_the_capture_said(host: FakeHost, captured: Capture) 
     ]
     assert [replace(one, numa_node=None, driver_override="") for one in wanted] == plain
     assert (read.groups, read.tables) == (captured.groups, captured.tables)
+    assert {upper: set(parts) for upper, parts in read.lower.items()} == {
+        upper: set(parts) for upper, parts in captured.lower.items()
+    }
+    assert read.default_routes == captured.default_routes
     assert {name: entries for name, entries in read.classes.items() if entries} == {
         name: entries for name, entries in captured.classes.items() if entries
     }
@@ -213,6 +221,26 @@ def test_both_judges_know_what_the_host_stands_on(host: FakeHost, captured: Capt
         done = host.init("vfio", "start")
     said = re.findall(r"vfio: (\S+) is refused: \S+ carries", done.stdout + done.stderr)
     assert set(said) == wanted
+
+
+# What one script has a copy of: it is carried to machines that have no other file of the host.
+
+CARRIED = ("block_parts", "net_parts", "btrfs_parts", "route_tables")
+CAPTURE = ROOTFS / "usr/sbin/hostwright-capture"
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_the_capture_has_the_tables_of_the_rules(name: str) -> None:
+    assert re.findall(rf"\b{name}='(.*?)'", CAPTURE.read_text()) == [dict(shared.list_shell_rules())[name]]
+
+
+def test_the_capture_finds_default_routes_as_vfio_does() -> None:
+    scripts = (CAPTURE, ROOTFS / "etc/rc.d/init.d/vfio")
+    one, other = (
+        re.findall(r"^default_routes\(\) \(\n.*?^\)", each.read_text(), re.M | re.S) for each in scripts
+    )
+    assert one == other
+    assert len(one) == 1
 
 
 # The window of a guest.

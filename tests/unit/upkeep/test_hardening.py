@@ -4,7 +4,7 @@ import json
 
 from hostwright.source.pins import parse_lock
 from hostwright.upkeep import hardening
-from hostwright.upkeep.audit import Check
+from hostwright.upkeep.hardening import Check
 
 MET = Check("KFENCE", "y", "", True)
 UNMET = Check("MODULES", "is not set", '"y"', False)
