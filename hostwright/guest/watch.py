@@ -3,7 +3,8 @@
     lines of the installer's log, changes of the screen --> Watch --> stage, share done, Fault
 
 The log is syslog's and includes debconf's protocol (DEBCONF_DEBUG=developer). Every few seconds it has a sign of life
-with uptime and idle time (guest/watch.sh). Sources: Debian's installer (main-menu, cdebconf); debconf-devel(7).
+with uptime and idle time (guest/watch.sh). A line may be torn, since both are written to one serial line. Sources:
+Debian's installer (main-menu, cdebconf); debconf-devel(7).
 """
 
 import re
@@ -62,9 +63,11 @@ class Fault:
 
 
 _SELECTED = re.compile(r"main-menu\[\d+\]: INFO: Menu item '([^']+)' selected")
-_ALIVE = re.compile(r"hostwright: alive ([0-9.]+) ([0-9.]+)")
+_ALIVE = re.compile(r"hostwright: alive (\d{1,9}\.\d\d) (\d{1,9}\.\d\d)", re.ASCII)
 _SAID = re.compile(r"hostwright: (.*)")
 _DEBCONF = re.compile(r"debconf: (-->|<--) (.*)")
+# What debconf counts in: none of its steps has more digits, and no torn number has a surprise.
+_COUNT = re.compile(r"\d{1,15}", re.ASCII)
 _PANIC = re.compile(r"Kernel panic - not syncing.*")
 
 
@@ -144,26 +147,26 @@ class Watch:
             self._take_command(text.split(), now)
         else:
             self._waiting_since = None
-            if self._command.startswith("INPUT") and text.startswith("0"):
-                self._asked.append(self._command.split()[2])
+            # INPUT PRIORITY QUESTION
+            words = self._command.split()
+            if words[:1] == ["INPUT"] and len(words) > 2 and text.startswith("0"):
+                self._asked.append(words[2])
             elif self._command.startswith("GO"):
                 self._asked.clear()
 
     def _take_command(self, words: list[str], now: float) -> None:
-        if words[0] == "GO" and self._asked:
-            self._waiting_since = now
-        elif words[0] == "PROGRESS" and len(words) > 2:
-            self._take_progress(words[1], words[2:])
+        match words:
+            case ["GO", *_] if self._asked:
+                self._waiting_since = now
+            case ["PROGRESS", "START", low, high, *_] if _COUNT.fullmatch(low) and _COUNT.fullmatch(high):
+                self._take_progress(float(low), float(high), float(low))
+            case ["PROGRESS", "SET", at, *_] if _COUNT.fullmatch(at):
+                self._take_progress(*self._progress[:2], float(at))
+            case ["PROGRESS", "STEP", by, *_] if _COUNT.fullmatch(by):
+                self._take_progress(*self._progress[:2], self._progress[2] + float(by))
 
-    def _take_progress(self, verb: str, numbers: list[str]) -> None:
-        """debconf's PROGRESS: START MIN MAX TITLE, SET VALUE and STEP INCREMENT."""
-        if verb not in ("START", "SET", "STEP") or not all(each.isdigit() for each in numbers[:1]):
-            return
-        low, high, at = self._progress
-        if verb == "START":
-            low, high, at = float(numbers[0]), float(numbers[1]), float(numbers[0])
-        else:
-            at = float(numbers[0]) + (at if verb == "STEP" else 0.0)
+    def _take_progress(self, low: float, high: float, at: float) -> None:
+        """The bar that debconf shows: PROGRESS START MIN MAX TITLE, SET VALUE and STEP INCREMENT."""
         self._progress = low, high, at
         if high > low:
             self.share = max(self.share, min(1.0, (at - low) / (high - low)))
@@ -177,7 +180,7 @@ class Watch:
                 self.network[name] = mac
             case ["stage", item]:
                 self._enter(item)
-            case ["share", done, total] if done.isdecimal() and total.isdecimal() and int(total):
+            case ["share", done, total] if _COUNT.fullmatch(done) and _COUNT.fullmatch(total) and int(total):
                 self.share = min(1.0, int(done) / int(total))
             case ["late:", "failed:", *step]:
                 self._fault = Fault(

@@ -120,7 +120,8 @@ def plan_boot(
         "-rtc", f"base={CLOCK}",
         *_plan_firmware(firmware),
         *_plan_devices(),
-        "-netdev", "user,id=net" + _forward(ssh_port, HOST_ADDRESS) + _forward(guest_port, GUEST_ADDRESS),
+        # What runs inside must not reach the loopback of this machine.
+        "-netdev", "user,id=net,restrict=on" + _forward(ssh_port, HOST_ADDRESS) + _forward(guest_port, GUEST_ADDRESS),
         # The image stays unchanged: writes of the guest go to a temporary file.
         "-drive", f"if=none,id=root,file={FOLDER}/{IMAGE},format=raw,snapshot=on",
         "-device", "ide-hd,bus=ide.0,drive=root,bootindex=1",

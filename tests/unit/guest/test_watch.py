@@ -1,5 +1,7 @@
 """An install that proceeds is not interrupted; one that waits, hangs or failed is recognised within a minute."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
@@ -194,3 +196,65 @@ def test_no_line_makes_it_stumble(lines: list[str]) -> None:
         at.line(line, float(number))
         at.fault(float(number))
     assert 0.0 <= at.done_share() <= 1.0
+
+
+LOG = (
+    "Nov 30 08:08:04 main-menu[213]: INFO: Menu item 'bootstrap-base' selected",
+    "Nov 30 08:08:04 debconf: --> INPUT critical netcfg/get_hostname",
+    "Nov 30 08:08:04 debconf: <-- 0 question will be asked",
+    "Nov 30 08:08:04 debconf: --> GO ",
+    "Nov 30 08:08:04 debconf: <-- 0 ok",
+    "Nov 30 08:08:04 debconf: --> PROGRESS START 0 1000 base-installer/progress",
+    "Nov 30 08:08:04 debconf: --> PROGRESS SET 400",
+    "Nov 30 08:08:04 debconf: --> PROGRESS STEP 100",
+    "hostwright: alive 584.64 18.34",
+    "Nov 30 08:08:04 hostwright: share 12 300",
+    "Nov 30 08:08:04 hostwright: network enp2s0 52:54:00:4c:41:42",
+    "Nov 30 08:08:04 hostwright: late: failed: 00-setup.sh",
+)
+DIGITS = some.text("0123456789\u00b2\u0663.-", max_size=400)
+
+
+@some.composite
+def torn(draw: some.DrawFn) -> str:
+    """A line of the log, cut anywhere, with the rest of another behind it, or with other digits in it."""
+    line = draw(some.sampled_from(LOG))
+    end = draw(some.integers(0, len(line)))
+    other = draw(some.sampled_from(("", *LOG)))
+    begin = draw(some.integers(0, len(other)))
+    digits = draw(some.none() | DIGITS)
+    cut = line[:end] + other[begin:]
+    return cut if digits is None else re.sub(r"\d+(?=\D*$)", lambda _: digits, cut)
+
+
+@given(some.lists(torn(), max_size=30))
+def test_a_torn_line_does_not_end_the_watch(lines: list[str]) -> None:
+    at = watch()
+    for number, line in enumerate(lines):
+        at.line(line, float(number))
+        at.fault(float(number))
+        assert 0.0 <= at.done_share() <= 1.0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "debconf: --> ",
+        "debconf: --> PROGRESS START 0",
+        "debconf: --> PROGRESS START 0 1000debconf:",
+        "debconf: --> PROGRESS SET \u00b2",
+        "hostwright: alive 1.2.3 4.5",
+        f"hostwright: share 1 {'9' * 5000}",
+    ],
+)
+def test_a_torn_line_is_passed_over(line: str) -> None:
+    at = watch()
+    at.line(line, 1.0)
+    assert (at.done_share(), at.fault(2.0)) == (0.0, None)
+
+
+def test_a_torn_question_is_none() -> None:
+    at = watch()
+    for line in ("--> INPUT high", "<-- 0 question will be asked", "--> GO"):
+        at.line(f"debconf: {line}", 1.0)
+    assert at.fault(LIMITS.question + 1.0) is None

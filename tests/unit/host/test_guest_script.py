@@ -156,6 +156,8 @@ def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FakeHost]:
     for pid in made.root.glob("run/hostwright/guests/*/process"):
         with suppress(ProcessLookupError):
             os.kill(int(pid.read_text()), signal.SIGKILL)
+        # As the kernel does: what runs beside the guest ends with it.
+        shutil.rmtree(made.root / "proc" / pid.read_text().strip(), ignore_errors=True)
 
 
 def rows(text: str) -> dict[str, tuple[str, str]]:
@@ -589,6 +591,57 @@ def test_a_guest_that_does_not_hear_is_killed_and_that_is_said(host: FakeHost) -
     assert host.run(GUEST, "status", "debian").returncode == 3
 
 
+@pytest.mark.parametrize("limit", ["99999999999999999999", "86401", "0000000100000"])
+def test_a_limit_that_cannot_be_meant_is_refused_and_kills_nobody(host: FakeHost, limit: str) -> None:
+    host.write("deaf", "")
+    host.run(GUEST, "start", "debian")
+    done = host.run(GUEST, "stop", "--limit", limit, "debian")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"guest: stop --limit {limit}: a guest gets 0 to 86400 seconds to shut down\n"
+    assert host.run(GUEST, "status", "debian").returncode == 0
+    assert not (host.root / "asked").exists()
+
+
+@pytest.mark.parametrize("limit", ["0", "0000", "000000000001"])
+def test_a_limit_may_have_leading_zeros(host: FakeHost, limit: str) -> None:
+    host.write("deaf", "")
+    host.run(GUEST, "start", "debian")
+    done = host.run(GUEST, "stop", "--limit", limit, "debian")
+    assert f"debian has not shut down within {int(limit)} s: it is ended by force" in done.stderr
+
+
+def test_a_guest_that_prints_without_end_does_not_fill_the_disk(host: FakeHost) -> None:
+    """The log is cut while its writer holds it open, and what came last is kept."""
+    script = host.root / GUEST
+    limits = {"log_limit=16777216": "log_limit=65536", "log_kept=1048576": "log_kept=4096"}
+    text = script.read_text().replace("log_every_s=5", "log_every_s=0.1")
+    for whole, small in limits.items():
+        assert whole in text
+        text = text.replace(whole, small)
+    script.write_text(text)
+    host.run(GUEST, "start", "debian")
+    log, largest = host.root / DATA / "console.log", 0
+    with log.open("ab", buffering=0) as line:
+        for number in range(400):
+            line.write(b"%04d" % number * 1024)
+            largest = max(largest, log.stat().st_size)
+            time.sleep(0.005)
+        assert wait(lambda: log.stat().st_size <= 65536)
+        line.write(b"the end")
+    assert largest < 400 * 4096 / 2
+    assert log.read_bytes().endswith(b"the end")
+    assert log.with_name("console.log.old").stat().st_size == 4096
+    assert log.stat().st_blocks * 512 <= 65536 + 8192
+
+
+def wait(what: Callable[[], bool]) -> bool:
+    """Whether it becomes true within 10 s."""
+    limit = time.monotonic() + 10
+    while not what() and time.monotonic() < limit:
+        time.sleep(0.02)
+    return what()
+
+
 def test_status_says_where_the_guest_is(host: FakeHost) -> None:
     assert host.run(GUEST, "status", "debian").stdout == "debian is stopped\n"
     host.run(GUEST, "start", "debian")
@@ -596,7 +649,7 @@ def test_status_says_where_the_guest_is(host: FakeHost) -> None:
     assert done.returncode == 0
     said = done.stdout
     assert re.search(r"process +\d+, for 1 h 2 min 5 s\n", said)
-    assert "127.0.0.1:5900\n" in said
+    assert f"vnc       /{RUN}/vnc\n" in said
     assert "52:54:00:4c:41:42 on br0\n" in said
     assert f"device    {NAMED} {NVME} NVMe drive $(reboot) `reboot`\n" in said
 
@@ -615,7 +668,10 @@ def test_vnc_says_how_to_reach_it(host: FakeHost) -> None:
     host.write("etc/hostname", "lab\n")
     assert host.run(GUEST, "vnc", "plain").returncode == 1
     host.run(GUEST, "start", "plain")
-    assert "ssh -L 5902:127.0.0.1:5902 root@lab\n" in host.run(GUEST, "vnc", "plain").stdout
+    said = host.run(GUEST, "vnc", "plain").stdout
+    assert "ssh -L 5900:/run/hostwright/guests/plain/vnc root@lab\n" in said
+    assert (host.root / RUN).with_name("plain").stat().st_mode & 0o777 == 0o700
+    assert "unix:/run/hostwright/guests/plain/vnc,share=force-shared" in argv(host)
 
 
 def test_a_host_without_a_bridge_forwards_ssh(host: FakeHost, tmp_path: Path) -> None:
@@ -626,8 +682,9 @@ def test_a_host_without_a_bridge_forwards_ssh(host: FakeHost, tmp_path: Path) ->
     shutil.rmtree(host.root / "sys/class/net/br0")
     assert verdicts(host)["network"] == "green"
     host.run(GUEST, "start", "debian")
-    assert "user,id=net,hostfwd=tcp:127.0.0.1:2201-:22" in argv(host)
-    assert "behind NAT, ssh at port 2201 of 127.0.0.1" in host.run(GUEST, "status", "debian").stdout
+    assert "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:2201-:22" in argv(host)
+    said = host.run(GUEST, "status", "debian").stdout
+    assert "on a network that ends at this host, ssh at port 2201 of 127.0.0.1" in said
 
 
 @pytest.mark.parametrize(

@@ -208,8 +208,9 @@ def test_what_is_wrong_with_the_installed_guest_turns_its_row_red(guest: Guest, 
 def test_the_guests_disk_stands_beside_the_image(host: Machine) -> None:
     argv = plan(host, Accelerator.TCG, Ports(2001, 2002))
     assert (
-        "user,id=net,hostfwd=tcp:127.0.0.1:2001-10.0.2.15:22,hostfwd=tcp:127.0.0.1:2002-10.0.2.16:22" in argv
-    )
+        "user,id=net,restrict=on,"
+        "hostfwd=tcp:127.0.0.1:2001-10.0.2.15:22,hostfwd=tcp:127.0.0.1:2002-10.0.2.16:22"
+    ) in argv
     assert argv[-1] == "ide-hd,bus=ide.1,drive=guests"
 
 
