@@ -411,6 +411,36 @@ def test_install_goes_on_with_a_whole_copy_alone(
     assert "tar: ./x: Read error" in said
 
 
+# Files of a host that has run; those that others know it by are born anew on the copy.
+IDENTITY = (
+    *("etc/ssh/ssh_host_ed25519_key", "etc/ssh/ssh_host_ed25519_key.pub", "etc/machine-id"),
+    *("var/lib/dhcpcd/duid", "var/lib/dhcpcd/secret", "var/lib/dhcpcd/eth0.lease"),
+    *("var/lib/hostwright/random-seed", "var/lib/random-seed", "var/lib/dbus/machine-id"),
+)
+KEPT = (
+    *("etc/hostname", "etc/ssh/sshd_config", "root/.ssh/authorized_keys", "root/etc/machine-id"),
+    *("var/lib/hostwright/grown", "var/lib/hostwright/guests/debian/disk.qcow2"),
+)
+
+
+def test_install_copies_all_but_what_identifies_the_host(host: FakeHost) -> None:
+    """With the system's own tar; in place of a bind mount the files are copied."""
+    arrange_install(host)
+    for name in (*IDENTITY, *KEPT):
+        host.write(f"running/{name}", name)
+    for name in ("sfdisk", "udevadm", "mkfs.vfat", "mkfs.ext4"):
+        host.command(name)
+    host.command("mount", f'[ "$1" != --bind ] || cp -R {host.root}/running/. "$3"')
+    host.command("blkid", "exit 1")
+    status, said = install(host, "--yes", "/dev/sdb")
+    assert (status, "naming the new partitions" in said) == (1, True)
+    copy = host.root / "run/hostwright/install/to"
+    copied = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
+    assert copied == set(KEPT)
+    # Its mode and owner must stay as the image has them.
+    assert (copy / "var/lib/dhcpcd").is_dir()
+
+
 @pytest.mark.parametrize("words", [[], ["sdb"], ["/dev/sdb", "/dev/sdc"], ["--no", "/dev/sdb"]])
 def test_install_says_how_it_is_called(host: FakeHost, words: list[str]) -> None:
     status, said = install(host, *words)
