@@ -142,6 +142,7 @@ _ACCESS = Section(
             sequence(values.ssh_key, values.ssh_key_data), 'ssh_keys = ["ssh-ed25519 AAAA..."]', default=[]
         ),
         "root_password_hash": Field(values.password_hash, 'root_password_hash = "$6$..."'),
+        "grub_password": Field(values.grub_password, 'grub_password = "grub.pbkdf2.sha512.10000..."'),
     },
 )
 _NETWORK = Section(

@@ -36,10 +36,14 @@ class KernelChoice:
 
 @dataclass(frozen=True)
 class Access:
-    """Root's access: lines of authorized_keys, and a crypt(5) hash (None: the password is locked)."""
+    """Root's access: lines of authorized_keys, and a crypt(5) hash (None: the password is locked).
+
+    `grub_password` is the hash of the boot menu's password (None: whoever is at the console can edit an entry).
+    """
 
     ssh_keys: tuple[str, ...]
     root_password_hash: str | None
+    grub_password: str | None = None
 
 
 @dataclass(frozen=True)

@@ -236,6 +236,18 @@ def password_hash(raw: object) -> str:
     return text(raw)
 
 
+# grub-core/commands/password_pbkdf2.c: iterations, salt and key. With millions of iterations the menu would not answer.
+_GRUB_HASH = r"grub\.pbkdf2\.sha512\.[1-9][0-9]{3,6}\.(?:[0-9A-Fa-f]{2}){8,128}\.(?:[0-9A-Fa-f]{2}){32,64}"
+
+
+def grub_password(raw: object) -> str:
+    """A hash as grub-mkpasswd-pbkdf2 makes it: PBKDF2 with SHA-512. It is treated as secret."""
+    if not re.fullmatch(_GRUB_HASH, text(raw)):
+        hint = "make one with `grub-mkpasswd-pbkdf2` (docs/host.toml.md shows a way without it)"
+        raise BadValueError("not a grub.pbkdf2.sha512 hash", hint, secret=True)
+    return text(raw)
+
+
 # Network.
 
 

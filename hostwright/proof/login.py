@@ -7,7 +7,8 @@ The copy differs from the image in those two files, on a larger disk. Without in
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -47,6 +48,7 @@ Answered = tuple[Outcome, Facts | None]
 
 KEY, COMMANDS = "authorized_keys", "debugfs.cmds"
 GUESTS = "/var/lib/hostwright/guests"
+MENU = "/boot/grub/grub.cfg"
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,30 @@ def copy_image(folder: Path, inputs: boots.Inputs, key: login.Key) -> None:
         "set_inode_field /root/.ssh/authorized_keys mode 0100600",
     ))  # fmt: skip
     (folder / KEY).unlink()
+
+
+def drop_password(menu: str) -> str:
+    """grub.cfg without the boot menu's password."""
+    kept = [line for line in menu.splitlines(True) if not line.startswith(("set superusers=", "password_"))]
+    return "".join(kept)
+
+
+@contextmanager
+def opened(inputs: boots.Inputs, out: Path) -> Iterator[boots.Inputs]:
+    """The inputs with an image whose menu can be typed at: a copy without the menu's password, if it has one."""
+    if not inputs.machine.access.grub_password:
+        yield inputs
+        return
+    with process.folder(out, "opened") as folder:
+        _copy_sparse(inputs.image, folder / IMAGE)
+        drive = f"{IMAGE}?offset={gpt.find_root(inputs.image).offset}"
+        bind = Bind(folder, "/build", writable=True)
+        menu = sandbox.output(
+            Job(inputs.tools, ("debugfs", "-R", f"cat {MENU}", drive), (bind,)), inputs.tools
+        )
+        (folder / "menu").write_text(drop_password(menu.decode()))
+        alter(folder, inputs, (f"rm {MENU}", f"write menu {MENU}"))
+        yield replace(inputs, image=folder / IMAGE)
 
 
 def _place_guest(folder: Path, inputs: Inputs) -> None:
