@@ -153,6 +153,7 @@ _NETWORK = Section(
         "address": Field(values.host_address, 'address = "192.168.1.10/24"'),
         "gateway": Field(values.gateway, 'gateway = "192.168.1.1"'),
         "nameservers": Field(sequence(values.nameserver), 'nameservers = ["192.168.1.1"]', default=[]),
+        "isolated": Field(boolean, "isolated = false", default=True),
     },
 )
 _DISK = Section(

@@ -48,13 +48,17 @@ class Access:
 
 @dataclass(frozen=True)
 class Network:
-    """The bridge, the card in it (name or MAC), and the bridge's `address`: IPv4/prefix, `dhcp` or None."""
+    """The bridge, the card in it (name or MAC), and the bridge's `address`: IPv4/prefix, `dhcp` or None.
+
+    `isolated`: a guest on the bridge sends from its own MAC address only, and reaches no other guest.
+    """
 
     bridge: str
     nic: str | None
     address: str | None
     gateway: str | None
     nameservers: tuple[str, ...]
+    isolated: bool = True
 
 
 @dataclass(frozen=True)

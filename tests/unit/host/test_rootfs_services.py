@@ -134,6 +134,8 @@ def test_guests_behind_the_host_leave_under_its_address(host: FakeHost) -> None:
     assert host.calls()[1:] == [
         "ip link add name br0 type bridge forward_delay 0",
         f"ip link set br0 address {RANDOM_MAC} up",
+        "iptables -w -A FORWARD -o br0 -m conntrack ! --ctstate ESTABLISHED,RELATED -j DROP",
+        "iptables -w -A FORWARD -i br0 ! -s 10.9.0.1/24 -j DROP",
         "iptables -w -t nat -A POSTROUTING -s 10.9.0.1/24 ! -o br0 -j MASQUERADE",
         "ip address add 10.9.0.1/24 dev br0",
     ]

@@ -58,6 +58,7 @@ nic = "eth0.10"
 address = "192.168.1.10/255.255.255.0"
 gateway = "192.168.1.1"
 nameservers = ["192.168.1.1", "FD00::1"]
+isolated = false
 [disk]
 root_mib = 2048
 esp_mib = 128
@@ -482,7 +483,7 @@ def test_everything_set_comes_back(tmp_path: Path) -> None:
     assert machine.kernel.microcode == tmp_path / "ucode.img"
     assert machine.kernel.options[3] == 'CONFIG_C="x y"'
     assert machine.network == Network(
-        "br1", "eth0.10", "192.168.1.10/24", "192.168.1.1", ("192.168.1.1", "fd00::1")
+        "br1", "eth0.10", "192.168.1.10/24", "192.168.1.1", ("192.168.1.1", "fd00::1"), isolated=False
     )
     assert machine.access.root_password_hash == HASH
     assert machine.access.grub_password == GRUB_HASH
