@@ -43,6 +43,13 @@ POLL_S = 3.0
 # For a shell on the host, or in a guest.
 LIST_DRIVERS = "for d in /sys/bus/pci/devices/*; do echo ${d##*/} $(readlink $d/driver); done"
 
+# Also what is mounted by hand only. Each is left as it was found.
+MOUNT_ALL = """mount -a && for place in $(findmnt --fstab --noheadings --output TARGET); do
+    mountpoint -q "$place" && continue
+    echo "$place" && mount "$place" && umount "$place" || exit 1
+done && findmnt --verify"""
+LIST_PORTS = "bridge -d link"
+
 _Answers = TypeVar("_Answers")
 Answered = tuple[Outcome, Facts | None]
 
@@ -247,6 +254,7 @@ class Asker:
         self.name = inputs.guest.name
         # The guest's console output, start by start.
         self.said = ""
+        self.ports: Answer | None = None
 
     def ask(self, boot: Boot, port: int) -> Facts:
         """Query all that the judge needs to know about this boot."""
@@ -256,6 +264,7 @@ class Asker:
             listening=tuple(self._run("ss -Hltun").output.splitlines()),
             used_mib=self._mib("used"),
             size_mib=self._mib("size"),
+            fstab=self._run(MOUNT_ALL),
             check=self._run(f"guest check {self.name}"),
         )
         if boot == UNMAPPED:
@@ -264,7 +273,15 @@ class Asker:
         start, first = self._run_guest("first start")
         # If the first start did not finish, the guest may still run, and a second start would not be one.
         again = self._run_guest("second start")[1] if first else None
-        return replace(facts, smokes=smokes, start=start, first=first, again=again, drivers=self._drivers())
+        return replace(
+            facts,
+            smokes=smokes,
+            start=start,
+            ports=self.ports,
+            first=first,
+            again=again,
+            drivers=self._drivers(),
+        )
 
     def _run(self, command: str) -> Answer:
         return Answer(*self.shell.run(command, COMMAND_LIMIT_S))
@@ -279,6 +296,7 @@ class Asker:
         answer = self._run(f"guest start {self.name}")
         if answer.status != 0:
             return answer, None
+        self.ports = self._run(LIST_PORTS)
         has_ended = self._wait_for_end()
         self.record.reach(step)
         said = self._run(f"cat {GUESTS}/{self.name}/console.log").output
