@@ -303,11 +303,16 @@ def gateway(raw: object) -> str:
 
 
 def nameserver(raw: object) -> str:
-    """An IPv4 or IPv6 address."""
+    """An IPv4 or IPv6 address; a link-local one may name its interface, as in fe80::1%br0."""
+    hint = 'write an address, not a name: "192.168.1.1"'
     try:
-        return str(ip_address(text(raw)))
+        found = ip_address(text(raw))
     except ValueError:
-        raise BadValueError("not an IP address", 'write an address, not a name: "192.168.1.1"') from None
+        raise BadValueError("not an IP address", hint) from None
+    # RFC 4007 leaves the characters of a zone open, and Python takes any.
+    if zone := getattr(found, "scope_id", None):
+        interface(zone)
+    return str(found)
 
 
 def mac(raw: object) -> str:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hostwright.base.escape import qemu_value
 from hostwright.machine.model import Guest, Machine
 from hostwright.vm.board import EMULATED_PROCESSOR, Accelerator
 
@@ -149,7 +150,13 @@ def plan_launch(guest: Guest, folder: str) -> tuple[str, ...]:
         "-serial", f"file:{FOLDER}/{CONSOLE_LOG}",
         *(word for option in plan_passed(guest) for word in ("-device", option)),
     )  # fmt: skip
-    return tuple(word.replace(SOCKETS, folder).replace(FOLDER, folder) for word in argv)
+    return tuple(_put(word, folder) for word in argv)
+
+
+def _put(word: str, folder: str) -> str:
+    """A word with the real `folder` in it; the path of `-serial file:PATH` is taken as it stands (chardev/char.c)."""
+    place = folder if word.startswith("file:") else qemu_value(folder)
+    return word.replace(SOCKETS, place).replace(FOLDER, place)
 
 
 def plan_host(machine: Machine, guest: Guest, accelerator: Accelerator) -> tuple[str, ...]:

@@ -284,6 +284,12 @@ def test_selfcheck_knows_a_driver_by_its_whole_name(lab: FakeHost, name: str) ->
     assert check(lab)[1][f"module:{name}"]["found"] == "not loaded"
 
 
+def test_what_the_kernel_log_holds_does_not_rule_the_terminal(lab: FakeHost) -> None:
+    lab.write("log", "DMAR-IR: Enabled IRQ remapping in \x1b[2J mode\n")
+    assert "\x1b" not in lab.run("usr/sbin/hostwright-selfcheck").stdout
+    assert "in \x1b[2J mode" in check(lab)[1]["remapping"]["found"]
+
+
 def test_selfcheck_says_when_the_kernel_has_no_override(lab: FakeHost) -> None:
     lab.write("proc/1/environ", "pcie_acs_override=downstream\0")
     assert check(lab)[1]["override"]["found"] == "this kernel has no ACS override"

@@ -104,6 +104,9 @@ function row(row_id, result, expected, found) {
     row_name[rows] = row_id
     row_result[rows] = result
     row_expected[rows] = expected
+    # A terminal obeys the controls in what the kernel log and its command line hold; JSON has escapes of its own.
+    if (format != "json")
+        gsub(/[\001-\037\177]/, "?", found)
     row_found[rows] = found
     if (result == "fail")
         failed_id[++ids_failed] = row_id
