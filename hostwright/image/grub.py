@@ -21,6 +21,7 @@ MODULES = (
     "normal", "part_gpt", "ext2", "fat", "search", "search_fs_uuid", "search_label", "linux", "chain",
     "configfile", "test", "true", "echo", "help", "minicmd", "ls", "cat", "probe", "sleep", "loadenv",
     "serial", "terminal", "terminfo", "all_video", "acpi", "halt", "reboot",
+    "password_pbkdf2",
 )  # fmt: skip
 PLATFORMS = {
     "i386-pc": ("biosdisk", *MODULES),

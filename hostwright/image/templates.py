@@ -7,14 +7,18 @@ import re
 from collections.abc import Mapping
 
 from hostwright.base.errors import UserError
+from hostwright.base.escape import visible
 from hostwright.machine.cmdline import is_serial_console
+
+# The templates whose values are escaped, by the end of the name.
+MARKUP = (".html.j2", ".xml.j2")
 
 # What GRUB's shell takes as it stands: everything else is quoted (GRUB manual, "Quoting").
 _PLAIN_GRUB_WORD = re.compile(r"[A-Za-z0-9_.,:/=@%+-]+")
 
 
 def render_text(template_text: str, name: str, values: Mapping[str, object]) -> str:
-    """The template filled in; the filter `grub_word` quotes for grub.cfg.
+    """The template filled in; the filter `grub_word` quotes for grub.cfg. In HTML and XML every value is escaped.
 
     Raises UserError, naming template `name`, line and variable, when the template is malformed or names a
     value that is not there.
@@ -27,7 +31,8 @@ def render_text(template_text: str, name: str, values: Mapping[str, object]) -> 
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,
+        autoescape=name.endswith(MARKUP),
+        finalize=_finish,
     )
     environment.filters["grub_word"] = grub_word
     environment.tests["serial_console"] = is_serial_console
@@ -38,6 +43,11 @@ def render_text(template_text: str, name: str, values: Mapping[str, object]) -> 
     except jinja2.UndefinedError as error:
         hint = f"the template may name {', '.join(sorted(values))} and their attributes"
         raise UserError(f"{name}{_template_line(error)}: {error.message}", hint) from None
+
+
+def _finish(value: object) -> object:
+    """A value without control characters, as it goes into any file; what is escaped already stays."""
+    return visible(value) if type(value) is str else value
 
 
 def grub_word(word: str) -> str:

@@ -142,6 +142,7 @@ _ACCESS = Section(
             sequence(values.ssh_key, values.ssh_key_data), 'ssh_keys = ["ssh-ed25519 AAAA..."]', default=[]
         ),
         "root_password_hash": Field(values.password_hash, 'root_password_hash = "$6$..."'),
+        "grub_password": Field(values.grub_password, 'grub_password = "grub.pbkdf2.sha512.10000..."'),
     },
 )
 _NETWORK = Section(
@@ -152,6 +153,7 @@ _NETWORK = Section(
         "address": Field(values.host_address, 'address = "192.168.1.10/24"'),
         "gateway": Field(values.gateway, 'gateway = "192.168.1.1"'),
         "nameservers": Field(sequence(values.nameserver), 'nameservers = ["192.168.1.1"]', default=[]),
+        "isolated": Field(boolean, "isolated = false", default=True),
     },
 )
 _DISK = Section(

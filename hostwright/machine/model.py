@@ -36,21 +36,29 @@ class KernelChoice:
 
 @dataclass(frozen=True)
 class Access:
-    """Root's access: lines of authorized_keys, and a crypt(5) hash (None: the password is locked)."""
+    """Root's access: lines of authorized_keys, and a crypt(5) hash (None: the password is locked).
+
+    `grub_password` is the hash of the boot menu's password (None: whoever is at the console can edit an entry).
+    """
 
     ssh_keys: tuple[str, ...]
     root_password_hash: str | None
+    grub_password: str | None = None
 
 
 @dataclass(frozen=True)
 class Network:
-    """The bridge, the card in it (name or MAC), and the bridge's `address`: IPv4/prefix, `dhcp` or None."""
+    """The bridge, the card in it (name or MAC), and the bridge's `address`: IPv4/prefix, `dhcp` or None.
+
+    `isolated`: a guest on the bridge sends from its own MAC address only, and reaches no other guest.
+    """
 
     bridge: str
     nic: str | None
     address: str | None
     gateway: str | None
     nameservers: tuple[str, ...]
+    isolated: bool = True
 
 
 @dataclass(frozen=True)

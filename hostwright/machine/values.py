@@ -237,6 +237,18 @@ def password_hash(raw: object) -> str:
     return text(raw)
 
 
+# grub-core/commands/password_pbkdf2.c: iterations, salt and key. With millions of iterations the menu would not answer.
+_GRUB_HASH = r"grub\.pbkdf2\.sha512\.[1-9][0-9]{3,6}\.(?:[0-9A-Fa-f]{2}){8,128}\.(?:[0-9A-Fa-f]{2}){32,64}"
+
+
+def grub_password(raw: object) -> str:
+    """A hash as grub-mkpasswd-pbkdf2 makes it: PBKDF2 with SHA-512. It is treated as secret."""
+    if not re.fullmatch(_GRUB_HASH, text(raw)):
+        hint = "make one with `grub-mkpasswd-pbkdf2` (docs/host.toml.md shows a way without it)"
+        raise BadValueError("not a grub.pbkdf2.sha512 hash", hint, secret=True)
+    return text(raw)
+
+
 # Network.
 
 
@@ -292,11 +304,16 @@ def gateway(raw: object) -> str:
 
 
 def nameserver(raw: object) -> str:
-    """An IPv4 or IPv6 address."""
+    """An IPv4 or IPv6 address; a link-local one may name its interface, as in fe80::1%br0."""
+    hint = 'write an address, not a name: "192.168.1.1"'
     try:
-        return str(ip_address(text(raw)))
+        found = ip_address(text(raw))
     except ValueError:
-        raise BadValueError("not an IP address", 'write an address, not a name: "192.168.1.1"') from None
+        raise BadValueError("not an IP address", hint) from None
+    # RFC 4007 leaves the characters of a zone open, and Python takes any.
+    if zone := getattr(found, "scope_id", None):
+        interface(zone)
+    return str(found)
 
 
 def mac(raw: object) -> str:

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Any
 
+from hostwright.base.escape import markup
 from hostwright.pci.advice import Advice
 from hostwright.pci.function import ROOT, Function
 from hostwright.pci.groups import Column, Label, Report
@@ -181,13 +181,13 @@ def render_svg(report: Report) -> str:
     )
     height = len(rows) * _LINE + 2 * _MARGIN + _LINE
     legend = " ".join(
-        f'<tspan fill="{color}">■ {escape(label.value)}</tspan>' for label, color in _EDGES.items()
+        f'<tspan fill="{color}">■ {markup(label.value)}</tspan>' for label, color in _EDGES.items()
     )
     return "\n".join(
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width + 4 * _MARGIN:.0f}" height="{height}" '
             'font-family="monospace" font-size="12">',
-            f"<title>IOMMU groups of {escape(report.machine.capture.source)}</title>",
+            f"<title>IOMMU groups of {markup(report.machine.capture.source)}</title>",
             *boxes,
             f'<text x="{_MARGIN}" y="{height - _MARGIN}">{legend}</text>',
             "</svg>\n",
@@ -222,5 +222,5 @@ def _box(place: int, depth: int, one: Function, column: Column | None, report: R
     line = f'<path d="M{x - _INDENT / 2:.0f} {y + 9}h{_INDENT / 2:.0f}" stroke="#888888"/>' if depth else ""
     return (
         f'{line}<rect x="{x}" y="{y}" width="{width:.0f}" height="{_LINE - 4}" rx="3" fill="{fill}" stroke="{edge}"/>'
-        f'<text x="{x + 5}" y="{y + 13}">{escape(caption)}</text>'
+        f'<text x="{x + 5}" y="{y + 13}">{markup(caption)}</text>'
     )

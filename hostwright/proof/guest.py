@@ -84,7 +84,8 @@ def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], No
     started = time.monotonic()
     inputs = boot.find_inputs(machine, image)
     accelerator, reason = process.find_accelerator(inputs.kernel, inputs.tools, out)
-    outcome, facts = start(inputs, guest, accelerator, out, progress)
+    with deeper.opened(inputs, out) as given:
+        outcome, facts = start(given, guest, accelerator, out, progress)
     sample = deeper.digest_samples()[lab.NVME_DRIVES.index(find_drive(guest))]
     verdict = Proof(
         machine=machine.name,

@@ -7,7 +7,8 @@ The copy differs from the image in those two files, on a larger disk. Without in
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -42,11 +43,19 @@ POLL_S = 3.0
 # For a shell on the host, or in a guest.
 LIST_DRIVERS = "for d in /sys/bus/pci/devices/*; do echo ${d##*/} $(readlink $d/driver); done"
 
+# Also what is mounted by hand only. Each is left as it was found.
+MOUNT_ALL = """mount -a && for place in $(findmnt --fstab --noheadings --output TARGET); do
+    mountpoint -q "$place" && continue
+    echo "$place" && mount "$place" && umount "$place" || exit 1
+done && findmnt --verify"""
+LIST_PORTS = "bridge -d link"
+
 _Answers = TypeVar("_Answers")
 Answered = tuple[Outcome, Facts | None]
 
 KEY, COMMANDS = "authorized_keys", "debugfs.cmds"
 GUESTS = "/var/lib/hostwright/guests"
+MENU = "/boot/grub/grub.cfg"
 
 
 @dataclass(frozen=True)
@@ -183,6 +192,30 @@ def copy_image(folder: Path, inputs: boots.Inputs, key: login.Key) -> None:
     (folder / KEY).unlink()
 
 
+def drop_password(menu: str) -> str:
+    """grub.cfg without the boot menu's password."""
+    kept = [line for line in menu.splitlines(True) if not line.startswith(("set superusers=", "password_"))]
+    return "".join(kept)
+
+
+@contextmanager
+def opened(inputs: boots.Inputs, out: Path) -> Iterator[boots.Inputs]:
+    """The inputs with an image whose menu can be typed at: a copy without the menu's password, if it has one."""
+    if not inputs.machine.access.grub_password:
+        yield inputs
+        return
+    with process.folder(out, "opened") as folder:
+        _copy_sparse(inputs.image, folder / IMAGE)
+        drive = f"{IMAGE}?offset={gpt.find_root(inputs.image).offset}"
+        bind = Bind(folder, "/build", writable=True)
+        menu = sandbox.output(
+            Job(inputs.tools, ("debugfs", "-R", f"cat {MENU}", drive), (bind,)), inputs.tools
+        )
+        (folder / "menu").write_text(drop_password(menu.decode()))
+        alter(folder, inputs, (f"rm {MENU}", f"write menu {MENU}"))
+        yield replace(inputs, image=folder / IMAGE)
+
+
 def _place_guest(folder: Path, inputs: Inputs) -> None:
     """Put the inner guest's disk where `guest start` looks for it."""
     place = f"{GUESTS}/{inputs.guest.name}"
@@ -221,6 +254,7 @@ class Asker:
         self.name = inputs.guest.name
         # The guest's console output, start by start.
         self.said = ""
+        self.ports: Answer | None = None
 
     def ask(self, boot: Boot, port: int) -> Facts:
         """Query all that the judge needs to know about this boot."""
@@ -230,6 +264,7 @@ class Asker:
             listening=tuple(self._run("ss -Hltun").output.splitlines()),
             used_mib=self._mib("used"),
             size_mib=self._mib("size"),
+            fstab=self._run(MOUNT_ALL),
             check=self._run(f"guest check {self.name}"),
         )
         if boot == UNMAPPED:
@@ -238,7 +273,15 @@ class Asker:
         start, first = self._run_guest("first start")
         # If the first start did not finish, the guest may still run, and a second start would not be one.
         again = self._run_guest("second start")[1] if first else None
-        return replace(facts, smokes=smokes, start=start, first=first, again=again, drivers=self._drivers())
+        return replace(
+            facts,
+            smokes=smokes,
+            start=start,
+            ports=self.ports,
+            first=first,
+            again=again,
+            drivers=self._drivers(),
+        )
 
     def _run(self, command: str) -> Answer:
         return Answer(*self.shell.run(command, COMMAND_LIMIT_S))
@@ -253,6 +296,7 @@ class Asker:
         answer = self._run(f"guest start {self.name}")
         if answer.status != 0:
             return answer, None
+        self.ports = self._run(LIST_PORTS)
         has_ended = self._wait_for_end()
         self.record.reach(step)
         said = self._run(f"cat {GUESTS}/{self.name}/console.log").output

@@ -4,6 +4,7 @@ machine + lab + the drives' samples -> expectations
 Facts of each boot                  -> judge -> Row
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -29,6 +30,8 @@ MOST_ROOT_MIB = 250
 # The disk of these boots is larger than the image, as a real one is.
 GROWTH_MIB = 256
 SSH_PORT = ":22"
+# Flags of a port in bridge(8).
+CLOSED_PORT = ("learning off", "isolated on", "locked on")
 # The client ports of DHCP (RFC 2131, RFC 8415): they receive answers, and offer no service.
 DHCP_CLIENT_PORTS = (":68", ":546")
 
@@ -45,7 +48,8 @@ class Answer:
 class Facts:
     """The answers of a boot: `methods` of RFC 4252, `listening` lines of ss, `drives` sha256 of each drive's sample.
 
-    `start` is the output of `guest start`. `first` and `again` are the guest's reports, None if there is none.
+    `fstab` is the answer of MOUNT_ALL, `ports` of LIST_PORTS while the guest runs. `start` is the output of
+    `guest start`. `first` and `again` are the guest's reports, None if there is none.
     """
 
     uptime_s: float = 0.0
@@ -53,8 +57,10 @@ class Facts:
     listening: tuple[str, ...] = ()
     used_mib: int = 0
     size_mib: int = 0
+    fstab: Answer | None = None
     check: Answer | None = None
     start: Answer | None = None
+    ports: Answer | None = None
     smokes: Mapping[str, Answer] = field(default_factory=dict)
     first: Report | None = None
     again: Report | None = None
@@ -117,9 +123,12 @@ def _findings(
     expected = samples[lab.NVME_DRIVES.index(find_drive(guest))]
     yield "root-size", _check_size(facts)
     yield "grown", _check_grown(machine, facts)
+    yield "fstab", _check_fstab(facts.fstab)
     yield "smoke", _check_smokes(facts)
     yield "check", _check_green(facts.check)
     yield "start", _check_started(facts.start)
+    if guest_argv.name_bridge(machine) and machine.network.isolated:
+        yield "guest-port", _check_port(facts.ports)
     yield "inner-lspci", _check_lspci(guest, facts.first)
     yield "inner-data", _check_data(expected, facts.first)
     yield "inner-again", _check_data(expected, facts.again)
@@ -188,6 +197,20 @@ def _check_green(answer: Answer | None) -> Checked:
 
 def _check_started(answer: Answer | None) -> Checked:
     return Checked("guest start", _said(answer), answer is not None and answer.status == 0)
+
+
+def _check_fstab(answer: Answer | None) -> Checked:
+    return Checked(
+        "every entry of /etc/fstab can be mounted", _said(answer), answer is not None and answer.status == 0
+    )
+
+
+def _check_port(answer: Answer | None) -> Checked:
+    """Check the flags of every tap device, as `bridge -d link` prints them."""
+    ports = re.split(r"^(?=\d+: )", answer.output, flags=re.M) if answer else []
+    taps = [port for port in ports if re.match(r"\d+: tap\d+:", port)]
+    ok = bool(taps) and all(flag in port for port in taps for flag in CLOSED_PORT)
+    return Checked(f"the guest's port of the bridge has {_list(CLOSED_PORT)}", _said(answer), ok)
 
 
 def _check_refused(command: str, answer: Answer | None) -> Checked:

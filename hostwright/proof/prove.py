@@ -49,10 +49,11 @@ def examine(inputs: Inputs, out: Path, progress: Progress) -> Proof:
     progress("trying the accelerators")
     accelerator, reason = process.find_accelerator(inputs.kernel, inputs.tools, out)
     with (
+        login.opened(inputs, out) as given,
         ThreadPoolExecutor(max_workers=2) as workers,
-        _begun_deeper(inputs, accelerator, out, workers, progress) as asked,
+        _begun_deeper(given, accelerator, out, workers, progress) as asked,
     ):
-        act = partial(start, inputs, accelerator, out, progress=progress)
+        act = partial(start, given, accelerator, out, progress=progress)
         outcomes = tuple(workers.map(act, plan_boots(inputs.machine)))
         answers = [one.result() for one in asked]
     return Proof(

@@ -7,12 +7,12 @@ The page needs no network and no script. Rows are in the order of the boots, dev
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from hostwright.base import files
 from hostwright.base.errors import UserError
+from hostwright.base.escape import markup
 from hostwright.base.page import STYLE
 from hostwright.proof import lab
 from hostwright.proof.expect import ALL_BOOTS, UNKNOWN
@@ -94,8 +94,8 @@ def render_html(verdict: Proof) -> str:
         [
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
-            f"<h1>{escape(title)}</h1>",
+            f"<title>{markup(title)}</title><style>{STYLE}</style></head><body>",
+            f"<h1>{markup(title)}</h1>",
             _summary(verdict),
             "<h2>Devices and groups</h2>",
             _device_table(verdict.outcomes),
@@ -116,23 +116,23 @@ def _summary(verdict: Proof) -> str:
     passed = sum(row.ok for row in verdict.rows)
     word = "pass" if verdict.ok else "fail"
     red = "".join(
-        f"<li>{escape(row.boot)} <code>{escape(row.name)}</code></li>" for row in verdict.rows if not row.ok
+        f"<li>{markup(row.boot)} <code>{markup(row.name)}</code></li>" for row in verdict.rows if not row.ok
     )
     return (
         f'<p class="verdict {word}">{word}: {passed} of {len(verdict.rows)} expectations met</p>'
         + (f"<ul>{red}</ul>" if red else "")
         + f"<p>{len((*verdict.outcomes, *verdict.deeper))} boots of the same image in {verdict.seconds:g} s. "
-        f"{escape(verdict.qemu)}."
-        f" Accelerator {escape(verdict.accelerator)}.</p>"
+        f"{markup(verdict.qemu)}."
+        f" Accelerator {markup(verdict.accelerator)}.</p>"
     )
 
 
 def _boot_section(outcome: Outcome, rows: Sequence[Row]) -> str:
     boot = outcome.boot
-    extra = f" with <code>{escape(' '.join(boot.extra))}</code> added" if boot.extra else ""
-    times = ", ".join(f"{escape(step)} {seconds:.1f} s" for step, seconds in outcome.seconds.items())
+    extra = f" with <code>{markup(' '.join(boot.extra))}</code> added" if boot.extra else ""
+    times = ", ".join(f"{markup(step)} {seconds:.1f} s" for step, seconds in outcome.seconds.items())
     return (
-        f"<h2>{escape(boot.name)}</h2><p>{boot.firmware.value.upper()}, menu entry <code>{escape(boot.entry)}</code>"
+        f"<h2>{markup(boot.name)}</h2><p>{boot.firmware.value.upper()}, menu entry <code>{markup(boot.entry)}</code>"
         f'{extra}. <span class="dim">{times}</span></p>'
         + _row_table(row for row in rows if row.boot == boot.name)
     )
@@ -145,13 +145,13 @@ def _row_table(rows: Iterable[Row]) -> str:
 def _row_cells(row: Row) -> str:
     word = "pass" if row.ok else "fail"
     return (
-        f'<tr class="{word}"><td class="name sign {word}">{word}</td><td class="name mono">{escape(row.name)}</td>'
-        f"<td>{escape(row.expectation)}</td><td>{escape(row.evidence)}</td></tr>"
+        f'<tr class="{word}"><td class="name sign {word}">{word}</td><td class="name mono">{markup(row.name)}</td>'
+        f"<td>{markup(row.expectation)}</td><td>{markup(row.evidence)}</td></tr>"
     )
 
 
 def _table(heads: Iterable[str], rows: Iterable[str]) -> str:
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    head = "".join(f"<th>{markup(text)}</th>" for text in heads)
     return f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
 
 
@@ -164,10 +164,10 @@ def _device_table(outcomes: Sequence[Outcome]) -> str:
 
 def _device_cells(address: str, found: Sequence[Mapping[str, str]]) -> str:
     function = lab.BY_ADDRESS[address].function
-    cells = "".join(f"<td>{escape(boot.get(address, 'unknown'))}</td>" for boot in found)
+    cells = "".join(f"<td>{markup(boot.get(address, 'unknown'))}</td>" for boot in found)
     return (
         f'<tr><td class="name mono">{address}</td><td class="name mono">{function.id}</td>'
-        f"<td>{escape(function.kind.value)}</td>{cells}</tr>"
+        f"<td>{markup(function.kind.value)}</td>{cells}</tr>"
     )
 
 
@@ -187,16 +187,16 @@ def _tail(outcome: Outcome) -> str:
     status = "ended by force" if outcome.status is None else f"exit status {outcome.status}"
     return (
         f"<details{' open' if outcome.error else ''}>"
-        f'<summary>{escape(outcome.boot.name)}: last lines, QEMU {status} (<a href="{escape(name)}">'
-        f"{escape(name)}</a>)</summary><pre>{escape(last_lines(outcome.console, TAIL_LINES))}</pre></details>"
+        f'<summary>{markup(outcome.boot.name)}: last lines, QEMU {status} (<a href="{markup(name)}">'
+        f"{markup(name)}</a>)</summary><pre>{markup(last_lines(outcome.console, TAIL_LINES))}</pre></details>"
     )
 
 
 def _picture(title: str, name: str) -> str:
     """A screen, scaled to the page; the linked file has the full size."""
     return (
-        f'<h2>{escape(title)}</h2><p><a href="{escape(name)}">'
-        f'<img src="{escape(name)}" alt="{escape(title)}"></a></p>'
+        f'<h2>{markup(title)}</h2><p><a href="{markup(name)}">'
+        f'<img src="{markup(name)}" alt="{markup(title)}"></a></p>'
     )
 
 
@@ -204,7 +204,7 @@ def _artifact_table(artifacts: Mapping[str, str]) -> str:
     return _table(
         ("file", "sha256"),
         (
-            f'<tr><td class="name mono">{escape(name)}</td><td class="mono">{escape(digest)}</td></tr>'
+            f'<tr><td class="name mono">{markup(name)}</td><td class="mono">{markup(digest)}</td></tr>'
             for name, digest in artifacts.items()
         ),
     )

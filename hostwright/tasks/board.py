@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+from hostwright.base.escape import visible, visible_line
 from hostwright.base.times import clock
 from hostwright.tasks.times import expected_times
 
@@ -56,13 +57,13 @@ class Board:
 
     def note(self, task: str, text: str) -> None:
         """A few words on where a task stands."""
-        self.notes[task] = text
+        self.notes[task] = visible_line(text)
 
     def say(self, text: str) -> None:
         """Print a line above the live one."""
         with self._lock:
             self._clear()
-            print(text, file=sys.stderr, flush=True)
+            print(visible(text), file=sys.stderr, flush=True)
 
     def remaining(self, jobs: int) -> float:
         """Seconds until everything is done, by the estimates and `jobs` tasks at a time."""

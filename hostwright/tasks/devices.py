@@ -12,6 +12,7 @@ from doit import get_var
 
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
+from hostwright.base.escape import visible
 from hostwright.build import recipes
 from hostwright.tasks import reporter
 from hostwright.tasks.define import Task, step
@@ -48,7 +49,7 @@ def _groups() -> None:
     setting = isolation.Setting(series, str(get_var("config_acs", "")), str(get_var("disable_acs_redir", "")))
     override = [word for word in str(get_var("override", "")).split(",") if word]
     found = groups.examine(machine, override, setting, str(get_var("device", "")))
-    text, document = view.render_text(found), view.render_json(found)
+    text, document = visible(view.render_text(found)), view.render_json(found)
     files.write(FOLDER / "groups.txt", text)
     files.write(FOLDER / "groups.json", document)
     files.write(FOLDER / "groups.svg", view.render_svg(found))
@@ -65,7 +66,7 @@ def _doctor() -> None:
     setting = isolation.Setting(_host_series(), str(get_var("config_acs", "")))
     found = capture.load(Path(source) if source else None)
     diagnosis = diagnose.examine(found, setting, str(get_var("device", "")))
-    text, document = render_text(diagnosis), render_json(diagnosis)
+    text, document = visible(render_text(diagnosis)), render_json(diagnosis)
     files.write(DOCTOR_FOLDER / "doctor.txt", text)
     files.write(DOCTOR_FOLDER / "doctor.json", document)
     sys.stdout.write(document if flag("json") else text)

@@ -13,6 +13,7 @@ from doit.exceptions import BaseFail
 from doit.globals import Globals
 
 from hostwright.base import jobs, paths, run
+from hostwright.base.escape import visible
 from hostwright.base.times import clock
 from hostwright.tasks import signals, times
 from hostwright.tasks.board import Board
@@ -133,5 +134,5 @@ def _leave(number: int) -> None:
 
 def fail_cleanly(message: str) -> None:
     """Show a user's mistake and leave with status 2, before any task has run."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {visible(message)}", file=sys.stderr)
     sys.exit(2)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hostwright.base.escape import qemu_value
 from hostwright.machine.model import Guest, Machine
 from hostwright.vm.board import EMULATED_PROCESSOR, Accelerator
 
@@ -167,7 +168,13 @@ def plan_launch(guest: Guest, folder: str) -> tuple[str, ...]:
         "-serial", f"file:{FOLDER}/{CONSOLE_LOG}",
         *(word for option in plan_passed(guest) for word in ("-device", option)),
     )  # fmt: skip
-    return _place(argv, {f"{FOLDER}/": f"{folder}/", f"{SOCKETS}/": f"{folder}/{SOCKETS_FOLDER}/"})
+    return tuple(_lay(word, folder) for word in argv)
+
+
+def _lay(word: str, folder: str) -> str:
+    """A word with the real `folder` in it; the path of `-serial file:PATH` is taken as it stands (chardev/char.c)."""
+    place = folder if word.startswith("file:") else qemu_value(folder)
+    return _place((word,), {f"{FOLDER}/": f"{place}/", f"{SOCKETS}/": f"{place}/{SOCKETS_FOLDER}/"})[0]
 
 
 def plan_host(machine: Machine, guest: Guest, accelerator: Accelerator) -> tuple[str, ...]:

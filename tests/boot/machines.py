@@ -2,12 +2,24 @@
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hostwright.base import run
+from hostwright.build import kernel, recipes, store
+from hostwright.image import rootfs
+from hostwright.image.disk import write_image
+from hostwright.image.ids import ids_for
+from hostwright.machine.model import Machine
+from hostwright.proof import boot
+from hostwright.proof.lab import IMAGE, plan_boot
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.sandbox.sandbox import Bind, Job
+from hostwright.sandbox.workshop import open_at
+from hostwright.vm import board, process
+from hostwright.vm.board import Accelerator, Firmware
+from hostwright.vm.console import Console
 
 FOLDER = "/output"
 
@@ -33,6 +45,34 @@ def started(folder: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
             yield child
         finally:
             run.close_pipe(child)
+
+
+def write_disk(host: Machine, folder: Path) -> Path:
+    """The image as ./doit host makes it, for another machine file; its place is in `folder`."""
+    special = ("linux", "edk2")
+    names = recipes.closure([name for name in recipes.recipe_names() if name not in special])
+    built = [store.read_stamp(name) for name in [*names, *special] if name not in rootfs.NOT_ON_HOST]
+    ids = ids_for(host.name)
+    rootfs.assemble(host, built, ids, kernel.release(store.read_stamp("linux")), folder / "rootfs.tar")
+    image = folder / "host.img"
+    shop = open_at(folder / "image.log")
+    write_image(host, folder / "rootfs.tar", store.read_stamp("grub").tree, image, shop)
+    return image
+
+
+@contextmanager
+def at_menu(host: Machine, disk: Path, firmware: Firmware, name: str) -> Iterator[Console]:
+    """The serial line of a booted image, at GRUB's menu."""
+    inputs = boot.find_inputs(host, disk)
+    with ExitStack() as stack:
+        folder = stack.enter_context(process.folder(disk.parent, name))
+        boot.fill(folder, inputs)
+        argv = plan_boot(host, firmware, Accelerator.TCG)
+        job = process.plan_job(argv, folder, inputs.tools, Accelerator.TCG)
+        job = replace(job, binds=(*job.binds, Bind(disk, f"{board.FOLDER}/{IMAGE}")))
+        line, _ = stack.enter_context(process.running(job, disk.parent / f"{name}.log"))
+        line.wait_for("executed automatically in", boot.MENU_LIMIT_S, stop=boot.NO_BOOT)
+        yield line
 
 
 def write_over(place: str, mode: str = "0100644") -> list[str]:

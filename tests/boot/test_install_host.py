@@ -24,6 +24,7 @@ from hostwright.vm.login import free_port
 DISK_MIB = 2048
 INSTALL_LIMIT_S = 400.0
 SECOND = "second.img"
+IDENTITY = "identity"
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,15 @@ def booted(host: Machine, folder: Path, boot: Boot, argv: tuple[str, ...], name:
         console.wait_for("executed automatically in", MENU_LIMIT_S, stop=NO_BOOT)
         choose(console, boot)
         yield console
+
+
+def identity(shell: login.Session) -> str:
+    """The host's key and its DHCP DUID: a line each, none of them empty."""
+    status, said = shell.run("cut -d ' ' -f 2 /etc/ssh/ssh_host_ed25519_key.pub && cat /var/lib/dhcpcd/duid")
+    assert status == 0, said
+    lines = said.split()
+    assert len(lines) == 2
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +74,7 @@ def installed(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
         status, said = shell.run("hostwright-install --yes /dev/sdb", INSTALL_LIMIT_S)
         assert status == 0, said
         assert "boots this host" in said
+        (folder / IDENTITY).write_text(identity(shell))
         shell.run("init 0")
         console.wait_for_end(POWER_OFF_LIMIT_S)
     return folder
@@ -83,6 +94,7 @@ def test_the_copy_boots_alone(host: Machine, installed: Path, firmware: Firmware
         login.connect("127.0.0.1", port, "root", key, LOGIN_LIMIT_S) as shell,
     ):
         assert shell.run("hostwright-selfcheck --quiet")[0] == 0
+        assert set(identity(shell).split()).isdisjoint((installed / IDENTITY).read_text().split())
         size_mib = int(shell.run("df -BM --output=size / | tail -n 1 | tr -dc 0-9")[1])
         # The whole disk, less the other partitions and the file system's own tables.
         assert size_mib > DISK_MIB - 250

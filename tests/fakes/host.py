@@ -33,7 +33,7 @@ FOLDERS = (
 
 # Programs that would act on the real system: until a test arranges them, they fail.
 DANGEROUS = (
-    *("mount", "umount", "swapon", "swapoff", "fsck", "modprobe", "sysctl", "ip"),
+    *("mount", "umount", "swapon", "swapoff", "fsck", "modprobe", "sysctl", "ip", "bridge"),
     *("halt", "init", "killall", "killall5", "reboot"),
     *("dhcpcd", "iptables", "ssh-keygen", "syslogd", "udevadm", "udevd"),
     *("partx", "resize2fs", "sfdisk", "mkfs.ext4", "mkfs.vfat", "grub-install", "sync"),

@@ -82,7 +82,9 @@ rm -f "$run/process"
         case $line in *system_powerdown*) [ -e "$deaf" ] || exit ;; esac
     done
 ) <>"$run/monitor.in" >/dev/null 2>&1 &
-mkdir -p "$root/proc/$!"
+mkdir -p "$root/proc/$!/fdinfo"
+case " $* " in *" bridge,id=net,"*) cp "$root/tap" "$root/proc/$!/fdinfo/9" ;; esac
+printf 'pos:\\t0\\nflags:\\t02\\n' >"$root/proc/$!/fdinfo/3"
 printf 'qemu\\0-pidfile\\0%s\\0-x\\0' "$2" >"$root/proc/$!/cmdline"
 echo "$! (qemu) S$(printf ' 1%.0s' 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18) 10000 1" >"$root/proc/$!/stat"
 echo $! >"$run/pid"
@@ -111,6 +113,9 @@ def arrange(host: FakeHost, made: Machine) -> None:
         host.write(name, name)
     for guest in ("other", "plain"):
         host.write(f"var/lib/hostwright/guests/{guest}/disk.qcow2", "")
+    host.write("tap", "pos:\t0\nflags:\t0104002\niff:\ttap7\n")
+    host.command("bridge")
+    host.command("ip")
     arrange_kernel(host)
     arrange_devices(host)
 
@@ -502,6 +507,39 @@ def test_a_kvm_that_does_not_boot_a_kernel_is_left_alone(host: FakeHost) -> None
     assert argv(host)[argv(host).index("-accel") + 1] == "tcg,thread=single"
 
 
+FENCED = [
+    "bridge link set dev tap7 isolated on learning off flood off locked on",
+    "ip link set dev tap7 type bridge_slave fdb_flush",
+    "bridge fdb replace 52:54:00:4c:41:42 dev tap7 master static",
+]
+
+
+def test_a_guest_on_the_bridge_has_its_own_address_and_no_neighbour(host: FakeHost) -> None:
+    assert host.run(GUEST, "start", "debian").returncode == 0
+    assert host.calls() == FENCED
+
+
+def test_whoever_wants_it_has_a_bridge_without_fences(host: FakeHost) -> None:
+    text = (host.root / "etc/sysconfig/network").read_text()
+    assert "\nisolated=yes\n" in text
+    host.write("etc/sysconfig/network", text.replace("isolated=yes", "isolated=no"))
+    assert host.run(GUEST, "start", "debian").returncode == 0
+    assert host.calls() == []
+
+
+@pytest.mark.parametrize("fault", [0, 1, 2, "no tap"])
+def test_a_guest_that_cannot_be_fenced_in_does_not_run(host: FakeHost, fault: object) -> None:
+    if fault == "no tap":
+        host.write("tap", "pos:\t0\n")
+    else:
+        program, rest = FENCED[int(str(fault))].split(" ", 1)
+        host.command(program, f'[ "$*" != "{rest}" ]')
+    done = host.run(GUEST, "start", "debian")
+    assert done.returncode == 1
+    assert "debian is ended: its port of br0 cannot be kept apart" in done.stderr
+    assert host.run(GUEST, "status", "debian").returncode == 3
+
+
 def test_what_qemu_says_is_shown(host: FakeHost) -> None:
     host.write("refuses", "")
     done = host.run(GUEST, "start", "debian")
@@ -519,7 +557,7 @@ def test_a_guest_is_started_once(host: FakeHost) -> None:
 
 
 def start(host: FakeHost) -> subprocess.Popen[str]:
-    environment = {"HOSTWRIGHT_ROOT": str(host.root), "PATH": os.environ["PATH"]}
+    environment = {"HOSTWRIGHT_ROOT": str(host.root), "PATH": f"{host.root}/bin:{os.environ['PATH']}"}
     argv = [*host.shell, str(host.root / GUEST), "start", "debian"]
     return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -134,6 +134,8 @@ def test_guests_behind_the_host_leave_under_its_address(host: FakeHost) -> None:
     assert host.calls()[1:] == [
         "ip link add name br0 type bridge forward_delay 0",
         f"ip link set br0 address {RANDOM_MAC} up",
+        "iptables -w -A FORWARD -o br0 -m conntrack ! --ctstate ESTABLISHED,RELATED -j DROP",
+        "iptables -w -A FORWARD -i br0 ! -s 10.9.0.1/24 -j DROP",
         "iptables -w -t nat -A POSTROUTING -s 10.9.0.1/24 ! -o br0 -j MASQUERADE",
         "ip address add 10.9.0.1/24 dev br0",
     ]
@@ -409,6 +411,36 @@ def test_install_goes_on_with_a_whole_copy_alone(
     assert status == 1
     assert ("naming the new partitions" in said) == goes_on
     assert "tar: ./x: Read error" in said
+
+
+# Files of a host that has run; those that others know it by are born anew on the copy.
+IDENTITY = (
+    *("etc/ssh/ssh_host_ed25519_key", "etc/ssh/ssh_host_ed25519_key.pub", "etc/machine-id"),
+    *("var/lib/dhcpcd/duid", "var/lib/dhcpcd/secret", "var/lib/dhcpcd/eth0.lease"),
+    *("var/lib/hostwright/random-seed", "var/lib/random-seed", "var/lib/dbus/machine-id"),
+)
+KEPT = (
+    *("etc/hostname", "etc/ssh/sshd_config", "root/.ssh/authorized_keys", "root/etc/machine-id"),
+    *("var/lib/hostwright/grown", "var/lib/hostwright/guests/debian/disk.qcow2"),
+)
+
+
+def test_install_copies_all_but_what_identifies_the_host(host: FakeHost) -> None:
+    """With the system's own tar; in place of a bind mount the files are copied."""
+    arrange_install(host)
+    for name in (*IDENTITY, *KEPT):
+        host.write(f"running/{name}", name)
+    for name in ("sfdisk", "udevadm", "mkfs.vfat", "mkfs.ext4"):
+        host.command(name)
+    host.command("mount", f'[ "$1" != --bind ] || cp -R {host.root}/running/. "$3"')
+    host.command("blkid", "exit 1")
+    status, said = install(host, "--yes", "/dev/sdb")
+    assert (status, "naming the new partitions" in said) == (1, True)
+    copy = host.root / "run/hostwright/install/to"
+    copied = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
+    assert copied == set(KEPT)
+    # Its mode and owner must stay as the image has them.
+    assert (copy / "var/lib/dhcpcd").is_dir()
 
 
 @pytest.mark.parametrize("words", [[], ["sdb"], ["/dev/sdb", "/dev/sdc"], ["--no", "/dev/sdb"]])

@@ -31,6 +31,8 @@ def lab(host: FakeHost) -> Iterator[FakeHost]:
     host.write("sys/module/vfio_pci/refcnt", "0\n")
     host.write("run/hostwright/modules", "vfio_pci boot 3.25\n")
     host.write("sys/class/iommu/dmar0/x", "")
+    host.write("etc/sysconfig/network", "bridge=br0\nisolated=yes\n")
+    set_sysctls(host)
     shutil.copytree(ROOTFS / "usr/libexec", host.root / "usr/libexec", dirs_exist_ok=True)
     (host.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}/reset_method").write_text("flr bus\n")
     host.write("log", LOG)
@@ -38,6 +40,22 @@ def lab(host: FakeHost) -> Iterator[FakeHost]:
     with host:
         host.init("vfio", "start")
         yield host
+
+
+# The defaults of the host, a row of the self-check each.
+SYSCTLS = dict(
+    line.split(" = ") for line in (ROOTFS / "etc/sysctl.conf").read_text().splitlines() if line[:1] not in "#"
+)
+ROWS = 9 + len(SYSCTLS)
+INTERFACES = ("all", "default", "br0", "eno1.10")
+
+
+def set_sysctls(host: FakeHost) -> None:
+    host.write("etc/sysctl.conf", (ROOTFS / "etc/sysctl.conf").read_text())
+    for key, value in SYSCTLS.items():
+        for interface in INTERFACES:
+            path = "/".join(interface if part == "*" else part for part in key.split("."))
+            host.write(f"proc/sys/{path}", f"{value}\n")
 
 
 LOG = """\
@@ -72,6 +90,8 @@ def test_selfcheck_passes_on_a_host_that_is_as_it_should_be(lab: FakeHost) -> No
         "unnamed": "pass",
         "module:vfio_pci": "pass",
         "microcode": "note",
+        "guest-ports": "note",
+        **dict.fromkeys((f"sysctl:{key}" for key in SYSCTLS), "pass"),
     }
     assert document["named"] == [
         {"address": NAMED, "id": NVME, "wanted_id": NVME, "wanted_driver": "vfio-pci", "driver": "vfio-pci",
@@ -89,6 +109,62 @@ def test_selfcheck_passes_on_a_host_that_is_as_it_should_be(lab: FakeHost) -> No
     assert document["iommu"] == ["dmar0"]
     assert document["kernel"] == "6.12.63"
     assert len(document["log"]) == 2  # type: ignore[arg-type]
+
+
+SAFE = {
+    "net.ipv4.conf.*.rp_filter": "1",
+    "net.ipv4.conf.*.send_redirects": "0",
+    **dict.fromkeys(
+        (
+            f"net.{ip}.conf.*.{name}"
+            for ip in ("ipv4", "ipv6")
+            for name in ("accept_redirects", "accept_source_route")
+        ),
+        "0",
+    ),
+    "net.ipv6.conf.*.accept_ra": "0",
+}
+
+
+def test_the_defaults_of_the_network_are_safe() -> None:
+    assert {key: SYSCTLS.get(key) for key in SAFE} == SAFE
+
+
+@pytest.mark.parametrize("key", SYSCTLS)
+def test_selfcheck_finds_a_default_that_does_not_hold(lab: FakeHost, key: str) -> None:
+    path = key.replace(".", "/").replace("*", "eno1.10")
+    (lab.root / "proc/sys" / path).write_text("77\n")
+    status, rows, document = check(lab)
+    assert (status, document["failing"]) == (1, [f"sysctl:{key}"])
+    assert rows[f"sysctl:{key}"]["found"] == f"{path} is 77"
+    (lab.root / "proc/sys" / path).unlink()
+    if "*" not in key:
+        assert check(lab)[1][f"sysctl:{key}"]["found"] == f"{path} is absent"
+
+
+def add_tap(host: FakeHost, name: str, isolated: int, learning: int) -> None:
+    folder = f"sys/class/net/{name}"
+    host.write(f"{folder}/tun_flags", "0x5002\n")
+    host.write(f"{folder}/brport/isolated", f"{isolated}\n")
+    host.write(f"{folder}/brport/learning", f"{learning}\n")
+
+
+PORTS = {"fenced": (1, 0, "pass"), "not isolated": (0, 0, "fail"), "learning": (1, 1, "fail")}
+
+
+@pytest.mark.parametrize("isolated, learning, result", PORTS.values(), ids=PORTS)
+def test_selfcheck_looks_at_the_guests_ports_of_the_bridge(
+    lab: FakeHost, isolated: int, learning: int, result: str
+) -> None:
+    add_tap(lab, "tap0", 1, 0)
+    add_tap(lab, "tap1", isolated, learning)
+    # The card of the host is no guest.
+    lab.write("sys/class/net/eno1/brport/isolated", "0\n")
+    status, rows, _ = check(lab)
+    assert (status, rows["guest-ports"]["result"]) == (int(result == "fail"), result)
+    assert rows["guest-ports"]["found"] == ("tap0, tap1" if result == "pass" else "open: tap1")
+    lab.write("etc/sysconfig/network", "bridge=br0\nisolated=no\n")
+    assert check(lab)[1]["guest-ports"]["result"] == "note"
 
 
 def test_selfcheck_lists_every_device(lab: FakeHost) -> None:
@@ -208,6 +284,12 @@ def test_selfcheck_knows_a_driver_by_its_whole_name(lab: FakeHost, name: str) ->
     assert check(lab)[1][f"module:{name}"]["found"] == "not loaded"
 
 
+def test_what_the_kernel_log_holds_does_not_rule_the_terminal(lab: FakeHost) -> None:
+    lab.write("log", "DMAR-IR: Enabled IRQ remapping in \x1b[2J mode\n")
+    assert "\x1b" not in lab.run("usr/sbin/hostwright-selfcheck").stdout
+    assert "in \x1b[2J mode" in check(lab)[1]["remapping"]["found"]
+
+
 def test_selfcheck_says_when_the_kernel_has_no_override(lab: FakeHost) -> None:
     lab.write("proc/1/environ", "pcie_acs_override=downstream\0")
     assert check(lab)[1]["override"]["found"] == "this kernel has no ACS override"
@@ -247,11 +329,11 @@ def test_selfcheck_for_people_has_a_row_each_and_the_devices(lab: FakeHost) -> N
     assert done.returncode == 0
     assert f"PASS  device:{NAMED}      {NVME} on vfio-pci" in lines
     assert any(line.split() == [TWIN, NVME, "010802", "4", "nvme", "-"] for line in lines)
-    assert lines[-1] == "self-check: pass, 8 rows"
+    assert lines[-1] == f"self-check: pass, {ROWS} rows"
 
 
 def test_selfcheck_quiet_tells_only_what_failed(lab: FakeHost) -> None:
-    assert lab.run("usr/sbin/hostwright-selfcheck", "--quiet").stdout == "self-check: pass, 8 rows\n"
+    assert lab.run("usr/sbin/hostwright-selfcheck", "--quiet").stdout == f"self-check: pass, {ROWS} rows\n"
     give_back(lab)
     done = lab.run("usr/sbin/hostwright-selfcheck", "--quiet")
     assert done.stdout.splitlines() == [
@@ -284,7 +366,7 @@ def test_the_last_script_of_a_normal_boot_tells_the_verdict(lab: FakeHost) -> No
     shutil.copytree(ROOTFS / "usr/sbin", lab.root / "usr/sbin")
     lab.command("init")
     done = lab.init("hostwright", "start")
-    assert (done.returncode, done.stdout) == (0, "[ OK ] hostwright: self-check: pass, 8 rows\n")
+    assert (done.returncode, done.stdout) == (0, f"[ OK ] hostwright: self-check: pass, {ROWS} rows\n")
     give_back(lab)
     done = lab.init("hostwright", "start")
     assert done.returncode == 1

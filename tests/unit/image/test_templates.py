@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from hostwright.base.errors import UserError
 from hostwright.base.paths import GOLDEN, ROOTFS, TREE
+from hostwright.image import grub
 from hostwright.image.host_values import host_values
 from hostwright.image.ids import ids_for
 from hostwright.image.templates import grub_word, render_text
 from hostwright.machine.cmdline import serial_lines
 from hostwright.machine.load import load
+from hostwright.proof.login import drop_password
 
 IDS = ids_for("lab")
 TEMPLATES = sorted(path.relative_to(ROOTFS).as_posix() for path in ROOTFS.rglob("*.j2"))
@@ -214,6 +216,37 @@ def test_root_is_locked_unless_a_hash_is_given(host: Path, given: str, field: st
     assert all(line.split(":")[1] == "*" for line in lines[1:])
     users = [line.split(":")[0] for line in (ROOTFS / "etc/passwd").read_text().splitlines()]
     assert [line.split(":")[0] for line in lines] == users
+
+
+# ---- the boot menu's password
+
+GRUB_HASH = f"grub.pbkdf2.sha512.10000.{'0F' * 64}.{'A1' * 64}"
+
+
+def test_the_menu_with_a_password_is_the_agreed_one(host: Path) -> None:
+    lab = (TREE / "host.toml").read_text()
+    host.write_text(f'{lab}\n[access]\ngrub_password = "{GRUB_HASH}"\n')
+    assert render("boot/grub/grub.cfg.j2", host) == (GOLDEN / "grub-password.cfg").read_text()
+
+
+def test_the_password_closes_the_editor_and_no_entry(host: Path) -> None:
+    plain = render("boot/grub/grub.cfg.j2", TREE / "host.toml")
+    host.write_text(f'{NAME}[access]\ngrub_password = "{GRUB_HASH}"\n')
+    text = render("boot/grub/grub.cfg.j2", host)
+    entries = [line for line in text.splitlines() if line.startswith("menuentry ")]
+    assert len(entries) == 3
+    assert all(" --unrestricted " in line for line in entries)
+    assert f"\nset superusers=root\npassword_pbkdf2 root {GRUB_HASH}\n" in text
+    assert not re.search("superusers|password|--unrestricted", plain)
+    # The core finds no module on the disk.
+    assert "password_pbkdf2" in grub.MODULES
+
+
+def test_the_proof_reaches_the_prompt_of_a_menu_with_a_password(host: Path) -> None:
+    host.write_text(f'{NAME}[access]\ngrub_password = "{GRUB_HASH}"\n')
+    opened = drop_password(render("boot/grub/grub.cfg.j2", host))
+    assert "menuentry" in opened
+    assert not re.search("superusers=|^password", opened, re.M)
 
 
 # ---- templates that are wrong

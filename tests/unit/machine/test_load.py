@@ -27,6 +27,7 @@ ADDRESS = NAME + '[network]\naddress = "10.0.0.2/24"\n'
 DEVICE = NAME + '[[device]]\naddress = "01:00.0"\n'
 GUEST = '[[guest]]\nname = "a"\nmemory_mib = 1024\nmac = "52:54:00:00:00:01"\n'
 GUEST_B = '[[guest]]\nname = "b"\nmemory_mib = 1024\nmac = "52:54:00:00:00:02"\n'
+GRUB_HASH = f"grub.pbkdf2.sha512.10000.{'0F' * 64}.{'a1' * 64}"
 FULL = f"""
 name = "full"
 hostname = "host.example.org"
@@ -50,12 +51,14 @@ microcode = "ucode.img"
 [access]
 ssh_keys = ["{ED25519} me@desk"]
 root_password_hash = "{HASH}"
+grub_password = "{GRUB_HASH}"
 [network]
 bridge = "br1"
 nic = "eth0.10"
 address = "192.168.1.10/255.255.255.0"
 gateway = "192.168.1.1"
 nameservers = ["192.168.1.1", "FD00::1"]
+isolated = false
 [disk]
 root_mib = 2048
 esp_mib = 128
@@ -367,6 +370,28 @@ def test_what_may_be_a_password_is_not_repeated(secret: str, tmp_path: Path) -> 
     assert "hunter2" not in str(error)
 
 
+GOOD = ("10000", "AB" * 64, "cd" * 64)
+
+
+@pytest.mark.parametrize("place, part", [
+    (0, "999"), (0, "12345678"), (0, "0x1000"), (1, "AB" * 7), (1, "ABC" * 7), (1, "AG" * 64),
+    (2, "cd" * 31), (2, "cd" * 65), (2, "cd" * 64 + "; reboot"), (2, "cd" * 64 + "\\n"),
+])  # fmt: skip
+def test_what_is_no_hash_of_the_boot_menus_password_is_refused_and_not_repeated(
+    place: int, part: str, tmp_path: Path
+) -> None:
+    given = ".".join(("grub.pbkdf2.sha512", *GOOD[:place], part, *GOOD[place + 1 :]))
+    error = refusal(write(tmp_path, NAME + f'[access]\ngrub_password = "{given}"'))
+    assert "host.toml:3: access.grub_password: not a grub.pbkdf2.sha512 hash" in error.message
+    assert "grub-mkpasswd-pbkdf2" in error.hint
+    assert "cdcd" not in str(error)
+
+
+def test_a_password_in_plain_text_is_no_hash_of_the_boot_menus(tmp_path: Path) -> None:
+    error = refusal(write(tmp_path, NAME + '[access]\ngrub_password = "hunter2"'))
+    assert "hunter2" not in str(error)
+
+
 def test_a_private_key_is_not_repeated(tmp_path: Path) -> None:
     key = "-----BEGIN OPENSSH PRIVATE KEY-----\\nhunter2\\n"
     error = refusal(write(tmp_path, NAME + f'[access]\nssh_keys = ["{key}"]'))
@@ -458,9 +483,10 @@ def test_everything_set_comes_back(tmp_path: Path) -> None:
     assert machine.kernel.microcode == tmp_path / "ucode.img"
     assert machine.kernel.options[3] == 'CONFIG_C="x y"'
     assert machine.network == Network(
-        "br1", "eth0.10", "192.168.1.10/24", "192.168.1.1", ("192.168.1.1", "fd00::1")
+        "br1", "eth0.10", "192.168.1.10/24", "192.168.1.1", ("192.168.1.1", "fd00::1"), isolated=False
     )
     assert machine.access.root_password_hash == HASH
+    assert machine.access.grub_password == GRUB_HASH
     assert [guest.devices for guest in machine.guests] == [("0000:8f:1f.7",), ("0000:8f:1f.7",)]
     assert machine.guests[0].mac == "52:54:00:aa:00:01"
     assert [guest.autostart for guest in machine.guests] == [True, False]

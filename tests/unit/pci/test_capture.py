@@ -4,6 +4,7 @@ import gzip
 import io
 import lzma
 import os
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -165,9 +166,13 @@ def fill_rest(root: Path) -> None:
     write(root, "proc/cpuinfo", "processor : 0\nflags : vmx\n\nprocessor : 1\n")
 
 
-def run_script(host: Path, target: str, shell: str = "dash") -> subprocess.CompletedProcess[bytes]:
-    environment = {"PATH": os.environ["PATH"], "HOSTWRIGHT_ROOT": str(host)}
-    return subprocess.run([shell, str(SCRIPT), target], env=environment, capture_output=True, check=False)
+def run_script(
+    host: Path, target: str, shell: str = "dash", **given: str | Path
+) -> subprocess.CompletedProcess[bytes]:
+    environment = {"PATH": os.environ["PATH"], "HOSTWRIGHT_ROOT": str(host), **given}
+    return subprocess.run(
+        [shell, str(SCRIPT), target], env=environment, capture_output=True, check=False, timeout=60
+    )
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash"])
@@ -232,7 +237,75 @@ def test_serial_number_alone_is_taken_out_of_the_configuration_space(host: Path,
 
 
 def test_script_is_short_and_starts_no_stranger() -> None:
-    assert len(SCRIPT.read_text().splitlines()) < 162
+    assert len(SCRIPT.read_text().splitlines()) < 190
+
+
+def wrap(folder: Path, name: str, body: str) -> str:
+    """A PATH on which the program `name` is a script with `body`; $real is the program itself."""
+    real = shutil.which(name)
+    write(folder, f"bin/{name}", f"#!/bin/sh\nreal={real}\n{body}\n")
+    (folder / f"bin/{name}").chmod(0o755)
+    return f"{folder}/bin:{os.environ['PATH']}"
+
+
+# Links in the place of each name that the script could use beside what mktemp made, and below it.
+PLANT = """made=$($real "$@") || exit 1
+for name in config member tar; do ln -s "$VICTIM" "$made.$name"; done
+ls -ld "$made" >"$SEEN"
+printf %s "$made" """
+
+
+def test_the_script_writes_through_no_link_that_was_planted(host: Path, tmp_path: Path) -> None:
+    shared, victim, seen = tmp_path / "shared", tmp_path / "victim", tmp_path / "seen"
+    shared.mkdir()
+    victim.write_text("mine")
+    path = wrap(tmp_path, "mktemp", PLANT)
+    done = run_script(host, str(tmp_path / "c.tar"), TMPDIR=str(shared), VICTIM=victim, SEEN=seen, PATH=path)
+    assert (done.returncode, victim.read_text()) == (0, "mine")
+    assert seen.read_text().startswith("drwx------")
+    assert all(left.is_symlink() for left in shared.iterdir())
+    assert capture.load(tmp_path / "c.tar").functions != ()
+
+
+def test_the_script_refuses_a_link_in_the_place_of_its_file(host: Path, tmp_path: Path) -> None:
+    victim, target = tmp_path / "victim", tmp_path / "c.tar"
+    victim.write_text("mine")
+    target.symlink_to(victim)
+    done = run_script(host, str(target))
+    assert (done.returncode, victim.read_text()) == (1, "mine")
+    assert b"c.tar is a link: remove it, or name another file" in done.stderr
+
+
+@pytest.mark.parametrize("goal", ["victim", "folder"])
+def test_a_link_that_takes_the_name_meanwhile_is_not_followed(host: Path, tmp_path: Path, goal: str) -> None:
+    victim, target = tmp_path / "victim", tmp_path / "c.tar"
+    victim.write_text("mine")
+    (tmp_path / "folder").mkdir()
+    path = wrap(tmp_path, "dmesg", f"ln -s {tmp_path / goal} {target}")
+    assert run_script(host, str(target), PATH=path).returncode == 0
+    assert (victim.read_text(), list((tmp_path / "folder").iterdir())) == ("mine", [])
+    assert capture.load(target).functions != ()
+
+
+def test_the_script_takes_no_pipe_for_a_file(host: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.tar")
+    done = run_script(host, str(tmp_path / "c.tar"))
+    assert (done.returncode, b"is no regular file" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.mark.parametrize("name, status", [("HUP", 129), ("INT", 130), ("TERM", 143)])
+def test_a_signal_leaves_nothing_behind(
+    host: Path, tmp_path: Path, shell: str, name: str, status: int
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    path = wrap(tmp_path, "dmesg", 'kill "-$SIGNAL" "$SHELL_ID"')
+    command = f"SHELL_ID=$$ exec {shell} {SCRIPT} {tmp_path / 'c.tar'}"
+    values = {"PATH": path, "HOSTWRIGHT_ROOT": str(host), "TMPDIR": str(shared), "SIGNAL": name}
+    done = subprocess.run(["sh", "-c", command], env=values, capture_output=True, check=False)
+    assert done.returncode == status
+    assert (list(shared.iterdir()), (tmp_path / "c.tar").exists()) == ([], False)
 
 
 def test_wrong_call_of_the_script(host: Path) -> None:

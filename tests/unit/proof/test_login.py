@@ -36,20 +36,39 @@ LSPCI = """\
 """
 REPORT = Report(LSPCI, SAMPLES[0])
 REFUSED = Answer(1, "FAIL interrupts are not remapped")
+PORTS = """\
+2: eth0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 master br0 state forwarding priority 32 cost 100
+    hairpin off guard off root_block off learning on flood on isolated off locked off
+4: tap0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 master br0 state forwarding priority 32 cost 2
+    hairpin off guard off root_block off learning off flood off isolated on locked on
+"""
 GOOD = Facts(
     uptime_s=20.0,
     methods=frozenset({"publickey"}),
     listening=(SSH, "udp   UNCONN 0 0 10.0.2.15:68 0.0.0.0:*", "tcp LISTEN 0 1 127.0.0.1:5900 0.0.0.0:*"),
     used_mib=200,
     size_mib=1200,
+    fstab=FINE,
     check=FINE,
     start=FINE,
+    ports=Answer(0, PORTS),
     smokes={"bash": FINE},
     first=REPORT,
     again=REPORT,
     drivers=dict.fromkeys(("0000:01:00.0", "0000:03:00.0", "0000:03:00.1"), "vfio-pci"),
     drives=SAMPLES,
 )
+
+
+def with_port(text: str) -> Callable[[Facts], Facts]:
+    return lambda facts: replace(facts, ports=Answer(0, text))
+
+
+def test_a_host_whose_bridge_is_a_plain_switch_has_no_row_for_its_port(host: Machine, guest: Guest) -> None:
+    plain = replace(host, network=replace(host.network, isolated=False))
+    rows = login_rows.judge([(Outcome(HOST), replace(GOOD, ports=None))], plain, guest, SAMPLES)
+    assert all(row.ok for row in rows)
+    assert "guest-port" not in {row.name for row in rows}
 
 
 HOST_TOML = load.load(paths.TREE / "host.toml")
@@ -83,7 +102,7 @@ def test_without_a_login_every_row_is_red_and_says_why(guest: Guest) -> None:
     rows = login_rows.judge(
         [(Outcome(HOST, error="no login; the console's last lines:"), None)], HOST_TOML, guest, SAMPLES
     )
-    assert len(rows) == 13
+    assert len(rows) == 15
     assert not any(row.ok for row in rows)
     assert {row.evidence for row in rows} == {"unknown: no login"}
 
@@ -101,6 +120,13 @@ SPOILT: dict[str, tuple[Callable[[Facts], Facts], set[str]]] = {
     "no smoke": (lambda f: replace(f, smokes={}), {"smoke"}),
     "check": (lambda f: replace(f, check=Answer(1, "red")), {"check"}),
     "start": (lambda f: replace(f, start=Answer(1, "no")), {"start"}),
+    "fstab": (lambda f: replace(f, fstab=Answer(1, "/boot/efi")), {"fstab"}),
+    "no fstab": (lambda f: replace(f, fstab=None), {"fstab"}),
+    "no port": (lambda f: replace(f, ports=Answer(0, PORTS.replace("tap", "veth"))), {"guest-port"}),
+    **{
+        f"not {flag}": (with_port(PORTS.replace(flag, f"{flag.split()[0]} x")), {"guest-port"})
+        for flag in ("isolated on", "locked on", "learning off")
+    },
     "no device": (lambda f: replace(f, first=replace(REPORT, lspci="")), {"inner-lspci"}),
     "own screen": (
         lambda f: replace(f, first=replace(REPORT, lspci=LSPCI.replace("05:00.0", "09:00.0"))),

@@ -5,7 +5,7 @@
 
 BEGIN {
     FS = "\t"
-    rows = groups = devices = named = modules = logs = ids_failed = 0
+    rows = groups = devices = named = modules = settings = logs = ids_failed = 0
 }
 
 # The kernel log stands last, each line as it is.
@@ -46,6 +46,22 @@ $1 == "device" {
     reset[$2] = $5
 }
 
+$1 == "isolated" { isolated = $2 }
+
+$1 == "sysctl" {
+    if (!($2 in setting_value))
+        setting[++settings] = $2
+    setting_value[$2] = $3
+    if ($5 != $3)
+        setting_other[$2] = setting_other[$2] (setting_other[$2] == "" ? "" : ", ") $4 " is " $5
+}
+
+$1 == "port" {
+    ports = ports (ports == "" ? "" : ", ") $2
+    if ($3 != 1 || $4 != 0)
+        open_ports = open_ports (open_ports == "" ? "" : ", ") $2
+}
+
 $1 == "named" {
     address = tolower($2)
     if (address !~ /^[^:]*:[^:]*:/)
@@ -71,6 +87,9 @@ END {
     for (i = 1; i <= modules; i++)
         judge_module(module[i])
     judge_microcode()
+    for (i = 1; i <= settings; i++)
+        judge_setting(setting[i])
+    judge_ports()
     if (format == "json")
         print_json()
     else
@@ -85,6 +104,9 @@ function row(row_id, result, expected, found) {
     row_name[rows] = row_id
     row_result[rows] = result
     row_expected[rows] = expected
+    # A terminal obeys the controls in what the kernel log and its command line hold; JSON has escapes of its own.
+    if (format != "json")
+        gsub(/[\001-\037\177]/, "?", found)
     row_found[rows] = found
     if (result == "fail")
         failed_id[++ids_failed] = row_id
@@ -213,6 +235,21 @@ function judge_microcode(  line) {
     line = find_log("microcode: (Updated early|updated early)")
     row("microcode", "note", "", "revision " (microcode == "" ? "unknown" : microcode) \
         (line == "" ? ", as the firmware left it" : ", updated early at boot"))
+}
+
+function judge_setting(key) {
+    row("sysctl:" key, setting_other[key] == "" ? "pass" : "fail", key " is " setting_value[key],
+        setting_other[key] == "" ? setting_value[key] : setting_other[key])
+}
+
+function judge_ports(  expected) {
+    expected = "each guest's port of the bridge is isolated and learns no address"
+    if (isolated == "no")
+        row("guest-ports", "note", expected, "not wanted: network.isolated is false")
+    else if (ports == "")
+        row("guest-ports", "note", expected, "no guest is on the bridge")
+    else
+        row("guest-ports", open_ports == "" ? "pass" : "fail", expected, open_ports == "" ? ports : "open: " open_ports)
 }
 
 function driver_name(address) {
