@@ -17,7 +17,7 @@ from hostwright.guest import udeb
 from hostwright.guest.udeb import Template, Tree
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.source import fetch
-from hostwright.source.pins import Pin, parse_lock
+from hostwright.source.pins import Pin, read_lock
 
 # To be raised when the medium changes although the lock does not.
 FORMAT = "3"
@@ -68,7 +68,7 @@ def lock_file() -> Path:
 
 def load_lock() -> list[Pin]:
     """The pins of guest/installer.lock."""
-    return parse_lock(lock_file().read_text(), "guest/installer.lock")
+    return read_lock(lock_file())
 
 
 def key(pins: Sequence[Pin]) -> str:
