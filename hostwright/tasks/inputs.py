@@ -6,13 +6,11 @@ from pathlib import Path
 from doit import get_var
 
 from hostwright.base import paths
-from hostwright.base.errors import UserError
 from hostwright.build import kernel as linux
 from hostwright.build import recipes
 from hostwright.machine import load as model
 from hostwright.machine.model import Machine
 from hostwright.sandbox import buildroot as root
-from hostwright.tasks import reporter
 
 ROOTFS_TAR = paths.DIST / "rootfs.tar"
 BUILDROOT_STAMP = paths.DIST / "buildroot.json"
@@ -28,15 +26,11 @@ def machine_file() -> Path:
 
 @cache
 def machine() -> Machine:
-    """The machine to build; a mistake in its file, a fragment or the lock ends the run with status 2 at once."""
-    try:
-        found = model.load(machine_file())
-        linux.requests(found)
-        root.load_lock()
-        return found
-    except UserError as error:
-        reporter.fail_cleanly(str(error))
-        raise
+    """The machine to build; raises UserError for a mistake in its file, a fragment or the lock."""
+    found = model.load(machine_file())
+    linux.requests(found)
+    root.load_lock()
+    return found
 
 
 def host_packages() -> list[str]:
