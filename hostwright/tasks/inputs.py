@@ -3,14 +3,13 @@
 from functools import cache
 from pathlib import Path
 
-from doit import get_var
-
 from hostwright.base import paths
 from hostwright.build import kernel as linux
 from hostwright.build import recipes
 from hostwright.machine import load as model
 from hostwright.machine.model import Machine
 from hostwright.sandbox import buildroot as root
+from hostwright.tasks import variables
 
 ROOTFS_TAR = paths.DIST / "rootfs.tar"
 BUILDROOT_STAMP = paths.DIST / "buildroot.json"
@@ -21,7 +20,7 @@ SPECIAL = ("linux", "edk2")
 @cache
 def machine_file() -> Path:
     """The file that describes the machine to build: `machine=FILE` on the command line, else host.toml."""
-    return Path(get_var("machine", str(paths.TREE / "host.toml"))).absolute()
+    return Path(variables.text("machine") or paths.TREE / "host.toml").absolute()
 
 
 @cache

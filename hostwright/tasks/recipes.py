@@ -5,13 +5,11 @@
 
 from functools import partial
 
-from doit import get_var
-
 from hostwright.base.errors import UserError
 from hostwright.build import recipes
 from hostwright.sandbox import buildroot
 from hostwright.source import mirrors
-from hostwright.tasks import reporter
+from hostwright.tasks import reporter, variables
 from hostwright.tasks.define import Task, step
 
 
@@ -33,7 +31,7 @@ def shell() -> Task:
 def _shell() -> None:
     from hostwright.build import package
 
-    name = str(get_var("package", ""))
+    name = variables.text("package")
     if not name:
         raise UserError("shell: no package is named", "write ./doit shell package=NAME")
     reporter.board().say(f"the build of {name}: sh -x /build/script runs it, exit leaves the sandbox")
@@ -44,14 +42,14 @@ def _shell() -> None:
 def _add(*words: str) -> None:
     from hostwright.upkeep import draft
 
-    names = [*words, *filter(None, [str(get_var("name", ""))])]
+    names = [*words, *filter(None, [variables.text("name")])]
     if len(names) != 1:
         raise UserError(
             f"./doit add takes one name, and got {len(names)}",
             "name one source package of the archive: ./doit add NAME",
         )
     lines = draft.add(
-        names[0], str(get_var("as", "")), mirrors.find_mirrors(), partial(reporter.board().note, "add")
+        names[0], variables.text("as"), mirrors.find_mirrors(), partial(reporter.board().note, "add")
     )
     for line in lines:
         reporter.board().say(line)

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import re
 import shlex
 import sys
 import threading
@@ -16,7 +15,7 @@ from doit.globals import Globals
 from hostwright.base import jobs, paths, run, system
 from hostwright.base.errors import UserError
 from hostwright.base.times import clock
-from hostwright.tasks import signals, times
+from hostwright.tasks import signals, times, variables
 from hostwright.tasks.board import Board
 
 _board: list[Board] = []
@@ -88,8 +87,11 @@ class Reporter:
 
 
 def again(task: str, words: Sequence[str]) -> str:
-    """The command that runs one task again, with the variables of the command line `words`."""
-    return shlex.join(["./doit", task, *(word for word in words if re.fullmatch(r"[A-Za-z_]\w*=.*", word))])
+    """The command that runs one task again, with those variables of the command line `words` that it uses."""
+    used = {one.name for one in variables.used_by(task)}
+    return shlex.join(
+        ["./doit", task, *(word for word in words if word.partition("=")[0] in used and "=" in word)]
+    )
 
 
 def _only_run() -> IO[str]:

@@ -15,7 +15,7 @@ from doit.exceptions import TaskError, TaskFailed
 
 from hostwright.base import jobs, run, times
 from hostwright.base.errors import UserError
-from hostwright.tasks import define, host, recipes
+from hostwright.tasks import define, host, recipes, variables
 from hostwright.tasks.board import Board
 from hostwright.tasks.state import Checker, State
 from hostwright.tasks.times import expected_times, remember
@@ -217,7 +217,7 @@ def test_a_bar_needs_a_total() -> None:
 
 @pytest.mark.parametrize(("name", "told"), [("", "package=NAME"), ("nosuch", 'no recipe "nosuch"')])
 def test_a_shell_needs_a_package(name: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipes, "get_var", lambda _name, _default: name)
+    monkeypatch.setattr(variables, "get_var", lambda _name, _default: name)
     with pytest.raises(UserError) as caught:
         recipes._shell()
     assert told in str(caught.value)
