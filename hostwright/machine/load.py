@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hostwright.base import canonical
-from hostwright.machine import values
+from hostwright.machine import values, words
 from hostwright.machine.grammar import (
     BadValueError,
     Field,
@@ -113,7 +113,7 @@ _IOMMU = Section(
     {
         "vendor": Field(one_of("intel", "amd"), 'vendor = "intel"', default="intel"),
         "acs_override": Field(values.acs_override, 'acs_override = ["downstream"]', default=[]),
-        "extra": Field(sequence(values.extra_word), 'extra = ["intel_iommu=sm_on"]', default=[]),
+        "extra": Field(sequence(words.extra_word), 'extra = ["intel_iommu=sm_on"]', default=[]),
     },
 )
 _DEVICE = Section(
@@ -127,11 +127,11 @@ _DEVICE = Section(
 _KERNEL = Section(
     KernelChoice,
     {
-        "cmdline": Field(sequence(values.cmdline_word), 'cmdline = ["quiet"]', default=[]),
+        "cmdline": Field(sequence(words.cmdline_word), 'cmdline = ["quiet"]', default=[]),
         "options": Field(
             sequence(values.option, values.option_name), 'options = ["CONFIG_IGB=m"]', default=[]
         ),
-        "modules": Field(sequence(values.module, values.module_name), 'modules = ["igb"]', default=[]),
+        "modules": Field(sequence(words.module, words.module_name), 'modules = ["igb"]', default=[]),
         "microcode": Field(values.file_path, 'microcode = "intel-ucode.img"'),
     },
 )

@@ -13,7 +13,7 @@ from doit import doit_cmd, get_var
 
 from hostwright.base import texts
 from hostwright.base.errors import UserError
-from hostwright.machine import grammar, values
+from hostwright.machine import grammar, values, words
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ VARIABLES = (
     Variable("capture", "FILE", _SHOWN, "read another machine, from its capture", _place),
     Variable("device", "ADDRESS", _SHOWN, "look at one device", _address),
     Variable("json", "yes", _SHOWN, "print JSON", _is_yes, "no"),
-    Variable("config_acs", "VALUE", _SHOWN, "predict with this value of `pci=config_acs=`", _word),
+    Variable("config_acs", "VALUE", _SHOWN, "predict with this value of `pci=config_acs=`", words.config_acs),
     Variable("override", "WORDS", ("groups",), "predict with these words of `pcie_acs_override=`", _override),
-    Variable("disable_acs_redir", "VALUE", ("groups",), "the same of `pci=disable_acs_redir=`", _word),
+    Variable("disable_acs_redir", "VALUE", ("groups",), "the same of `pci=disable_acs_redir=`", words.pci_devices),
     Variable("series", "SERIES", ("groups", "prove-groups"), "the kernel's series, as in `6.12`", _series),
     Variable("n", "NUMBER", ("prove-groups",), "how many random topologies", _number(1, 1_000_000), "20"),
     Variable("seed", "NUMBER", ("prove-groups",), "where their random numbers begin", _number(0, 999_999_999), "1"),
@@ -111,9 +111,9 @@ def given() -> dict[str, str]:
     return dict(doit_cmd._CMDLINE_VARS or {})
 
 
-def check_given(words: dict[str, str]) -> None:
+def check_given(named: dict[str, str]) -> None:
     """Raise UserError for a variable that is not in the table, and for a value that it cannot have."""
-    for name, value in words.items():
+    for name, value in named.items():
         if name not in TABLE:
             near = difflib.get_close_matches(name[:100].lower(), TABLE, n=1)
             question = f"did you mean {near[0]}=? " if near else ""
@@ -132,10 +132,10 @@ def _form(variable: Variable) -> str:
     return f"{variable.name}={variable.form}"
 
 
-def check_use(words: Iterable[str], tasks: Iterable[str], what: str) -> None:
+def check_use(names: Iterable[str], tasks: Iterable[str], what: str) -> None:
     """Raise UserError for a variable that none of the `tasks` uses; `what` says in a message which tasks these are."""
     here = {task.split(":")[0] for task in tasks}
-    for name in words:
+    for name in names:
         users = TABLE[name].tasks
         if users and not here & set(users):
             hint = f"leave it out; it belongs to ./doit {' and ./doit '.join(users)}"

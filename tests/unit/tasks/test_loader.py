@@ -102,7 +102,7 @@ def test_words_that_name_tasks_are_taken(command: str, words: list[str]) -> None
         ({"package": "bsh"}, r"(?s)no recipe \"bsh\".*did you mean bash\?"),
         ({"name": "../x"}, "not the name of a package"),
         ({"as": "A B"}, "not the name of a package"),
-        ({"config_acs": "x\n"}, "line break"),
+        ({"config_acs": "x\n"}, r'(?s)"x\\n" is not FLAGS@DEVICE.*up to seven'),
     ],
 )  # fmt: skip
 def test_a_variable_that_cannot_be_is_refused(given: dict[str, str], told: str) -> None:
