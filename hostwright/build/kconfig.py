@@ -65,8 +65,8 @@ class Explanation:
 def parse_fragment(file: str, text: str) -> list[Request]:
     """The requests of a fragment; UserError names file and line of what is neither option nor comment."""
     requests = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if request := _parse_line(file, number, line):
+    for number, line in enumerate(text.split("\n"), 1):
+        if request := _parse_line(file, number, line.removesuffix("\r")):
             requests.append(request)
     return requests
 

@@ -43,7 +43,7 @@ def read(name: str, known: Iterable[str]) -> Recipe:
     """The RECIPE of recipes/<name>.py; UserError if it is missing, cannot be read, or is not a whole recipe."""
     file = recipe_file(name)
     if not file.is_file():
-        hint = f"add {texts.name_file(file)} (./doit add drafts one){_nearest(name, known)}"
+        hint = f"add {texts.plain(texts.name_file(file))} (./doit add drafts one){_nearest(name, known)}"
         raise NoRecipeError(f"there is no recipe {texts.show(name)}", hint)
     try:
         module = importlib.import_module(f"recipes.{file.stem}")
@@ -69,7 +69,7 @@ def place(file: Path, word: str) -> str:
 
 def no_need(file: Path, need: str, known: Iterable[str]) -> UserError:
     """The error for a need that has no recipe."""
-    hint = f"correct the name in needs, or add {texts.name_file(recipe_file(need))}{_nearest(need, known)}"
+    hint = f"correct the name in needs, or add {texts.plain(texts.name_file(recipe_file(need)))}{_nearest(need, known)}"
     return UserError(f"{place(file, need)}: there is no recipe {texts.show(need)} to need", hint)
 
 

@@ -44,7 +44,7 @@ def parse_lock(text: str, file: str = "buildroot/lock") -> list[Pin]:
     """The pins of a lock; raises UserError with `file` and line number for a malformed line, and for no pin at all."""
     hint = f"restore it: git checkout -- {file}"
     pins = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.startswith("#") or not line.strip():
             continue
         match = _PIN.fullmatch(line)

@@ -77,7 +77,10 @@ def _override(value: str) -> object:
 def _recipe(value: str) -> str:
     from hostwright.build import recipes
 
-    return str(recipes.load_recipe(value).name)
+    try:
+        return str(recipes.load_recipe(value).name)
+    except UserError as error:
+        raise grammar.BadValueError(error.message, error.hint) from None
 
 
 _package = grammar.matching(r"[a-z0-9][a-z0-9+.-]+", "not the name of a package", "write it as in name=zlib")

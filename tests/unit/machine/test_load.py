@@ -313,6 +313,18 @@ MORE_KEYS = {
         + f"devices = {[f'01:{number:02x}.0' for number in range(27)]}",
         *(60, "guest[0].devices", "", "another guest"),
     ),
+    "late command that is no text": (
+        NAME + GUEST + '[guest.install]\nlate_commands = ["noise"]',
+        *(7, "guest[0].install.late_commands[0]", '"noise"', "give a script"),
+    ),
+    "late command of a name too long": (
+        NAME + GUEST + f'[guest.install]\nlate_commands = ["{"a" * 5000}"]',
+        *(7, "guest[0].install.late_commands[0]", f'"{"a" * 80}...{"a" * 10}"', "check the path"),
+    ),
+    "a line separator is no line": (
+        NAME + 'device = [{address = "01:00.0", label = "a\u2028b"}, {address = "x"}]',
+        *(2, "device[0].label", '"a\\U00002028b"', "one line"),
+    ),
     "guest without a name": (NAME + "[[guest]]\nvcpus = 1", 2, "guest[0].name", "", 'name = "debian"'),
     "guest without memory": (
         NAME + '[[guest]]\nname = "a"',
@@ -408,6 +420,7 @@ def test_a_mistake_over_several_keys_is_told_the_same_way(
 ) -> None:
     content, line, key, value, remedy = case
     path = write(tmp_path, content)
+    (tmp_path / "noise").write_bytes(b"\x7fELF\xff")
     check_message(refusal(path), f"{path}:{line}" if line else str(path), key, value, remedy)
 
 
