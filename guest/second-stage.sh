@@ -56,10 +56,9 @@ network() {
 allow-hotplug $name
 iface $name inet dhcp
 END
-        # The addresses of QEMU's user network: a hook may need the archive.
+        # An address of QEMU's user network: a hook may need the archive.
         ip link set "$name" up
         ip address add 10.0.2.15/24 dev "$name"
-        ip route add default via 10.0.2.2
     done
 }
 

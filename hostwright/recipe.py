@@ -9,6 +9,8 @@ goes into the key of the built package, so a changed value rebuilds and a change
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostwright.base.pin import Pin
+
 _FOLDER = Path(__file__).parents[1] / "recipes"
 
 
@@ -18,17 +20,8 @@ def words(name: str) -> tuple[str, ...]:
     return tuple(line for line in map(str.strip, lines) if line and not line.startswith("#"))
 
 
-@dataclass(frozen=True)
-class Source:
-    """A file of a Debian archive: pool path plus sha256; `upstream` are further URLs of the same bytes.
-
-    `into` is the folder below the source tree where an additional source is unpacked.
-    """
-
-    path: str
-    sha256: str
-    upstream: tuple[str, ...] = ()
-    into: str = ""
+# How a recipe spells the pin of a source archive.
+Source = Pin
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What knows nothing of Hostwright: errors, files, programs, places, jobs, times."""
+"""What knows nothing of Hostwright: errors, files, programs, places, jobs, times, PCI addresses."""

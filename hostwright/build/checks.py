@@ -3,7 +3,7 @@
     recipe + staged tree + what its needs stage --problems()--> "path: what is wrong"
 
 The promised files are there, set-user-id bits and libraries are those that the recipe declares, programs and
-libraries are hardened, and no file tells where it was built.
+libraries are hardened, and no file names its build folder.
 """
 
 import os

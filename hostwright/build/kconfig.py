@@ -30,7 +30,7 @@ _ALMOST = re.compile(r"\s*(#?)\s*(CONFIG_)?([A-Za-z0-9_]+)\s*(?:(is\s+not\s+set\
 
 @dataclass(frozen=True)
 class Request:
-    """One option as a fragment asks for it; `wanted` is y, m, n, a number or a quoted string as written."""
+    """One option as a fragment requests it; `wanted` is y, m, n, a number or a quoted string as written."""
 
     file: str
     line: int
@@ -127,7 +127,7 @@ def merge(fragments: Iterable[Sequence[Request]]) -> list[Request]:
         other = first.setdefault(request.symbol, request)
         if not _same(other.wanted, request.wanted):
             raise UserError(
-                f"{other.where} asks for {request.symbol}={other.wanted},"
+                f"{other.where} requests {request.symbol}={other.wanted},"
                 f" {request.where} for {request.symbol}={request.wanted}",
                 "keep one of the two lines",
             )
@@ -194,7 +194,7 @@ def _same(one: str, other: str) -> bool:
 
 def render_option_report(requests: Sequence[Request], resolved: Mapping[str, str]) -> str:
     """A table of every request with its result: symbol, wanted, got, place."""
-    rows = [("option", "wanted", "got", "asked for in")]
+    rows = [("option", "wanted", "got", "requested in")]
     rows += [(r.symbol, r.wanted, resolved.get(r.symbol, "n"), r.where) for r in requests]
     option, wanted, got = (max(len(row[column]) for row in rows) for column in range(3))
     return "".join(f"{row[0]:{option}}  {row[1]:{wanted}}  {row[2]:{got}}  {row[3]}\n" for row in rows)

@@ -1,7 +1,7 @@
 """The kernel: from source, patches, fragments and host.toml to bzImage and modules.
 
     linux source + patches --prepare--> work/linux-<key>/src
-    kconfig/*.config + host.toml options --resolve--> .config, compared line by line with what was asked for
+    kconfig/*.config + host.toml options --resolve--> .config, compared line by line with the request
     .config --build--> bzImage, System.map, modules in the store
 
 The work folder outlives a build, so that a changed option costs an incremental make; its key is all that the
@@ -19,7 +19,8 @@ from hostwright.build import checks, kconfig, package, recipes, stage, store
 from hostwright.build.script import PATCH, PROLOGUE, UNPACK, source_name
 from hostwright.machine.model import Machine
 from hostwright.recipe import Kernel, Recipe
-from hostwright.sandbox import buildroot, sandbox
+from hostwright.sandbox import sandbox
+from hostwright.sandbox.workshop import Workshop
 
 EXPLAIN = Path(__file__).parent / "explain.c"
 
@@ -78,17 +79,16 @@ def requests(machine: Machine) -> list[kconfig.Request]:
     return kconfig.merge([*parsed, kconfig.parse_options(machine.kernel.options)])
 
 
-def resolve(machine: Machine, log: Path) -> Resolved:
+def resolve(machine: Machine, shop: Workshop) -> Resolved:
     """The .config for `machine`; a request that does not survive is a UserError that says why."""
     recipe = recipes.load_recipe("linux")
     wanted = requests(machine)
-    text = kconfig.render_requests(wanted)
-    plan = kconfig.plan_resolve(_base(recipe), "/build/requests")
-    key = store.make_key(_source_key(recipe), plan, text, files.digest(EXPLAIN))
+    text, plan = kconfig.render_requests(wanted), _plan(recipe)
+    key = store.make_key(_source_key(recipe, shop), plan, text, files.digest(EXPLAIN))
     kept = store.find("linux-config", recipe.version, key)
     if kept is None:
-        with files.locked(_work(recipe).with_suffix(".lock")):
-            config = _resolve(recipe, wanted, text, plan, log)
+        with files.locked(_work(recipe, shop).with_suffix(".lock")):
+            config = _resolve(recipe, wanted, shop)
             kept = _keep_config(recipe, key, config)
     return Resolved((kept.tree / "config").read_text(), tuple(wanted))
 
@@ -106,14 +106,14 @@ def check_golden(resolved: Resolved, machine: Machine) -> None:
         )
 
 
-def build_kernel(config: str, log: Path) -> store.Built:
+def build_kernel(config: str, shop: Workshop) -> store.Built:
     """Build bzImage and modules for `config`, or take them from the store."""
     recipe = recipes.load_recipe("linux")
-    key = store.make_key(_source_key(recipe), MAKE, config)
+    key = store.make_key(_source_key(recipe, shop), MAKE, config)
     found = store.find("linux", recipe.version, key)
     if found is None:
-        with files.locked(_work(recipe).with_suffix(".lock")):
-            found = store.find("linux", recipe.version, key) or _make(recipe, key, config, log)
+        with files.locked(_work(recipe, shop).with_suffix(".lock")):
+            found = store.find("linux", recipe.version, key) or _make(recipe, key, config, shop)
     store.write_stamp(found)
     return found
 
@@ -129,29 +129,30 @@ def _base(recipe: Recipe) -> str:
     return recipe.build.base
 
 
-def _source_key(recipe: Recipe) -> str:
+def _plan(recipe: Recipe) -> str:
+    return kconfig.plan_resolve(_base(recipe), "/build/requests")
+
+
+def _source_key(recipe: Recipe, shop: Workshop) -> str:
     digests = [files.digest(patch) for patch in recipes.patches(recipe)]
     closed = sandbox.text(_job(Path(), Path()))
-    return store.make_key(
-        recipe.source.sha256, PREPARE, closed, buildroot.key(buildroot.load_lock()), *digests
-    )
+    return store.make_key(recipe.source.sha256, PREPARE, closed, shop.key, *digests)
 
 
-def _work(recipe: Recipe) -> Path:
-    return paths.work() / f"linux-{_source_key(recipe)[:16]}"
+def _work(recipe: Recipe, shop: Workshop) -> Path:
+    return paths.work() / f"linux-{_source_key(recipe, shop)[:16]}"
 
 
-def _execute(recipe: Recipe, what: str, script: str, log: Path) -> None:
+def _execute(recipe: Recipe, what: str, script: str, shop: Workshop) -> None:
     """Run a script in the kernel's work folder, with the sandbox's /build there and /out beside it."""
-    work = _work(recipe)
+    work = _work(recipe, shop)
     (work / "build" / "script").write_text(script)
     # A finished build has taken its staged tree away.
     (work / "out").mkdir(exist_ok=True)
-    root = buildroot.root(buildroot.load_lock())
-    job = _job(root, work)
+    job = _job(shop.root, work)
     tokens = sandbox.Bind(jobs.folder(), "/jobs", writable=True)
     job = replace(job, binds=(*job.binds, tokens), env=package.job_environment())
-    sandbox.execute(what, job, root / "tools", log)
+    shop.run(what, job)
 
 
 def _job(root: Path, work: Path) -> sandbox.Job:
@@ -162,37 +163,37 @@ def _job(root: Path, work: Path) -> sandbox.Job:
     return sandbox.Job(root / "tools", ("sh", "-x", "/build/script"), binds)
 
 
-def _prepare(recipe: Recipe, log: Path) -> None:
+def _prepare(recipe: Recipe, shop: Workshop) -> None:
     """Unpack and patch the source unless that was done; a half-unpacked tree is done again."""
-    work = _work(recipe)
+    work = _work(recipe, shop)
     if (work / "prepared").exists():
         return
     files.remove(work)
     for name in ("sources", "patches", "build", "out"):
         (work / name).mkdir(parents=True)
     package.place_inputs(recipe, work)
-    _execute(recipe, "unpacking the kernel", PREPARE, log)
+    _execute(recipe, "unpacking the kernel", PREPARE, shop)
     files.write(work / "prepared", "")
 
 
-def _resolve(recipe: Recipe, wanted: list[kconfig.Request], text: str, plan: str, log: Path) -> str:
-    _prepare(recipe, log)
-    folder = _work(recipe) / "build"
-    (folder / "requests").write_text(text)
-    _execute(recipe, "configuring the kernel", f"set -eu\n{plan}", log)
+def _resolve(recipe: Recipe, wanted: list[kconfig.Request], shop: Workshop) -> str:
+    _prepare(recipe, shop)
+    folder = _work(recipe, shop) / "build"
+    (folder / "requests").write_text(kconfig.render_requests(wanted))
+    _execute(recipe, "configuring the kernel", f"set -eu\n{_plan(recipe)}", shop)
     config = (folder / "obj" / ".config").read_text()
     doubts = kconfig.doubtful(wanted, kconfig.parse_config(config))
-    explanations = _explain(recipe, doubts, log) if doubts else {}
+    explanations = _explain(recipe, doubts, shop) if doubts else {}
     if failed := kconfig.failures(doubts, explanations):
         raise kconfig.dropped_error(failed, explanations)
     return config
 
 
-def _explain(recipe: Recipe, doubts: list[kconfig.Dropped], log: Path) -> dict[str, kconfig.Explanation]:
-    folder = _work(recipe) / "build"
+def _explain(recipe: Recipe, doubts: list[kconfig.Dropped], shop: Workshop) -> dict[str, kconfig.Explanation]:
+    folder = _work(recipe, shop) / "build"
     files.write(folder / EXPLAIN.name, EXPLAIN.read_text())
     plan = kconfig.plan_explain(doubts, f"/build/{EXPLAIN.name}", "/build/explained")
-    _execute(recipe, "asking the kernel's Kconfig", f"set -eu\n{plan}", log)
+    _execute(recipe, "asking the kernel's Kconfig", f"set -eu\n{plan}", shop)
     return kconfig.parse_explanations((folder / "explained").read_text())
 
 
@@ -203,13 +204,13 @@ def _keep_config(recipe: Recipe, key: str, config: str) -> store.Built:
         return store.keep("linux-config", recipe.version, key, folder / "out")
 
 
-def _make(recipe: Recipe, key: str, config: str, log: Path) -> store.Built:
-    _prepare(recipe, log)
-    work = _work(recipe)
+def _make(recipe: Recipe, key: str, config: str, shop: Workshop) -> store.Built:
+    _prepare(recipe, shop)
+    work = _work(recipe, shop)
     files.remove(work / "out")
     (work / "out").mkdir()
     files.write(work / "build" / "config", config)
-    _execute(recipe, "building the kernel", MAKE, log)
+    _execute(recipe, "building the kernel", MAKE, shop)
     checks.check(recipe, work / "out", ())
     return store.keep("linux", recipe.version, key, work / "out")
 

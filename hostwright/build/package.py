@@ -12,7 +12,8 @@ from hostwright.build import checks, recipes, stage, store
 from hostwright.build import script as build
 from hostwright.build.recipes import closure, identity, patches, sources
 from hostwright.recipe import Recipe
-from hostwright.sandbox import buildroot, sandbox
+from hostwright.sandbox import sandbox
+from hostwright.sandbox.workshop import Workshop
 from hostwright.source import fetch
 
 
@@ -24,39 +25,38 @@ def key(recipe: Recipe, script: str, root_key: str, needs: Iterable[store.Built]
     return store.make_key(identity(recipe), script, closed, root_key, *patch_digests, *need_digests)
 
 
-def build_package(name: str, log: Path) -> store.Built:
+def build_package(name: str, shop: Workshop) -> store.Built:
     """The package from the store, built first if need be; its needs must be built."""
     recipe = recipes.load_recipe(name)
     needs = [store.read_stamp(need) for need in closure(recipe.needs)]
     script = build.script(recipe)
-    package_key = key(recipe, script, buildroot.key(buildroot.load_lock()), needs)
+    package_key = key(recipe, script, shop.key, needs)
     found = store.find(name, recipe.version, package_key)
     if found is None:
         with store.being_built(name, package_key) as folder:
             found = store.find(name, recipe.version, package_key)
             if found is None:
-                _run_script(recipe, script, folder, needs, log)
+                _run_script(recipe, folder, needs, shop)
                 found = store.keep(name, recipe.version, package_key, folder / "out", recipe.setuid)
     checks.check_promise(recipe, [entry.path for entry in found.entries()])
     store.write_stamp(found)
     return found
 
 
-def _run_script(recipe: Recipe, script: str, folder: Path, needs: list[store.Built], log: Path) -> None:
-    """Run a build script in the sandbox; the staged tree is in `folder`/out."""
-    root = buildroot.root(buildroot.load_lock())
-    _fill(recipe, script, folder, needs)
-    log.unlink(missing_ok=True)
-    sandbox.execute(f"building {recipe.name}", _job_here(recipe, root, folder), root / "tools", log)
+def _run_script(recipe: Recipe, folder: Path, needs: list[store.Built], shop: Workshop) -> None:
+    """Run a recipe's build script in the sandbox; the staged tree is in `folder`/out."""
+    _fill(recipe, folder, needs)
+    shop.log.unlink(missing_ok=True)
+    shop.run(f"building {recipe.name}", _job_here(recipe, shop.root, folder))
     checks.check(recipe, folder / "out", [entry.path for need in needs for entry in need.entries()])
 
 
-def _fill(recipe: Recipe, script: str, folder: Path, needs: list[store.Built]) -> None:
+def _fill(recipe: Recipe, folder: Path, needs: list[store.Built]) -> None:
     for name in ("sources", "patches", "sysroot", "build", "out"):
         (folder / name).mkdir()
     place_inputs(recipe, folder)
     make_sysroot(folder / "sysroot", needs)
-    (folder / "build" / "script").write_text(script)
+    (folder / "build" / "script").write_text(build.script(recipe))
 
 
 def _job(recipe: Recipe, root: Path, folder: Path) -> sandbox.Job:
@@ -70,7 +70,7 @@ def _job_here(recipe: Recipe, root: Path, folder: Path) -> sandbox.Job:
     return replace(job, binds=(*job.binds, tokens), env=job_environment())
 
 
-def open_shell(name: str) -> int:
+def open_shell(name: str, shop: Workshop) -> int:
     """A shell in the sandbox of a package's build, its failed one if there is one; the shell's exit status.
 
     Otherwise the folder is as a build finds it: `sh -x /build/script` runs it.
@@ -79,12 +79,9 @@ def open_shell(name: str) -> int:
     folder = store.failed(name)
     if not folder.exists():
         with files.folder_replaced(folder) as new:
-            _fill(
-                recipe, build.script(recipe), new, [store.read_stamp(need) for need in closure(recipe.needs)]
-            )
-    root = buildroot.root(buildroot.load_lock())
-    job = replace(_job_here(recipe, root, folder), argv=("bash", "-i"), terminal=True)
-    with sandbox.entered(job, root / "tools") as argv:
+            _fill(recipe, new, [store.read_stamp(need) for need in closure(recipe.needs)])
+    job = replace(_job_here(recipe, shop.root, folder), argv=("bash", "-i"), terminal=True)
+    with sandbox.entered(job, shop.tools) as argv:
         return run.interactive(argv)
 
 

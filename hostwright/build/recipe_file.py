@@ -126,7 +126,7 @@ def _keyword_place(file: Path, keyword: str) -> str:
 
 def _wrong(value: Any) -> Iterator[tuple[str, str, str]]:  # noqa: ANN401 - any of the values of hostwright.recipe
     """The fields of a value and of those in it that have another type than declared, or a text that cannot be."""
-    for name, kind in _kinds(value.__class__).items():
+    for name, (kind, default) in _kinds(value.__class__).items():
         here = getattr(value, name)
         if not _fits(here, kind):
             yield (
@@ -134,7 +134,7 @@ def _wrong(value: Any) -> Iterator[tuple[str, str, str]]:  # noqa: ANN401 - any 
                 f"must be {_name_kind(kind)}, not {texts.show(repr(here))}",
                 f"correct {name}; {_PATTERN}",
             )
-        elif isinstance(here, str) and name in _FORMS and not re.fullmatch(_FORMS[name][0], here):
+        elif here != default and name in _FORMS and not re.fullmatch(_FORMS[name][0], here):
             yield name, f"cannot be {texts.show(here)}", _FORMS[name][1]
         else:
             for inner in here if isinstance(here, tuple) else (here,):
@@ -142,9 +142,10 @@ def _wrong(value: Any) -> Iterator[tuple[str, str, str]]:  # noqa: ANN401 - any 
 
 
 @cache
-def _kinds(kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a class of hostwright.recipe
+def _kinds(kind: Any) -> dict[str, tuple[Any, object]]:  # noqa: ANN401 - a class of hostwright.recipe
+    """The type and the default of each field."""
     hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind)}
+    return {field.name: (hints[field.name], field.default) for field in fields(kind)}
 
 
 def _fits(value: object, kind: Any) -> bool:  # noqa: ANN401 - a type, a union, or tuple[type, ...]
@@ -158,5 +159,5 @@ def _name_kind(kind: Any) -> str:  # noqa: ANN401 - as above
         return 'a tuple of texts, as in ("one",)' if get_args(kind)[0] is str else "a tuple of Source(...)"
     if isinstance(kind, types.UnionType):
         return f"one of {', '.join(one.__name__ for one in get_args(kind))}"
-    names: dict[Any, str] = {str: "a text in quotes", Source: "a Source(...)"}
+    names: dict[Any, str] = {str: "a text in quotes", int: "a whole number", Source: "a Source(...)"}
     return names[kind]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from hostwright.base import canonical, paths, texts
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.build import recipe_file
-from hostwright.recipe import Recipe, Source
+from hostwright.recipe import Recipe
 
 
 @functools.cache
@@ -59,7 +60,7 @@ def _circle(names: Sequence[str]) -> UserError:
     return UserError(f"recipes need each other in a circle: {' -> '.join(names)}", hint)
 
 
-def sources(recipe: Recipe) -> tuple[Source, ...]:
+def sources(recipe: Recipe) -> tuple[Pin, ...]:
     """All source archives of a recipe, the main one first."""
     return (recipe.source, *recipe.extra)
 

@@ -67,7 +67,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that `./doit doctor` says; `chosen` and `advice` are about the device that was asked for."""
+    """All that `./doit doctor` says; `chosen` and `advice` are about the requested device."""
 
     case: Case
     verdicts: tuple[Verdict, ...]
@@ -87,6 +87,6 @@ def open_case(capture: Capture, setting: Setting, console_words: str = "") -> Ca
         uses=hostuse.find_uses(capture, console_words),
         gaps=hostuse.find_gaps(capture),
         regions=firmware.find_regions(capture),
-        window=find_window(capture.texts.get("cpuinfo", "")),
+        window=find_window(capture.cpuinfo),
     )
     return replace(case, findings=tuple(find_of_machine(capture)))

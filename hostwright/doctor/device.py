@@ -49,8 +49,8 @@ def _find_virtual(case: Case, function: PciFunction) -> Iterator[Finding]:
         yield find("virtual-function", device=function.address, others=function.physical)
     if function.owner:
         yield find("behind-vmd", device=function.address, others=function.owner)
-    elif function.domain != "0000":
-        yield find("other-domain", device=function.address, what=function.domain)
+    elif domain := function.place.domain:
+        yield find("other-domain", device=function.address, what=f"{domain:04x}")
 
 
 def find_held(case: Case, device: str) -> Iterator[Finding]:
@@ -113,7 +113,7 @@ def _find_bars(case: Case, function: PciFunction) -> Iterator[Finding]:
 def _find_refused(case: Case, device: str) -> dict[int, int]:
     """Sizes of BARs that the kernel found no room for, by its log (drivers/pci/setup-res.c, pci_assign_resource())."""
     pattern = rf"{device}: BAR (\d)\b.*\[mem size 0x([0-9a-f]{{1,16}})\b"
-    lines = case.capture.texts.get("dmesg", "").splitlines()
+    lines = case.capture.dmesg.splitlines()
     found = (re.search(pattern, one) for one in lines if "no space" in one or "failed to assign" in one)
     return {int(match[1]): int(match[2], 16) for match in found if match}
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from hostwright.pci.capture import ADDRESS
+from hostwright.base.address import find_on_path
 from hostwright.pci.inventory import Capture, PciFunction
 
 # Names that drivers of the firmware's framebuffer give their range in /proc/iomem.
@@ -89,16 +89,14 @@ def _find_mounts(capture: Capture) -> Iterator[tuple[str, Use]]:
 
 def _mounted(capture: Capture) -> Iterator[tuple[str, str]]:
     """Names of block devices, and where they are mounted."""
-    for line in capture.texts.get("mounted", "").splitlines():
-        name, _, point = line.partition("\t")
-        yield name, point
-    for line in capture.texts.get("mounts", "").splitlines():
+    yield from ((one.block, one.point) for one in capture.mounted)
+    for line in capture.mounts.splitlines():
         words = line.split()
         # A bcachefs names all its disks, parted by colons.
         for source in words[0].split(":") if len(words) > 1 else ():
             if source.startswith("/dev/"):
                 yield source.removeprefix("/dev/"), words[1]
-    for line in capture.texts.get("swaps", "").splitlines():
+    for line in capture.swaps.splitlines():
         word = line.partition(" ")[0].partition("\t")[0]
         if word.startswith("/dev/"):
             yield word.removeprefix("/dev/"), "swap"
@@ -106,7 +104,7 @@ def _mounted(capture: Capture) -> Iterator[tuple[str, str]]:
 
 def _find_pools(capture: Capture) -> Iterator[tuple[str, str]]:
     """File systems whose disks neither /proc nor sysfs names, or not all of them; and where they are mounted."""
-    for line in capture.texts.get("mounts", "").splitlines():
+    for line in capture.mounts.splitlines():
         words = line.split()
         if len(words) > 2 and words[2] in ("zfs", "bcachefs"):
             yield words[2], words[1]
@@ -114,19 +112,10 @@ def _find_pools(capture: Capture) -> Iterator[tuple[str, str]]:
 
 def _find_assembled(capture: Capture) -> Iterator[tuple[str, Use]]:
     """The parts of mapped disks, arrays and file systems on several disks, mounted or not."""
-    for upper, parts in _read_lower(capture).items():
+    for upper, parts in capture.lower.items():
         for part in parts:
             for address in _find_owners(part, "block", capture):
                 yield address, Use("holds-part", f"{part} is a part of {upper}")
-
-
-def _read_lower(capture: Capture) -> dict[str, list[str]]:
-    """By name, what is made of what."""
-    lower: dict[str, list[str]] = {}
-    for line in capture.texts.get("lower", "").splitlines():
-        upper, _, below = line.partition("\t")
-        lower.setdefault(upper, []).append(below)
-    return lower
 
 
 def _find_owners(name: str, kind: str, capture: Capture) -> Iterator[str]:
@@ -134,16 +123,16 @@ def _find_owners(name: str, kind: str, capture: Capture) -> Iterator[str]:
 
     A btrfs is mounted by the name of one of its disks, and made of all of them.
     """
-    lower = _read_lower(capture)
+    lower = dict(capture.lower)
     for parts in [parts for upper, parts in lower.items() if _UUID.fullmatch(upper)]:
         for part in parts:
-            lower[part] = [*lower.get(part, ()), *parts]
+            lower[part] = (*lower.get(part, ()), *parts)
     entries = capture.classes.get(kind, {})
     left, seen = [name], {name}
     while left:
         one = left.pop()
         for path in (entries.get(one, ""), *_find_hidden(one, entries)):
-            yield from (part for part in path.split("/") if ADDRESS.fullmatch(part))
+            yield from find_on_path(path)
         left += (below for below in lower.get(one, ()) if below not in seen)
         seen.update(lower.get(one, ()))
 
@@ -170,8 +159,7 @@ def _find_routes(capture: Capture) -> Iterator[tuple[str, Use]]:
 
 def _find_default(capture: Capture) -> list[str]:
     """The interfaces of the default routes; those that reject are on none (*), for IPv6 on lo (net/ipv6/route.c)."""
-    names = dict.fromkeys(capture.texts.get("default_route", "").split())
-    return [name for name in names if name not in ("*", "lo")]
+    return [name for name in capture.default_routes if name not in ("*", "lo")]
 
 
 # The console.
@@ -196,7 +184,7 @@ def _find_consoles(capture: Capture, words: str) -> Iterator[tuple[str, Use]]:
 
 def find_framebuffer(function: PciFunction, capture: Capture) -> str:
     """The name of the firmware's framebuffer in a BAR of the function; empty where there is none, or it is hidden."""
-    for line in capture.texts.get("iomem", "").splitlines():
+    for line in capture.iomem.splitlines():
         match = _RANGE.fullmatch(line)
         if not match or match[3] not in _FRAMEBUFFERS:
             continue

@@ -50,8 +50,8 @@ def _is_chipset_by_place(function: PciFunction) -> bool:
 
 
 def _is_on_root_bus(function: PciFunction) -> bool:
-    """Where the source does not tell the bridge, bus 0 is known to be one."""
-    return function.parent == ROOT or (function.parent is None and function.bus.endswith(":00"))
+    """Where the source does not name the bridge, bus 0 is known to be one."""
+    return function.parent == ROOT or (function.parent is None and function.place.bus == 0)
 
 
 # The device.

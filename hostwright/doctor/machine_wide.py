@@ -18,18 +18,18 @@ def find_of_machine(capture: Capture) -> Iterator[Finding]:
     yield from missing
     if not any(one.rule in ("iommu-missing", "unknown-iommu") for one in missing):
         yield from _find_interrupts(capture)
-    yield from _find_processor(capture.texts.get("cpuinfo", ""))
-    yield from _find_hugepages(capture.texts.get("meminfo", ""))
+    yield from _find_processor(capture.cpuinfo)
+    yield from _find_hugepages(capture.meminfo)
 
 
 def find_vendor(capture: Capture) -> str:
     """Whose IOMMU the machine has, or would have: intel, amd, or empty."""
-    log = capture.texts.get("dmesg", "")
+    log = capture.dmesg
     if "DMAR" in capture.tables or "ACPI: DMAR" in log:
         return "intel"
     if "IVRS" in capture.tables or "ACPI: IVRS" in log:
         return "amd"
-    cpuinfo = capture.texts.get("cpuinfo", "")
+    cpuinfo = capture.cpuinfo
     bridge = capture.by_address.get("0000:00:00.0")
     vendor = bridge.id.partition(":")[0] if bridge else ""
     if "GenuineIntel" in cpuinfo or (not cpuinfo and vendor == "8086"):
@@ -40,7 +40,7 @@ def find_vendor(capture: Capture) -> str:
 def _find_iommu(capture: Capture) -> Iterator[Finding]:
     if capture.has_iommu:
         return
-    log = capture.texts.get("dmesg", "")
+    log = capture.dmesg
     vendor = find_vendor(capture)
     if capture.tables or "ACPI: DMAR" in log or "ACPI: IVRS" in log:
         words = "iommu=pt intel_iommu=on" if vendor == "intel" else "iommu=pt, and without amd_iommu=off"
@@ -61,7 +61,7 @@ _NOT_REMAPPED = (
 
 def _find_interrupts(capture: Capture) -> Iterator[Finding]:
     """The kernel's own word first: drivers/iommu/intel/irq_remapping.c, drivers/iommu/amd/init.c."""
-    log = capture.texts.get("dmesg", "")
+    log = capture.dmesg
     off = re.search(r"(?:^|\s)(nointremap|intremap=off)\b", capture.cmdline)
     flag = iommu_tables.remaps_interrupts(capture.tables.get("DMAR", b""))
     if any(text in log for text in _REMAPPED):

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from hostwright.base.address import Address
 from hostwright.doctor.case import Answer, Case
 from hostwright.doctor.findings import Finding, find
 from hostwright.doctor.kinds import HARMLESS_DRIVERS, is_chipset
 from hostwright.doctor.regions import find_regions
 from hostwright.pci import advice, groups
-from hostwright.pci.inventory import PciFunction, name_class, sort_key
+from hostwright.pci.inventory import PciFunction, name_class
 
 # Of these, what the host can spare: Intel's thermal subsystem, which shares the slot of the USB controller.
 _SPARED_CLASSES = (0x1180,)
@@ -37,7 +38,7 @@ def find_companions(case: Case, device: str, group: Iterable[str]) -> tuple[str,
     drivers (vmd_remove(), and sriov_numvfs of 0).
     """
     members = {device, *group}
-    others = (case.known[one] for one in sorted(members - {device}, key=sort_key))
+    others = (case.known[one] for one in sorted(members - {device}, key=Address.parse))
     return tuple(
         one.address for one in others if not _is_bystander(one) and not members & {one.owner, one.physical}
     )
@@ -48,11 +49,11 @@ def find_needed(case: Case, device: str, group: Iterable[str], wanted: Iterable[
 
     The kernel refuses a group for what firmware keeps mapped for any member, bridges and functions without a driver
     too (require_direct in drivers/iommu/iommu.c); what it lets go of (direct-relaxable) does not count. A physical
-    function stays with its driver for a virtual one that is asked for: the device, or one of `wanted`.
+    function stays with its driver for a virtual one that is requested: the device, or one of `wanted`.
     """
     reasons: dict[str, str] = {}
     virtual = {case.known[one].physical: one for one in (*wanted, device)}
-    for address in sorted((one for one in group if one != device), key=sort_key):
+    for address in sorted((one for one in group if one != device), key=Address.parse):
         found = [*_find_reasons(case, case.known[address])]
         if address in virtual:
             found.append(f"the physical function of {virtual[address]}")
@@ -86,7 +87,7 @@ def place(case: Case, function: PciFunction) -> _Placement:
 
 
 def _place_in(case: Case, device: str, group: Iterable[str]) -> _Placement:
-    """In a group of which nobody is needed by the host."""
+    """In a group of which the host needs no function."""
     companions = find_companions(case, device, group)
     if not companions:
         return _Placement(Answer.YES)
@@ -114,8 +115,8 @@ def _place_apart(case: Case, function: PciFunction, needed: Mapping[str, str]) -
         return _Placement(Answer.NO, findings=(held, find("group-no-override", device=device, others=others)))
     group = case.predict(words).group_of(device)
     rest = _place_in(case, device, group)
-    told = find("group-override", device=device, others=others, what=what, words=",".join(words))
-    return _Placement(Answer.OVERRIDE, rest.companions, words, (told, *rest.findings))
+    finding = find("group-override", device=device, others=others, what=what, words=",".join(words))
+    return _Placement(Answer.OVERRIDE, rest.companions, words, (finding, *rest.findings))
 
 
 def _place_now(case: Case, function: PciFunction) -> _Placement:
@@ -125,11 +126,11 @@ def _place_now(case: Case, function: PciFunction) -> _Placement:
         return _Placement(Answer.UNKNOWN, findings=(find("unknown-group", device=device, what=why),))
     group = [one.address for one in case.capture.functions if one.group == function.group]
     if needed := find_needed(case, device, group):
-        told = f"now it is with {' '.join(needed)}, which the host needs, and {why}"
-        return _Placement(Answer.UNKNOWN, findings=(find("unknown-group", device=device, what=told),))
+        text = f"now it is with {' '.join(needed)}, which the host needs, and {why}"
+        return _Placement(Answer.UNKNOWN, findings=(find("unknown-group", device=device, what=text),))
     if words := groups.current_words(case.capture.cmdline):
-        told = f"pcie_acs_override={','.join(words)} may be all that keeps it apart now, and {why}"
-        return _Placement(Answer.UNKNOWN, findings=(find("unknown-group", device=device, what=told),))
+        text = f"pcie_acs_override={','.join(words)} may be all that keeps it apart now, and {why}"
+        return _Placement(Answer.UNKNOWN, findings=(find("unknown-group", device=device, what=text),))
     if doubtful := _find_undriven(case, device, group):
         return _Placement(
             Answer.UNKNOWN, findings=tuple(find("unknown-driver", device=one) for one in doubtful)

@@ -64,7 +64,7 @@ class Wish:
 
 
 def check(path: Path, series: str) -> tuple[str, ...]:
-    """Refuse what the machine file at `path` asks for and its capture cannot give; what else is worth saying.
+    """Refuse what the machine file at `path` requests and its capture cannot give; what else is worth saying.
 
     `series` is that of the host's kernel. UserError names file, line, key, what and remedy.
     """
@@ -115,8 +115,8 @@ def _check_presence(plan: Wish) -> Iterator[Refusal]:
             yield Refusal(("device", index, "address"), find("device-absent", device=device.address))
         elif device.id and device.id != known[device.address].id:
             what = known[device.address].id
-            told = find("device-other-id", device=device.address, what=what, id=device.id)
-            yield Refusal(("device", index, "id"), told)
+            finding = find("device-other-id", device=device.address, what=what, id=device.id)
+            yield Refusal(("device", index, "id"), finding)
 
 
 def _check_iommu(plan: Wish) -> Iterator[Refusal]:
@@ -197,8 +197,8 @@ def _check_shares(plan: Wish, words: Sequence[str]) -> Iterator[Refusal]:
             group = plan.find_group(device, words) if device in plan.functions else frozenset()
             others = [one for one in sorted(group) if owner.get(one, guest.name) != guest.name]
             if others:
-                told = find("group-split", device=device, others=" ".join(others))
-                yield Refusal(("guest", index, "devices", place), told)
+                finding = find("group-split", device=device, others=" ".join(others))
+                yield Refusal(("guest", index, "devices", place), finding)
 
 
 def _with_devices(plan: Wish) -> Iterator[tuple[int, Guest]]:
@@ -275,14 +275,12 @@ def _check_guests(plan: Wish) -> Iterator[Refusal]:
         for finding in check_window(plan.case, devices, " ".join(one.address for one in devices)):
             if finding.severity is Severity.RED:
                 yield Refusal(("guest", index, "devices"), finding)
-    total = re.search(
-        r"^MemTotal:\s+(\d{1,15}) kB$", plan.case.capture.texts.get("meminfo", ""), re.MULTILINE
-    )
+    total = re.search(r"^MemTotal:\s+(\d{1,15}) kB$", plan.case.capture.meminfo, re.MULTILINE)
     if not total:
         return
     have, need = int(total[1]) // 1024 - rules.HOST_MEMORY_MIB, 0
     for index, guest in _with_devices(plan):
         need += guest.memory_mib
         if need > have:
-            told = find("locked-memory", need_mib=need, have_mib=max(have, 0))
-            yield Refusal(("guest", index, "memory_mib"), told)
+            finding = find("locked-memory", need_mib=need, have_mib=max(have, 0))
+            yield Refusal(("guest", index, "memory_mib"), finding)

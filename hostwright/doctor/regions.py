@@ -13,17 +13,17 @@ from hostwright.pci.inventory import PciFunction, ReservedRegion
 def find_regions(case: Case, function: PciFunction) -> tuple[ReservedRegion, ...]:
     """What stays mapped for a function: the kernel's own list for its group where there is one, else by the tables.
 
-    The kernel's list is the group's: the tables tell whose a region is.
+    The kernel's list is the group's: the tables say whose a region is.
     """
-    told = case.regions.get(function.address, ())
+    named = case.regions.get(function.address, ())
     group = case.capture.groups.get(function.group or "")
     if group is None or not group.regions:
-        return told
+        return named
     listed = tuple(one for one in group.regions if one.kind.startswith("direct"))
     members = (one.address for one in case.capture.functions if one.group == function.group)
     if not any(case.regions.get(one) for one in members):
         return listed
-    return tuple(one for one in told if any(kept.start <= one.start <= kept.end for kept in listed))
+    return tuple(one for one in named if any(kept.start <= one.start <= kept.end for kept in listed))
 
 
 def find_kept(case: Case, function: PciFunction) -> Iterator[Finding]:

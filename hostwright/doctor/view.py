@@ -19,7 +19,7 @@ _WIDTH, _MOST_LINES = 8, 3
 def render_text(diagnosis: Diagnosis) -> str:
     """The table of verdicts, what concerns the whole machine, and each device's findings.
 
-    Notes on single devices are left to the page of the device that was asked for.
+    Notes on single devices are left to the page of the requested device.
     """
     case = diagnosis.case
     blocks = [_head(diagnosis)]
@@ -96,7 +96,7 @@ def _section(title: str, lines: Iterable[str]) -> str:
 
 
 def render_section(diagnosis: Diagnosis) -> str:
-    """The tables [iommu] and [[device]] for the device that was asked for; empty where it cannot be passed."""
+    """The tables [iommu] and [[device]] for the requested device; empty where it cannot be passed."""
     chosen = diagnosis.chosen
     if chosen is None or chosen.answer is Answer.NO:
         return ""

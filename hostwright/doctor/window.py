@@ -27,7 +27,7 @@ OWN_DEVICES = 16 * _MIB
 
 @dataclass(frozen=True)
 class Window:
-    """`default`: what a guest has when nobody asks for more; `largest`: what its address width has room for."""
+    """`default`: what a guest has by default; `largest`: what its address width has room for."""
 
     default: int
     largest: int

@@ -107,9 +107,7 @@ def _boot(plan: Run, boot: Trial) -> dict[str, object]:
     with ExitStack() as stack:
         folder = stack.enter_context(process.folder(plan.folder, f"check-{boot.name}"))
         _fill(plan.folder, folder)
-        session = stack.enter_context(
-            started(argv, folder, plan.tools, plan.accelerator, guest_argv.Vnc(unix=True))
-        )
+        session = stack.enter_context(started(argv, folder, plan.tools, plan.accelerator, guest_argv.Vnc()))
         try:
             facts = _ask(plan, session, port, key)
         except UserError as error:

@@ -13,10 +13,12 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hostwright.base import files, paths, times
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.formats import cpio, gpt
 from hostwright.formats.control import Stanza
 from hostwright.formats.cpio import Entry
@@ -28,9 +30,10 @@ from hostwright.guest.watch import Stage
 from hostwright.guest.workplace import Inputs, Options, find_accelerator, place, publish, record, workplace
 from hostwright.image.ids import Ids, ids_for
 from hostwright.machine.model import Guest, Machine
-from hostwright.sandbox import buildroot, sandbox, signature
+from hostwright.sandbox import sandbox, signature
+from hostwright.sandbox.workshop import Workshop
 from hostwright.source import fetch, index, mirrors
-from hostwright.source.pins import Pin, Pinned
+from hostwright.source.depot import Depot
 from hostwright.vm import guest_argv
 from hostwright.vm.login import generate_key
 
@@ -65,65 +68,63 @@ NO_SERVICES = "#!/bin/sh\nexit 101\n"
 def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice: Voice) -> None:
     """Make and check `guest` without the installer; raises UserError, and then keeps an earlier guest unchanged."""
     voice.note("choosing the packages")
-    pins = packages.choose(read_indexes(guest, options.offline), guest.install)
-    fetch_pins(pins, options.offline, voice.note)
+    shop = inputs.shop
+    pins = packages.choose(read_indexes(guest, shop, options.offline), guest.install)
+    fetch_pins(pins, shop, options.offline, voice.note)
     key = None if guest.install.ssh_keys else generate_key()
-    with workplace(f"{guest.name}-fast") as work:
+    with (
+        workplace(f"{guest.name}-fast") as work,
+        Depot(shop.served, shop.archives, offline=options.offline) as depot,
+    ):
         voice.note("unpacking the packages")
-        keys = place(guest, inputs, key, work)
-        prepare(machine, guest, pins, keys, inputs.tools, work)
+        contents = Contents(pins, place(guest, inputs, key, work))
+        prepare(machine, guest, contents, shop.logging_to(work / "medium.log"), work)
         accelerator, reason = find_accelerator(inputs, work)
         plan = Run(guest, work, inputs.tools, accelerator, options.vnc, {}, stages=STAGES)
-        outcome = follow(
-            plan, guest_argv.plan_second_stage(guest, accelerator, options.vnc, WORDS), None, voice
-        )
+        argv = guest_argv.plan_second_stage(guest, accelerator, options.vnc, WORDS, depot.port)
+        outcome = follow(plan, argv, depot, voice)
         checked = check.check(plan, outcome.network, voice.note)
     record(guest, outcome, checked, f"{accelerator.value}: {reason}", work)
     write_differences(guest, outcome, work)
     publish(work)
 
 
-def read_indexes(guest: Guest, offline: bool) -> list[Stanza]:
+def read_indexes(guest: Guest, shop: Workshop, offline: bool) -> list[Stanza]:
     """The paragraphs of Packages of the guest's components; the archive's signature is verified."""
-    release = _read_release(offline)
+    release = _read_release(shop, offline)
     return [
         stanza
         for component in preseed.components(guest.install)
-        for stanza in _read_index(f"{component}/binary-amd64/Packages.xz", release, offline)
+        for stanza in _read_index(f"{component}/binary-amd64/Packages.xz", release, shop, offline)
     ]
 
 
-def _read_release(offline: bool) -> str:
+def _read_release(shop: Workshop, offline: bool) -> str:
     """The text of the archive's InRelease: current, or from the cache when offline."""
     name = f"dists/{index.SUITE}/InRelease"
-    kept = paths.cache() / "indexes" / name
+    kept = shop.cache / "indexes" / name
     if not offline:
-        signed = fetch.fetch_bytes(name, mirrors.find_mirrors())
-    elif found := next((place for place in (kept, _depot(name)) if place.exists()), None):
+        signed = fetch.fetch_bytes(name, shop.archives)
+    elif found := next((place for place in (kept, shop.served / name) if place.exists()), None):
         signed = found.read_bytes()
     else:
         raise UserError("the cache has no index of the archive", "run once without offline=yes")
-    release = signature.verify(signed, buildroot.root(buildroot.load_lock())).decode()
+    release = signature.verify(signed, shop).decode()
     files.write(kept, signed)
     return release
 
 
-def _read_index(name: str, release: str, offline: bool) -> list[Stanza]:
+def _read_index(name: str, release: str, shop: Workshop, offline: bool) -> list[Stanza]:
     digest = index.index_digest(release, name)
     folder = f"dists/{index.SUITE}/{name.rpartition('/')[0]}"
-    pin = Pin(name, "", f"{folder}/by-hash/SHA256/{digest}", 0, digest)
-    fetch_pins([pin], offline, lambda _: None)
+    pin = Pin(f"{folder}/by-hash/SHA256/{digest}", digest, name=name)
+    fetch_pins([pin], shop, offline, lambda _: None)
     return index.read_index(fetch.local(digest).read_bytes(), release, name)
 
 
-def _depot(path: str) -> Path:
-    """The place of an archive file in the depot's folder."""
-    return paths.cache() / "archive" / path
-
-
-def fetch_pins(pins: Sequence[Pin], offline: bool, note: Callable[[str], None]) -> None:
+def fetch_pins(pins: Sequence[Pin], shop: Workshop, offline: bool, note: Callable[[str], None]) -> None:
     """Have every pinned file in the cache; files that an installer fetched are taken from the depot."""
-    missing = [pin for pin in pins if not fetch.is_here(pin.sha256) and not _adopt(pin)]
+    missing = [pin for pin in pins if not fetch.is_here(pin.sha256) and not _adopt(pin, shop)]
     if not missing:
         return
     if offline:
@@ -131,18 +132,17 @@ def fetch_pins(pins: Sequence[Pin], offline: bool, note: Callable[[str], None]) 
             f"{len(missing)} packages are not in the cache, the first one {missing[0].name}",
             "run once without offline=yes",
         )
-    archives, total, done = mirrors.find_mirrors(), sum(pin.size for pin in missing), [0]
+    total, done = sum(pin.size for pin in missing), [0]
 
     def progressed(count: int) -> None:
         done[0] += count
         note(f"fetching packages {times.bar(done[0], total)}")
 
-    wanted = [Pinned(pin.name, pin.path, pin.sha256, pin.size).at(archives) for pin in missing]
-    fetch.fetch_all(wanted, progressed)
+    fetch.fetch_all(missing, shop.archives, progressed)
 
 
-def _adopt(pin: Pin) -> bool:
-    kept = _depot(pin.path)
+def _adopt(pin: Pin, shop: Workshop) -> bool:
+    kept = shop.served / pin.path
     if not kept.is_file() or files.digest(kept) != pin.sha256:
         return False
     fetch.local(pin.sha256).parent.mkdir(parents=True, exist_ok=True)
@@ -150,25 +150,33 @@ def _adopt(pin: Pin) -> bool:
     return True
 
 
-def prepare(
-    machine: Machine, guest: Guest, pins: Sequence[Pin], keys: tuple[str, ...], tools: Path, work: Path
-) -> None:
+@dataclass(frozen=True)
+class Contents:
+    """What the system is made of: its packages, and the keys that may log in."""
+
+    pins: Sequence[Pin]
+    keys: tuple[str, ...]
+
+
+def prepare(machine: Machine, guest: Guest, contents: Contents, shop: Workshop, work: Path) -> None:
     """The partitioned disk, the system as an archive, and kernel and initramfs of the second stage."""
     ids = ids_for(f"{machine.name}/{guest.name}")
-    sources = preseed.sources_list(mirrors.find_mirrors()[0], mirrors.find_security(), guest.install)
-    own = own_files(guest, guest.install.timezone or machine.timezone, sources, ids)
+    sources = preseed.sources_list(shop.archives[0], mirrors.find_security(), guest.install)
+    # Until the last command puts the guest's own in its place, as in an install.
+    archive = preseed.sources_list(f"http://{guest_argv.ARCHIVE}/debian", None, guest.install)
+    own = own_files(guest, guest.install.timezone or machine.timezone, archive, ids)
     with (work / guest_argv.SYSTEM).open("wb") as sink:
-        unpacked.write_system((fetch.local(pin.sha256) for pin in pins), own, sink)
-    write_disk(guest, ids, tools, work)
-    boot = initrd.build_initrd(initrd.load_lock(), work / "medium.log")
+        unpacked.write_system((fetch.local(pin.sha256) for pin in contents.pins), own, sink)
+    write_disk(guest, ids, shop, work)
+    boot = initrd.build_initrd(initrd.load_lock(), shop)
     shutil.copyfile(boot.kernel, work / guest_argv.KERNEL)
     # The kernel reads concatenated archives; each starts at a multiple of 4 bytes.
     packed = boot.initrd.read_bytes()
-    answers = cpio.write(entries(guest, keys, sources, ids))
+    answers = cpio.write(entries(guest, contents.keys, sources, ids))
     (work / guest_argv.INITRD).write_bytes(packed + bytes(-len(packed) % 4) + answers)
 
 
-def write_disk(guest: Guest, ids: Ids, tools: Path, work: Path) -> None:
+def write_disk(guest: Guest, ids: Ids, shop: Workshop, work: Path) -> None:
     """Make the guest's disk with its partition table and no file systems."""
     (work / "table").write_text(partition_table(ids))
     raw, target = f"{guest_argv.FOLDER}/disk.raw", f"{guest_argv.FOLDER}/{guest_argv.DISK}"
@@ -178,8 +186,10 @@ def write_disk(guest: Guest, ids: Ids, tools: Path, work: Path) -> None:
         ("qemu-img", "convert", "-q", "-O", "qcow2", raw, target),
     )
     script = "set -eu\n" + "".join(f"{shlex.join(argv)} <{guest_argv.FOLDER}/table\n" for argv in steps)
-    job = sandbox.Job(tools, ("sh", "-c", script), (sandbox.Bind(work, guest_argv.FOLDER, writable=True),))
-    sandbox.execute("making the disk", job, tools, work / "medium.log")
+    job = sandbox.Job(
+        shop.tools, ("sh", "-c", script), (sandbox.Bind(work, guest_argv.FOLDER, writable=True),)
+    )
+    shop.run("making the disk", job)
     for name in ("table", "disk.raw"):
         files.remove(work / name)
 
@@ -200,7 +210,7 @@ def own_files(guest: Guest, timezone: str, sources: str, ids: Ids) -> list[unpac
         unpacked.Node("etc/hostname", f"{guest.name}\n"),
         unpacked.Node("etc/hosts", HOSTS.format(name=guest.name)),
         unpacked.Node("etc/networks", NETWORKS),
-        unpacked.Node("etc/resolv.conf", "nameserver 10.0.2.3\n"),
+        unpacked.Node("etc/resolv.conf", ""),
         unpacked.Node("etc/network/interfaces", INTERFACES),
         unpacked.Node("etc/localtime", goal=f"/usr/share/zoneinfo/{timezone}"),
         unpacked.Node("etc/apt/sources.list", sources),

@@ -11,21 +11,21 @@ from pathlib import Path
 
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.formats import bzimage, cpio, deb
 from hostwright.formats.cpio import Entry
 from hostwright.guest import udeb
 from hostwright.guest.udeb import Template, Tree
-from hostwright.sandbox import buildroot, sandbox
+from hostwright.sandbox import sandbox
+from hostwright.sandbox.workshop import Workshop
 from hostwright.source import fetch
-from hostwright.source.pins import Pin, read_lock
+from hostwright.source.pins import read_lock
 
 # To be raised when the medium changes although the lock does not.
 FORMAT = "3"
 
 NETBOOT = "debian-installer-13-netboot-amd64"
 IMAGES = "usr/lib/debian-installer/images/13/amd64/text/debian-installer/amd64"
-
-LOG = paths.log_file("installer")
 
 # It would fetch the parts again, from an archive that may have changed.
 DOWNLOADER = "download-installer"
@@ -71,32 +71,32 @@ def load_lock() -> list[Pin]:
     return read_lock(lock_file())
 
 
-def key(pins: Sequence[Pin]) -> str:
+def key(pins: Sequence[Pin], root_key: str) -> str:
     """A key of everything that kernel and initrd depend on: 16 hex digits."""
-    words = [FORMAT, buildroot.key(buildroot.load_lock()), *sorted(pin.sha256 for pin in pins)]
+    words = [FORMAT, root_key, *sorted(pin.sha256 for pin in pins)]
     return sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
-def build_initrd(pins: Sequence[Pin], log: Path = LOG) -> Kit:
+def build_initrd(pins: Sequence[Pin], shop: Workshop) -> Kit:
     """Kernel, initrd and templates of the medium, made unless the cache has them; the pins must be fetched.
 
     Raises UserError if a part is for another kernel, or would replace another part's file.
     """
-    boot = Kit(paths.cache() / "installer" / key(pins))
+    boot = Kit(shop.cache / "installer" / key(pins, shop.key))
     with files.locked(boot.folder.with_suffix(".lock")):
         if not boot.folder.exists():
             with files.folder_replaced(boot.folder) as new:
-                _fill(pins, Kit(new), log)
+                _fill(pins, Kit(new), shop)
     return boot
 
 
-def templates(pins: Sequence[Pin], log: Path = LOG) -> dict[str, Template]:
+def templates(pins: Sequence[Pin], shop: Workshop) -> dict[str, Template]:
     """Every question that the installer on the medium can ask, by name."""
-    known = json.loads(build_initrd(pins, log).templates.read_text())
+    known = json.loads(build_initrd(pins, shop).templates.read_text())
     return {name: Template(**{**one, "choices": tuple(one["choices"])}) for name, one in known.items()}
 
 
-def _fill(pins: Sequence[Pin], boot: Kit, log: Path) -> None:
+def _fill(pins: Sequence[Pin], boot: Kit, shop: Workshop) -> None:
     if missing := [pin.name for pin in pins if not fetch.is_here(pin.sha256)]:
         raise UserError(f"guest/installer.lock: {missing[0]} is not fetched", "run ./doit sources")
     kernel, tree = read_netboot(_netboot(pins))
@@ -107,10 +107,10 @@ def _fill(pins: Sequence[Pin], boot: Kit, log: Path) -> None:
     udeb.drop(tree, DOWNLOADER)
     del tree[DEPMOD]
     questions = {name: asdict(one) for name, one in sorted(udeb.find_templates(tree).items())}
-    index_modules(tree, release, log)
+    index_modules(tree, release, shop)
     boot.kernel.write_bytes(kernel)
     boot.templates.write_text(json.dumps(questions, indent=1) + "\n")
-    compress(cpio.write(tree.values()), boot.initrd, log)
+    compress(cpio.write(tree.values()), boot.initrd, shop)
 
 
 def _netboot(pins: Sequence[Pin]) -> Path:
@@ -148,7 +148,7 @@ def merge(tree: Tree, part: udeb.Part, release: str) -> None:
     udeb.add(tree, part)
 
 
-def index_modules(tree: Tree, release: str, log: Path) -> None:
+def index_modules(tree: Tree, release: str, shop: Workshop) -> None:
     """Replace the files that modprobe reads by depmod's output for the whole tree."""
     base = f"{udeb.MODULES}/{release}"
     with workplace() as work:
@@ -156,18 +156,18 @@ def index_modules(tree: Tree, release: str, log: Path) -> None:
             if path.startswith(f"{base}/") and stat.S_ISREG(entry.mode):
                 _write(work / path, entry.content)
         (work / "lib").symlink_to("usr/lib")
-        run("depmod", ("depmod", "-b", "/build", release), work, log)
+        run("depmod", ("depmod", "-b", "/build", release), work, shop)
         for name in INDEXES:
             path = f"{base}/{name}"
             tree[path] = Entry(path, stat.S_IFREG | 0o644, (work / path).read_bytes())
 
 
-def compress(archive: bytes, target: Path, log: Path) -> None:
+def compress(archive: bytes, target: Path, shop: Workshop) -> None:
     """Compress an initramfs with zstd, which the kernel unpacks fastest, above all in emulation."""
     with workplace() as work:
         (work / "plain").write_bytes(archive)
         # One thread: the thread count determines the blocks. A higher level gains nothing: the modules are compressed.
-        run("zstd", ("zstd", "-9", "--single-thread", "-q", "plain", "-o", "packed"), work, log)
+        run("zstd", ("zstd", "-9", "--single-thread", "-q", "plain", "-o", "packed"), work, shop)
         files.write(target, (work / "packed").read_bytes())
 
 
@@ -184,8 +184,7 @@ def workplace() -> Iterator[Path]:
         yield Path(folder)
 
 
-def run(what: str, argv: tuple[str, ...], work: Path, log: Path, *binds: sandbox.Bind) -> None:
+def run(what: str, argv: tuple[str, ...], work: Path, shop: Workshop, *binds: sandbox.Bind) -> None:
     """Run a tool of the build root with `work` as /build; raises ProgramError if it fails."""
-    tools = buildroot.root(buildroot.load_lock()) / "tools"
-    job = sandbox.Job(tools, argv, (sandbox.Bind(work, "/build", writable=True), *binds))
-    sandbox.execute(what, job, tools, log)
+    job = sandbox.Job(shop.tools, argv, (sandbox.Bind(work, "/build", writable=True), *binds))
+    shop.run(what, job)

@@ -18,7 +18,7 @@ from hostwright.source.depot import Depot
 from hostwright.vm import guest_argv, pictures
 from hostwright.vm.monitor import Event
 from hostwright.vm.pictures import Frame, Shot
-from hostwright.vm.screen import VncError
+from hostwright.vm.screen import ScreenError
 from hostwright.vm.session import Session, started
 
 TICK_S = 1.0
@@ -36,11 +36,12 @@ BLINK = 0.0005
 
 def install(plan: Run, depot: Depot, voice: Voice) -> Outcome:
     """Run the installer to its end; raises UserError with the reason and the log's last lines if it fails."""
-    return follow(plan, guest_argv.plan_install(plan.guest, plan.accelerator, plan.vnc), depot, voice)
+    argv = guest_argv.plan_install(plan.guest, plan.accelerator, plan.vnc, depot.port)
+    return follow(plan, argv, depot, voice)
 
 
-def follow(plan: Run, argv: tuple[str, ...], depot: Depot | None, voice: Voice) -> Outcome:
-    """Follow any machine that logs as the installer does; `depot` is its archive, if any."""
+def follow(plan: Run, argv: tuple[str, ...], depot: Depot, voice: Voice) -> Outcome:
+    """Follow any machine that logs as the installer does; `depot` is its archive."""
     with started(argv, plan.folder, plan.tools, plan.accelerator, plan.vnc) as session:
         voice.say(_invitation(session))
         follower = Follower(plan, session, depot, voice.note)
@@ -51,9 +52,9 @@ def follow(plan: Run, argv: tuple[str, ...], depot: Depot | None, voice: Voice) 
 
 
 def _invitation(session: Session) -> str:
-    """The line with the VNC address, and the password if there is one."""
-    word = f", password {session.password}" if session.password else ""
-    return f"watch the install with any VNC client: {session.address}{word}"
+    """The line with the VNC address: a port with its password, or a unix socket."""
+    kind = f", password {session.password}" if session.password else " (a unix socket: see docs/guest.md)"
+    return f"watch the install with a VNC client: {session.address}{kind}"
 
 
 def find_disk_fault(events: Sequence[Event]) -> Fault | None:
@@ -86,9 +87,7 @@ def is_frozen(misses: int, monitor: Answers) -> bool:
 class Follower:
     """Reads log and screen in turn until the install ends or fails."""
 
-    def __init__(
-        self, plan: Run, session: Session, depot: Depot | None, progress: Callable[[str], None]
-    ) -> None:
+    def __init__(self, plan: Run, session: Session, depot: Depot, progress: Callable[[str], None]) -> None:
         self.plan, self.session, self.depot, self.progress = plan, session, depot, progress
         self.started = time.monotonic()
         self.watch = Watch(plan.templates, plan.limits, self.started, plan.stages)
@@ -142,7 +141,7 @@ class Follower:
         """The error: the fault with its stage, the files that the archive could not serve, and the log's last lines."""
         stage = self.plan.stages[self.watch.stage].title
         after = clock(time.monotonic() - self.started)
-        trouble = [f"    archive: {each}" for each in (self.depot.failures[-3:] if self.depot else ())]
+        trouble = [f"    archive: {each}" for each in self.depot.failures[-3:]]
         last = [f"    {line}" for line in self.last[-TAIL_LINES:]]
         lines = [f"{fault.what} (at: {stage}, after {after}); the installer's last lines:", *last, *trouble]
         return UserError("\n".join(lines), f"{fault.hint}; logs and pictures: {self.plan.folder}")
@@ -200,7 +199,7 @@ class Follower:
     def _capture(self) -> bool:
         try:
             self._frame, self._misses = self.session.screen.capture(CAPTURE_LIMIT_S), 0
-        except VncError:
+        except ScreenError:
             self._misses += 1
         return self._misses == 0
 

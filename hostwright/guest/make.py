@@ -6,16 +6,12 @@
 During the install all files are in dist/guest/.<name>. A failed install leaves its logs and pictures there.
 """
 
-from collections.abc import Sequence
-
-from hostwright.base import paths
 from hostwright.guest import check, initrd, preseed
 from hostwright.guest.install import install
 from hostwright.guest.plan import Run, Voice
 from hostwright.guest.workplace import (
     Inputs,
     Options,
-    Source,
     find_accelerator,
     prepare,
     publish,
@@ -23,8 +19,8 @@ from hostwright.guest.workplace import (
     workplace,
 )
 from hostwright.machine.model import Guest, Machine
-from hostwright.sandbox import buildroot, signature
-from hostwright.source import mirrors
+from hostwright.sandbox import signature
+from hostwright.sandbox.workshop import Workshop
 from hostwright.source.archive import reachable
 from hostwright.source.depot import Depot
 from hostwright.source.index import SUITE
@@ -33,18 +29,18 @@ from hostwright.vm.login import generate_key
 
 def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice: Voice) -> None:
     """Install and check `guest`; raises UserError, and then keeps an earlier guest of that name unchanged."""
-    known = initrd.templates(initrd.load_lock())
+    known = initrd.templates(initrd.load_lock(), inputs.shop)
     preseed.check(preseed.render(machine, guest, "archive"), known, f"preseed.cfg of guest {guest.name}")
-    archives = mirrors.find_mirrors()
+    shop = inputs.shop
     if not options.offline:
-        _check_archive(guest, archives)
+        _check_archive(guest, shop)
     key = None if guest.install.ssh_keys else generate_key()
     with (
         workplace(guest.name) as work,
-        Depot(paths.cache() / "archive", archives, offline=options.offline) as depot,
+        Depot(shop.served, shop.archives, offline=options.offline) as depot,
     ):
         voice.note("writing the medium")
-        prepare(machine, guest, inputs, Source(archives[0], depot.port), key, work)
+        prepare(machine, guest, inputs, shop.archives[0], key, work)
         accelerator, reason = find_accelerator(inputs, work)
         plan = Run(guest, work, inputs.tools, accelerator, options.vnc, known)
         outcome = install(plan, depot, voice)
@@ -53,14 +49,14 @@ def make(machine: Machine, guest: Guest, inputs: Inputs, options: Options, voice
     publish(work)
 
 
-def _check_archive(guest: Guest, archives: Sequence[str]) -> None:
+def _check_archive(guest: Guest, shop: Workshop) -> None:
     """Check that the archive answers, is signed, and has the packages to install."""
-    if problem := reachable(archives, SUITE):
+    if problem := reachable(shop.archives, SUITE):
         raise problem
-    release = signature.signed_release(archives, buildroot.root(buildroot.load_lock()))
+    release = signature.signed_release(shop)
     names = {
         stanza["Package"]
         for component in preseed.components(guest.install)
-        for stanza in signature.index(f"{component}/binary-amd64/Packages.xz", release, archives)
+        for stanza in signature.index(f"{component}/binary-amd64/Packages.xz", release, shop.archives)
     }
     preseed.check_packages(guest.install, names)

@@ -23,6 +23,7 @@ from hostwright.formats import gpt
 from hostwright.guest.initrd import build_initrd, load_lock, run, workplace
 from hostwright.image.templates import render_text
 from hostwright.sandbox import sandbox
+from hostwright.sandbox.workshop import Workshop
 
 # The modules for grub.cfg, and those that help at GRUB's prompt when a boot fails.
 GRUB_MODULES = (
@@ -37,21 +38,23 @@ VOLUME = "HOSTWRIGHT"
 _NAMESPACE = uuid.UUID("5f0d8c53-0c35-5e0b-8a5e-5a0f3f8a7c11")
 
 
-def write_iso(
-    target: Path,
-    grub_tree: Path,
-    answers: bytes | None,
-    words: Sequence[str],
-    log: Path,
-    default: str = "video",
-) -> None:
-    """Write the bootable ISO to `target`; `grub_tree` is the staged tree of the package.
+@dataclass(frozen=True)
+class Start:
+    """How a medium starts: what answers for a person, further kernel words, the entry that starts without a key.
 
     `answers` is a cpio archive that the kernel unpacks over the installer (/preseed.cfg and its commands), or None for
-    an interactive medium. `words` are further kernel words. `default` is the entry that starts without a key.
+    an interactive medium.
     """
-    boot = build_initrd(load_lock(), log)
-    menu = render_menu(answers is not None, words, default)
+
+    answers: bytes | None = None
+    words: tuple[str, ...] = ()
+    default: str = "video"
+
+
+def write_iso(target: Path, start: Start, grub_tree: Path, shop: Workshop) -> None:
+    """Write the bootable ISO to `target`; `grub_tree` is the staged tree of the package."""
+    boot, answers = build_initrd(load_lock(), shop), start.answers
+    menu = render_menu(answers is not None, start.words, start.default)
     ids = ids_for(f"{boot.folder.name} {menu} {sha256(answers or b'').hexdigest()}")
     with workplace() as work:
         os.link(boot.kernel, work / "linux")
@@ -61,7 +64,7 @@ def write_iso(
         (work / "early.cfg").write_text(early_config(ids))
         (work / "script").write_text(script(ids, answers is not None))
         grub = sandbox.Bind(grub_tree, "/input")
-        run("writing the installer medium", ("sh", "-ex", "/build/script"), work, log, grub)
+        run("writing the installer medium", ("sh", "-ex", "/build/script"), work, shop, grub)
         with files.replaced(target) as new:
             shutil.move(work / "iso", new)
 

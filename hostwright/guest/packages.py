@@ -8,11 +8,11 @@ localechooser, partman, grub-installer), and so does host.toml. Recommended pack
 
 from collections.abc import Sequence
 
+from hostwright.base.pin import Pin
 from hostwright.formats.control import Stanza
 from hostwright.guest import preseed
 from hostwright.machine.install import Install
 from hostwright.source import closure
-from hostwright.source.pins import Pin
 
 BASE_PRIORITIES = ("required", "important")
 KERNEL = ("linux-image-amd64", "initramfs-tools", "busybox", "zstd")

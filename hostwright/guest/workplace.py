@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hostwright.base import files, page, paths
+from hostwright.base.address import Address
 from hostwright.base.errors import UserError
 from hostwright.base.times import clock
 from hostwright.formats import cpio
@@ -16,15 +17,14 @@ from hostwright.guest import initrd, medium, preseed
 from hostwright.guest.plan import Outcome
 from hostwright.image.templates import render_text
 from hostwright.machine.model import Guest, Machine
-from hostwright.sandbox import buildroot, sandbox
+from hostwright.sandbox import sandbox
+from hostwright.sandbox.workshop import Workshop
 from hostwright.source import mirrors
 from hostwright.source.index import SUITE
 from hostwright.vm import guest_argv, pictures, process
 from hostwright.vm.board import Accelerator
 from hostwright.vm.login import Key
 
-# The installing machine's address in QEMU's user network.
-GATEWAY = "10.0.2.2"
 FRAME_MS = 400
 # A second console= would move the installer away from the screen: rootskel's reopen-console does not know that tty0
 # is tty1. The kernel's messages come over the first serial line anyway.
@@ -54,13 +54,17 @@ class Inputs:
     code: Path
     vars: Path
     grub: Path
-    tools: Path
+    shop: Workshop
+
+    @property
+    def tools(self) -> Path:
+        """The build root, with QEMU in it."""
+        return self.shop.tools
 
 
-def find_inputs(grub: Path) -> Inputs:
-    """OVMF of dist/, `grub` as staged, QEMU of the build root."""
-    tools = buildroot.root(buildroot.load_lock()) / "tools"
-    return Inputs(paths.OVMF / guest_argv.CODE, paths.OVMF / guest_argv.VARS, grub, tools)
+def find_inputs(grub: Path, shop: Workshop) -> Inputs:
+    """OVMF of dist/, and `grub` as staged."""
+    return Inputs(paths.OVMF / guest_argv.CODE, paths.OVMF / guest_argv.VARS, grub, shop)
 
 
 @contextmanager
@@ -83,6 +87,7 @@ def workplace(name: str) -> Iterator[Path]:
             guest_argv.INITRD,
             guest_argv.CODE,
             guest_argv.VARS,
+            guest_argv.RELAY,
             KEY_FILE,
         ):
             files.remove(work / left)
@@ -91,37 +96,31 @@ def workplace(name: str) -> Iterator[Path]:
 
 def find_accelerator(inputs: Inputs, work: Path) -> tuple[Accelerator, str]:
     """KVM or TCG, tested by a boot of the installer's own kernel."""
-    return process.find_accelerator(initrd.build_initrd(initrd.load_lock()).kernel, inputs.tools, work)
+    return process.find_accelerator(
+        initrd.build_initrd(initrd.load_lock(), inputs.shop).kernel, inputs.tools, work
+    )
 
 
-@dataclass(frozen=True)
-class Source:
-    """The archive: the machine's own mirror, and the loopback port where the installer reaches it."""
-
-    mirror: str
-    port: int
-
-
-def prepare(
-    machine: Machine, guest: Guest, inputs: Inputs, source: Source, key: Key | None, work: Path
-) -> None:
-    """Place disk, firmware and medium where QEMU will open them."""
+def prepare(machine: Machine, guest: Guest, inputs: Inputs, mirror: str, key: Key | None, work: Path) -> None:
+    """Place disk, firmware and medium where QEMU will open them; the guest keeps `mirror` as its archive."""
     keys = place(guest, inputs, key, work)
-    text = preseed.render(machine, guest, f"{GATEWAY}:{source.port}")
-    sources = preseed.sources_list(source.mirror, mirrors.find_security(), guest.install)
+    text = preseed.render(machine, guest, guest_argv.ARCHIVE)
+    sources = preseed.sources_list(mirror, mirrors.find_security(), guest.install)
     answers = cpio.write(preseed.entries(guest, text, keys, sources))
     (work / "preseed.cfg").write_text(text)
-    medium.write_iso(work / guest_argv.MEDIUM, inputs.grub, answers, INSTALL_WORDS, work / "medium.log")
+    start, shop = medium.Start(answers, INSTALL_WORDS), inputs.shop.logging_to(work / "medium.log")
+    medium.write_iso(work / guest_argv.MEDIUM, start, inputs.grub, shop)
 
 
 def place(guest: Guest, inputs: Inputs, key: Key | None, work: Path) -> tuple[str, ...]:
-    """Place the firmware, an empty disk, and a new key if one is needed.
+    """Place the firmware, an empty disk, the relay to the archive, and a new key if one is needed.
 
     Returns the keys that may log in, as lines of authorized_keys.
     """
     shutil.copyfile(inputs.code, work / guest_argv.CODE)
     shutil.copyfile(inputs.vars, work / guest_argv.VARS)
-    _make_disk(guest, inputs.tools, work)
+    shutil.copyfile(paths.GUEST / guest_argv.RELAY, work / guest_argv.RELAY)
+    _make_disk(guest, inputs.shop.logging_to(work / "medium.log"), work)
     if not key:
         return guest.install.ssh_keys
     _write_key(work / KEY_FILE, key)
@@ -134,7 +133,7 @@ def _write_key(path: Path, key: Key) -> None:
     path.with_suffix(".pub").write_text(f"{key.public}\n")
 
 
-def _make_disk(guest: Guest, tools: Path, work: Path) -> None:
+def _make_disk(guest: Guest, shop: Workshop, work: Path) -> None:
     argv = (
         "qemu-img",
         "create",
@@ -144,8 +143,8 @@ def _make_disk(guest: Guest, tools: Path, work: Path) -> None:
         f"{guest_argv.FOLDER}/{guest_argv.DISK}",
         f"{guest.disk_gib}G",
     )
-    job = sandbox.Job(tools, argv, (sandbox.Bind(work, guest_argv.FOLDER, writable=True),))
-    sandbox.execute("making the disk", job, tools, work / "medium.log")
+    job = sandbox.Job(shop.tools, argv, (sandbox.Bind(work, guest_argv.FOLDER, writable=True),))
+    shop.run("making the disk", job)
 
 
 def record(
@@ -165,22 +164,17 @@ def record(
     pictures.contact_sheet(outcome.shots, work / "install.png")
     pictures.animate(outcome.frames, work / "install.webp", FRAME_MS)
     folder = str(_target(work))
-    passed = [_split(each) for each in guest.devices]
+    passed = [Address.parse(each) for each in guest.devices]
     _render("guest.xml.j2", work, {"guest": guest, "vm": guest_argv, "folder": folder, "passed": passed})
     took = clock(outcome.seconds)
     _render("report.html.j2", work, {"guest": guest, "manifest": manifest, "took": took, "style": page.STYLE})
+    (work / guest_argv.SOCKETS_FOLDER).mkdir(mode=0o700, exist_ok=True)
     files.write(work / "launch.args", "\n".join(guest_argv.plan_launch(guest, folder)) + "\n")
 
 
 def _render(name: str, work: Path, values: Mapping[str, object]) -> None:
     template = paths.GUEST / name
     files.write(work / name.removesuffix(".j2"), render_text(template.read_text(), template.name, values))
-
-
-def _split(address: str) -> tuple[str, str, str, str]:
-    """dddd:bb:dd.f as its four parts."""
-    domain, bus, rest = address.split(":")
-    return (domain, bus, *rest.split("."))  # type: ignore[return-value]
 
 
 def _target(work: Path) -> Path:
@@ -196,6 +190,7 @@ def publish(work: Path) -> None:
         guest_argv.KERNEL,
         guest_argv.INITRD,
         guest_argv.CODE,
+        guest_argv.RELAY,
         "medium.log",
         guest_argv.QEMU_LOG,
     ):

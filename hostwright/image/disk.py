@@ -29,7 +29,8 @@ from hostwright.formats.gpt import (
 from hostwright.image.grub import PLATFORMS, early_config, patch_boot, patch_core, plan_core, plan_esp
 from hostwright.image.ids import Ids, ids_for
 from hostwright.machine.model import Machine
-from hostwright.sandbox import buildroot, sandbox
+from hostwright.sandbox import sandbox
+from hostwright.sandbox.workshop import Workshop
 
 # What ext4 keeps for itself in a small file system: journal, inodes, bitmaps.
 TABLES_MIB = 48
@@ -121,7 +122,7 @@ def check_room(root_mib: int, archive_bytes: int) -> None:
         )
 
 
-def write_image(machine: Machine, root_tar: Path, grub: Path, target: Path, log: Path) -> None:
+def write_image(machine: Machine, root_tar: Path, grub: Path, target: Path, shop: Workshop) -> None:
     """Write the disk of `machine` to `target`; `grub` is the staged tree of the package.
 
     A root archive that does not fit is a UserError that says how much it needs.
@@ -133,10 +134,9 @@ def write_image(machine: Machine, root_tar: Path, grub: Path, target: Path, log:
     files.remove(work)
     work.mkdir(parents=True)
     _fill(work, root_tar, plan, ids)
-    tools = buildroot.root(buildroot.load_lock()) / "tools"
     binds = (sandbox.Bind(work, "/build", writable=True), sandbox.Bind(grub, "/input"))
-    log.unlink(missing_ok=True)
-    sandbox.execute("writing the disk", sandbox.Job(tools, ("sh", "-ex", "/build/script"), binds), tools, log)
+    shop.log.unlink(missing_ok=True)
+    shop.run("writing the disk", sandbox.Job(shop.tools, ("sh", "-ex", "/build/script"), binds))
     _place_boot_code(work, grub, plan.bios)
     with files.replaced(target) as new:
         (work / "disk").rename(new)

@@ -6,7 +6,6 @@ from hostwright.machine.model import Guest, Machine
 from hostwright.vm.board import Accelerator
 from hostwright.vm.guest_argv import (
     FIRST_SSH_PORT,
-    FIRST_VNC_PORT,
     HOST_PROBE,
     HOST_SETTINGS,
     name_bridge,
@@ -38,7 +37,6 @@ def _render_settings(machine: Machine, guest: Guest) -> str:
         f"disk_gib {guest.disk_gib}",
         f"mac {guest.mac}",
         f"autostart {'yes' if guest.autostart else 'no'}",
-        f"vnc {FIRST_VNC_PORT + index}",
         f"bridge {bridge}" if bridge else f"ssh {FIRST_SSH_PORT + index}",
         *(f"device {device.address} {device.id or '-'} {device.label}" for device in devices),
     ))  # fmt: skip

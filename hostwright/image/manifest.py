@@ -6,7 +6,7 @@ from pathlib import Path
 from hostwright.base import files
 from hostwright.base.errors import UserError
 
-# Logs and the proof tell of one run; stamps and state are doit's; the rest is the artifact.
+# Logs and the proof belong to one run; stamps and state are doit's; the rest is the artifact.
 ARTIFACTS = ("host.img", "rootfs.tar", "kernel", "ovmf")
 # A comment to sha256sum(1).
 MADE_FROM = "# made from "
@@ -26,7 +26,7 @@ def render(dist: Path) -> str:
 
 
 def write_manifest(dist: Path, target: Path, made_from: str) -> None:
-    """Write the manifest of what stands in `dist`, headed by the digest of what it was made from."""
+    """Write the manifest of the artifacts in `dist`, headed by the digest of what it was made from."""
     files.write(target, f"{MADE_FROM}{made_from}\n{render(dist)}")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from hostwright.base import paths, run
 from hostwright.base.errors import UserError
 from hostwright.image import manifest
+from hostwright.sandbox.workshop import Workshop
 
 OTHERWISE = {
     "LC_ALL": "tr_TR.UTF-8",
@@ -22,14 +23,14 @@ OTHERWISE = {
 NOT_COPIED = shutil.ignore_patterns("dist", ".venv", ".git", "__pycache__", ".mypy_cache", ".ruff_cache")
 
 
-def reproduce(python: str, machine_file: Path, log: Path) -> int:
+def reproduce(python: str, machine_file: Path, shop: Workshop) -> int:
     """Build again and compare; the number of equal artifacts. A difference is a UserError that names each file."""
     expected = manifest.load(paths.MANIFEST)
-    base = Path(tempfile.mkdtemp(prefix="reproduce-", dir=paths.cache()))
+    base = Path(tempfile.mkdtemp(prefix="reproduce-", dir=shop.cache))
     shutil.copytree(paths.TREE, base / "another place" / "tree", ignore=NOT_COPIED, symlinks=True)
     _share_downloads(base / "cache")
     argv = [python, "-m", "doit", "host", f"machine={machine_file}"]
-    run.check("the second build", argv, log, env=environment(base), cwd=base / "another place" / "tree")
+    run.check("the second build", argv, shop.log, env=environment(base), cwd=base / "another place" / "tree")
     found = manifest.load(base / "another place" / "tree" / "dist" / "MANIFEST")
     if wrong := manifest.differences(expected, found):
         raise UserError(

@@ -10,6 +10,7 @@ from functools import cache
 from ipaddress import IPv4Address, IPv4Interface, ip_address
 from pathlib import Path
 
+from hostwright.base.address import Address
 from hostwright.machine.grammar import BadValueError, line, matching, nearest, sequence, text
 
 # The kernel patch keeps this many.
@@ -64,20 +65,20 @@ def timezone(raw: object) -> str:
 
 # PCI.
 
+_MAX_DOMAIN = 0xFFFF
 _ADDRESS_HINT = 'write it as lspci -D shows it, "0000:82:00.0" or "82:00.0"'
 
 
 def address(raw: object) -> str:
     """A PCI address as lspci(8) shows it, with or without the domain; returned as dddd:bb:dd.f in lower case."""
-    match = re.fullmatch(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-9a-f])", text(raw).lower())
-    if not match:
+    try:
+        found = Address.parse(text(raw).lower())
+    except ValueError as error:
+        raise BadValueError(str(error), _ADDRESS_HINT) from None
+    # The scripts of the host know domains of four digits.
+    if found.domain > _MAX_DOMAIN:
         raise BadValueError("not a PCI address", _ADDRESS_HINT)
-    domain, bus, device, function = match.groups()
-    if int(device, 16) > 0x1F:
-        raise BadValueError(f"device number {device} is above 1f", _ADDRESS_HINT)
-    if int(function, 16) > 7:
-        raise BadValueError(f"function number {function} is above 7", _ADDRESS_HINT)
-    return f"{domain or '0000'}:{bus}:{device}.{function}"
+    return str(found)
 
 
 def device_id(raw: object) -> str:

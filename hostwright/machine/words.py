@@ -6,6 +6,7 @@ must not turn passthrough into a hole without anybody seeing it.
 
 import re
 
+from hostwright.base.address import parse_kernel_path
 from hostwright.base.texts import show
 from hostwright.machine.grammar import BadValueError, text
 
@@ -67,11 +68,8 @@ _WHY = {
 }
 _WHY_NOT = "what runs in a guest could reach the host through it"
 
-# As isolation reads them: %x of the kernel's sscanf() takes 0x as well.
 _HEX = r"(?:0x)?[0-9a-fA-F]{1,8}"
-_PCI_DEVICE = re.compile(
-    rf"pci:{_HEX}:{_HEX}(?::{_HEX}:{_HEX})?|(?:{_HEX}:)?{_HEX}:{_HEX}\.{_HEX}(?:/{_HEX}\.{_HEX})*"
-)
+_PCI_IDS = re.compile(rf"pci:{_HEX}:{_HEX}(?::{_HEX}:{_HEX})?")
 
 # Words that are set elsewhere, as a whole or by their prefix up to = or ., and the hint that says where.
 _DECIDED_ELSEWHERE = {
@@ -145,7 +143,7 @@ def config_acs(value: str) -> str:
 def pci_devices(value: str) -> str:
     """Devices as the kernel's command line names them (pci_dev_str_match()), joined by `;`."""
     for device in value.split(";"):
-        if not _PCI_DEVICE.fullmatch(device):
+        if not _PCI_IDS.fullmatch(device) and parse_kernel_path(device) is None:
             hint = "write [DOMAIN:]BUS:DEVICE.FUNCTION, or pci:VENDOR:DEVICE, in hexadecimal: 0000:00:1c.0"
             raise BadValueError(f"{show(device)} names no PCI device", hint)
     return value

@@ -26,7 +26,7 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Advice:
-    """What stands in a device's way, and what to try, best first; `smallest` are the fewest words that free it.
+    """What keeps a device from a guest, and what to try, best first; `smallest` are the fewest words that free it.
 
     `smallest` is None where no word does, and empty where none is needed.
     """

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hostwright.base.address import is_address, is_root_bus
 from hostwright.base.errors import UserError
 from hostwright.pci import lspci, registers
 from hostwright.pci.function import ROOT
@@ -23,11 +24,11 @@ from hostwright.pci.inventory import (
     Bar,
     Capture,
     Group,
+    Mount,
     PciFunction,
     ReservedRegion,
     fill_parents,
     join_id,
-    sort_key,
     with_missing,
 )
 from hostwright.pci.sysfs import (
@@ -43,9 +44,6 @@ from hostwright.pci.sysfs import (
 )
 
 FORMAT = "1"
-
-ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
-_ROOT_BUS = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}")
 
 # Bits of a line of `resource` (include/linux/ioport.h).
 _IO, _MEMORY, _PREFETCH, _WIDE = 0x100, 0x200, 0x2000, 0x100000
@@ -123,19 +121,22 @@ def read_files(files: Files, source: str) -> Capture:
     functions = [_read_function(path, files, source) for path in _find_devices(files)]
     if not functions:
         raise UserError(f"{source}: no PCI device in it", HINT)
-    functions = fill_parents(sorted(_fill_resets(functions), key=lambda one: sort_key(one.address)))
-    texts = {
-        name: _text(files, f"proc/{name}") for name in ("mounts", "swaps", "iomem", "meminfo", "cpuinfo")
-    }
-    texts |= {name: _text(files, name) for name in ("dmesg", "mounted", "lower")}
-    texts["default_route"] = _text(files, "proc/default_route")
+    functions = fill_parents(sorted(_fill_resets(functions), key=lambda one: one.place))
     capture = Capture(
         source=source,
         functions=tuple(functions),
         groups=dict(_read_groups(files, source)),
         release=_text(files, "proc/sys/kernel/osrelease"),
         cmdline=_text(files, "proc/cmdline"),
-        texts=texts,
+        mounts=_text(files, "proc/mounts"),
+        swaps=_text(files, "proc/swaps"),
+        iomem=_text(files, "proc/iomem"),
+        meminfo=_text(files, "proc/meminfo"),
+        cpuinfo=_text(files, "proc/cpuinfo"),
+        dmesg=_text(files, "dmesg"),
+        mounted=read_mounted(_text(files, "mounted")),
+        lower=read_lower(_text(files, "lower")),
+        default_routes=read_routes(_text(files, "proc/default_route")),
         tables={name: data for name in TABLES if (data := files.get(f"sys/firmware/acpi/tables/{name}"))},
         classes={name: _read_class(_text(files, f"sys/class/{name}")) for name in CLASSES},
         dmi={name: _text(files, f"sys/class/dmi/id/{name}") for name in DMI},
@@ -168,12 +169,12 @@ def _find_prefix(files: Files) -> str:
 
 
 def _find_devices(files: Files) -> list[str]:
-    """The folder of each device: of several for one address the one whose path tells its bridges."""
+    """The folder of each device: of several for one address the one whose path names its bridges."""
     found: dict[str, str] = {}
     for path in files:
         folder, _, name = path.rpartition("/")
         address = folder.rpartition("/")[2]
-        if name in ("vendor", "config", "class") and ADDRESS.fullmatch(address):
+        if name in ("vendor", "config", "class") and is_address(address):
             found[address] = max(found.get(address, ""), folder, key=lambda one: (len(one), one))
     return sorted(found.values())
 
@@ -243,13 +244,13 @@ def _number(text: str, where: str, default: int | None) -> int | None:
 def _find_parent(path: str) -> tuple[str | None, str]:
     """Bridge and owner, from a path such as pci0000:00/0000:00:1c.0/0000:02:00.0."""
     parts = path.split("/")[:-1]
-    if ADDRESS.fullmatch(parts[-1] if parts else ""):
+    if parts and is_address(parts[-1]):
         parent: str | None = parts[-1]
     else:
-        parent = ROOT if parts and _ROOT_BUS.fullmatch(parts[-1]) else None
-    roots = [place for place, part in enumerate(parts) if _ROOT_BUS.fullmatch(part)]
+        parent = ROOT if parts and is_root_bus(parts[-1]) else None
+    roots = [place for place, part in enumerate(parts) if is_root_bus(part)]
     owner = parts[roots[-1] - 1] if roots and roots[-1] > 0 else ""
-    return parent, owner if ADDRESS.fullmatch(owner) else ""
+    return parent, owner if is_address(owner) else ""
 
 
 def _read_bars(text: str, where: str) -> Iterator[Bar]:
@@ -281,6 +282,26 @@ def _read_region(line: str, where: str) -> ReservedRegion:
     if not match:
         raise UserError(f"{where}: {line[:60]!r} is not START END TYPE", HINT)
     return ReservedRegion(int(match[1], 16), int(match[2], 16), match[3])
+
+
+def read_mounted(text: str) -> tuple[Mount, ...]:
+    """Lines BLOCK<tab>MOUNT POINT."""
+    pairs = (line.partition("\t") for line in text.splitlines())
+    return tuple(Mount(block, point) for block, _, point in pairs)
+
+
+def read_lower(text: str) -> dict[str, tuple[str, ...]]:
+    """Lines UPPER<tab>LOWER, by the upper ones."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        upper, _, lower = line.partition("\t")
+        found[upper] = (*found.get(upper, ()), lower)
+    return found
+
+
+def read_routes(text: str) -> tuple[str, ...]:
+    """Interfaces, each once, in their order."""
+    return tuple(dict.fromkeys(text.split()))
 
 
 def _read_class(text: str) -> dict[str, str]:

@@ -36,9 +36,9 @@ def find_aliases(capture: Capture) -> Mapping[str, int]:
     aliases = tuple(read_aliases(capture.tables.get("IVRS", b"")))
     found = {}
     for function in capture.functions:
-        own = id = _requester(function)
+        own = id = function.place.requester
         for alias in aliases:
-            if alias.segment == int(function.domain, 16) and alias.first <= own <= alias.last:
+            if alias.segment == function.place.domain and alias.first <= own <= alias.last:
                 id = alias.id
         if id != own and id >> 8 == own >> 8:
             found[function.address] = id & 0xFF
@@ -58,7 +58,7 @@ def _rmrrs_of(function: PciFunction, rmrrs: tuple[Rmrr, ...], capture: Capture) 
     known = capture.by_address
     above = list(_ways(function, known))
     for rmrr in rmrrs:
-        if rmrr.segment == int(function.domain, 16) and any(
+        if rmrr.segment == function.place.domain and any(
             _matches(scope, hops) for scope in rmrr.scopes for hops in above[: None if scope.is_bridge else 1]
         ):
             yield ReservedRegion(rmrr.start, rmrr.end, kind)
@@ -78,28 +78,18 @@ def _ways(function: PciFunction, known: Mapping[str, PciFunction]) -> Iterator[l
 
 def _matches(scope: Scope, hops: list[PciFunction]) -> bool:
     """dmar_match_pci_path(): from the root bus; a path of one hop may also begin on the function's own bus."""
-    if hops[0].parent == ROOT and scope.bus == _bus(hops[0]) and scope.path == tuple(map(_place, hops)):
+    if hops[0].parent == ROOT and scope.bus == hops[0].place.bus and scope.path == tuple(map(_step, hops)):
         return True
-    return scope.bus == _bus(hops[-1]) and scope.path == (_place(hops[-1]),)
+    return scope.bus == hops[-1].place.bus and scope.path == (_step(hops[-1]),)
 
 
-def _bus(function: PciFunction) -> int:
-    return int(function.bus.rpartition(":")[2], 16)
-
-
-def _place(function: PciFunction) -> tuple[int, int]:
-    device, _, number = function.address.rpartition(":")[2].partition(".")
-    return int(device, 16), int(number, 16)
-
-
-def _requester(function: PciFunction) -> int:
-    device, number = _place(function)
-    return _bus(function) << 8 | device << 3 | number
+def _step(function: PciFunction) -> tuple[int, int]:
+    return function.place.device, function.place.function
 
 
 def _ivmds_of(function: PciFunction, ivmds: tuple[Ivmd, ...]) -> Iterator[ReservedRegion]:
     """amd_iommu_get_resv_regions()."""
-    requester = _requester(function)
+    requester = function.place.requester
     for ivmd in ivmds:
-        if ivmd.segment == int(function.domain, 16) and ivmd.first <= requester <= ivmd.last:
+        if ivmd.segment == function.place.domain and ivmd.first <= requester <= ivmd.last:
             yield ReservedRegion(ivmd.start, ivmd.end, "direct")

@@ -5,6 +5,9 @@ PCI Express Base Specification 5.0, sections 7.5.3.2 (device/port type) and 7.7.
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
+
+from hostwright.base.address import Address
 
 # The port of a function on a root bus.
 ROOT = ""
@@ -67,24 +70,24 @@ FULL_ACS = Acs(ACS_BITS & ~EGRESS_CONTROL)
 
 @dataclass(frozen=True)
 class Addressed:
-    """What sits at an address dddd:bb:dd.f, and the parts of it."""
+    """What sits at an address dddd:bb:dd.f; the text is the key of mappings and of every report."""
 
     address: str
 
-    @property
-    def domain(self) -> str:
-        """The PCI domain, as four hex digits."""
-        return self.address.partition(":")[0]
+    @cached_property
+    def place(self) -> Address:
+        """The address as numbers."""
+        return Address.parse(self.address)
 
     @property
     def bus(self) -> str:
         """Domain and bus of the address."""
-        return self.address.rpartition(":")[0]
+        return self.place.bus_name
 
     @property
     def slot(self) -> str:
         """The address without the function's number."""
-        return self.address.rpartition(".")[0]
+        return self.place.slot_name
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,7 @@ class Function(Addressed):
     @property
     def devfn(self) -> int:
         """Device and function number in one byte, as in a requester id."""
-        device, _, number = self.address.rpartition(":")[2].partition(".")
-        return int(device, 16) << 3 | int(number, 16)
+        return self.place.devfn
 
     @property
     def vendor(self) -> int:

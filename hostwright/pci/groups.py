@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import takewhile
 
+from hostwright.base.address import Address
 from hostwright.base.errors import UserError
 from hostwright.pci import iommu, isolation
 from hostwright.pci.advice import BOTH, Advice, advise
 from hostwright.pci.function import Acs, Function, Kind
 from hostwright.pci.hierarchy import Hierarchy, find_series
-from hostwright.pci.inventory import Capture, sort_key
+from hostwright.pci.inventory import Capture
 from hostwright.pci.iommu import Prediction
 from hostwright.pci.isolation import Isolation, Setting
 
@@ -63,7 +64,7 @@ class Report:
 def examine(
     machine: Hierarchy, override: Sequence[str] = (), setting: Setting | None = None, device: str = ""
 ) -> Report:
-    """Now and predicted, for the common overrides and the one that is asked for; advice for a device.
+    """Now and predicted, for the common overrides and the requested one; advice for a device.
 
     Raises UserError for a device that is not there, and for parameters that the kernel could not read.
     """
@@ -86,8 +87,11 @@ def examine(
 
 
 def _suggest(device: str, capture: Capture) -> str:
-    tail = device.rpartition(":")[2]
-    near = [one.address for one in capture.functions if one.address.endswith(tail)]
+    try:
+        wanted = Address.parse(device)
+    except ValueError:
+        return "addresses are like 0000:82:00.0"
+    near = [one.address for one in capture.functions if one.place.devfn == wanted.devfn]
     return f"did you mean {near[0]}?" if near else "addresses are like 0000:82:00.0"
 
 
@@ -99,7 +103,7 @@ def _refused(override: Sequence[str]) -> Iterator[str]:
 def _predict(machine: Hierarchy, name: str, words: Sequence[str], setting: Setting) -> Column:
     prediction = iommu.predict(machine.functions, words, setting)
     numbers: dict[str, int] = {}
-    for number, group in enumerate(sorted(prediction.groups, key=lambda one: min(map(sort_key, one)))):
+    for number, group in enumerate(sorted(prediction.groups, key=lambda one: min(map(Address.parse, one)))):
         numbers |= dict.fromkeys(group, number)
     return Column(name, tuple(words), prediction, numbers, dict(_label(machine.functions, prediction)))
 
@@ -154,8 +158,8 @@ def _find_differences(machine: Hierarchy, setting: Setting) -> Iterator[str]:
         if one.group is not None:
             now.setdefault(one.group, set()).add(one.address)
     words = current_words(capture.cmdline)
-    told = current_setting(capture.cmdline, find_series(capture.release))
-    own = replace(_as_far_as_read(told, machine.functions[0]), platform=setting.platform)
+    setting_now = current_setting(capture.cmdline, find_series(capture.release))
+    own = replace(_as_far_as_read(setting_now, machine.functions[0]), platform=setting.platform)
     predicted = iommu.predict(machine.functions, words, own).groups
     for number, group in sorted(now.items()):
         if frozenset(group) not in predicted:

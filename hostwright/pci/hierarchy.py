@@ -63,7 +63,7 @@ def _find_rcba(bridge: PciFunction | None) -> bool | None:
 def _describe_function(one: PciFunction, above: Mapping[str, Function], capture: Capture) -> Function:
     is_virtual = bool(one.physical) or registers.is_virtual(one.config)
     parent = above.get(one.parent or ROOT)
-    claims = registers.is_multifunction(one.config) or not one.address.endswith(".0")
+    claims = registers.is_multifunction(one.config) or one.place.function != 0
     function = Function(
         address=one.address,
         id=one.id,

@@ -3,7 +3,6 @@
 hostwright.capture, hostwright.lspci --> Capture --> hostwright.groups
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -78,10 +77,21 @@ class PciFunction(Addressed):
 
 
 @dataclass(frozen=True)
-class Capture:
-    """One machine. `functions` in the order of their addresses; texts are as in /proc, empty where there were none.
+class Mount:
+    """A block device, by its name in sysfs, and where it is mounted."""
 
-    `classes` maps a class and an entry of it to its path in sysfs; `missing` names what the source does not carry.
+    block: str
+    point: str
+
+
+@dataclass(frozen=True)
+class Capture:
+    """One machine. `functions` in the order of their addresses.
+
+    `release` to `cpuinfo` are texts as in /proc, and `dmesg` lines of the kernel log; empty where there were none.
+    `mounted` is what the device numbers of mounts say, `lower` what each disk or interface is made of, by name,
+    `default_routes` the interfaces of those. `classes` maps a class and an entry of it to its path in sysfs; `missing`
+    names what the source does not carry.
     """
 
     source: str
@@ -89,7 +99,15 @@ class Capture:
     groups: Mapping[str, Group] = field(default_factory=dict)
     release: str = ""
     cmdline: str = ""
-    texts: Mapping[str, str] = field(default_factory=dict)
+    mounts: str = ""
+    swaps: str = ""
+    iomem: str = ""
+    meminfo: str = ""
+    cpuinfo: str = ""
+    dmesg: str = ""
+    mounted: tuple[Mount, ...] = ()
+    lower: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    default_routes: tuple[str, ...] = ()
     tables: Mapping[str, bytes] = field(default_factory=dict)
     classes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     dmi: Mapping[str, str] = field(default_factory=dict)
@@ -115,28 +133,23 @@ def join_id(pair: tuple[int | None, int | None]) -> str:
     return "" if first is None or second is None else f"{first & 0xFFFF:04x}:{second & 0xFFFF:04x}"
 
 
-def sort_key(address: str) -> tuple[int, ...]:
-    """Addresses sort as numbers: domains have four digits or more."""
-    return tuple(int(part, 16) for part in re.split("[:.]", address))
-
-
 def fill_parents(functions: list[PciFunction]) -> list[PciFunction]:
     """Where no path names the bridge, the bus numbers of the bridges do; None where those are unknown too."""
-    behind: dict[str, str] = {}
+    behind: dict[tuple[int, int], str] = {}
     unknown = set()
     for function in functions:
         secondary = registers.secondary_bus(function.config)
         if secondary:
-            behind[f"{function.domain}:{secondary:02x}"] = function.address
+            behind[function.place.domain, secondary] = function.address
         elif function.is_bridge:
-            unknown.add(function.domain)
-    # A bus that is behind no bridge is a root bus, once all bridges are known.
-    return [
-        function
-        if function.parent is not None
-        else replace(function, parent=behind.get(function.bus, None if function.domain in unknown else ROOT))
-        for function in functions
-    ]
+            unknown.add(function.place.domain)
+
+    def find_parent(function: PciFunction) -> str | None:
+        """A bus that is behind no bridge is a root bus, once all bridges are known."""
+        place = function.place
+        return behind.get((place.domain, place.bus), None if place.domain in unknown else ROOT)
+
+    return [one if one.parent is not None else replace(one, parent=find_parent(one)) for one in functions]
 
 
 def with_missing(capture: Capture) -> Capture:
@@ -150,7 +163,7 @@ def with_missing(capture: Capture) -> Capture:
     reasons = [
         (short, f"most of the configuration space of {_some(short)}: capture as root, lspci with -xxxx"),
         (blind, f"the configuration space of {_some(blind)}"),
-        (not capture.has_iommu, "IOMMU groups: the IOMMU is off, or the source does not tell"),
+        (not capture.has_iommu, "IOMMU groups: the IOMMU is off, or the source does not say"),
         (not capture.release, "the kernel's release"),
         (not capture.cmdline, "the kernel's command line"),
         (

@@ -83,7 +83,7 @@ def sort_parents_first(functions: Sequence[Function]) -> list[Function]:
     def depth(function: Function) -> int:
         return sum(1 for _ in bridges_above(function, known))
 
-    return sorted(functions, key=lambda one: (depth(one), one.owner != "", one.address))
+    return sorted(functions, key=lambda one: (depth(one), one.owner != "", one.place))
 
 
 class _Kernel:

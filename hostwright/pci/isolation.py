@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from hostwright.base.address import Address, parse_kernel_path
 from hostwright.base.errors import UserError
 from hostwright.pci import quirks
 from hostwright.pci.function import (
@@ -32,8 +33,6 @@ ALONE: Mapping[str, Function] = {}
 # What pci_dev_str_match() reads: %x of the kernel's sscanf() takes 0x as well.
 _HEX = "(?:0x)?[0-9a-f]+"
 _IDS = re.compile(rf"pci:({_HEX}):({_HEX})(?::({_HEX}):({_HEX}))?", re.IGNORECASE)
-_STEP = rf"{_HEX}\.{_HEX}"
-_PATH = re.compile(rf"(?:{_HEX}:)?{_HEX}:{_STEP}(?:/{_STEP})*", re.IGNORECASE)
 
 # Kinds of which isolation is asked only when they are one of several functions.
 _SINGLE_ISOLATES = (Kind.ENDPOINT, Kind.LEGACY_ENDPOINT, Kind.UPSTREAM, Kind.ROOT_COMPLEX_ENDPOINT)
@@ -129,7 +128,7 @@ def parse_override(words: Sequence[str]) -> Override:
 def judge(
     function: Function, override: Override, setting: Setting, known: Mapping[str, Function] = ALONE
 ) -> Judgement:
-    """pci_acs_enabled() with all the flags that grouping asks for; `known` are the bridges above, by address."""
+    """pci_acs_enabled() with all the flags that grouping requires; `known` are the bridges above, by address."""
     if verdict := quirks.find_isolation(function, setting.platform):
         says = "isolates" if verdict.isolates else "does not isolate"
         isolation = Isolation.QUIRK if verdict.isolates else Isolation.NONE
@@ -204,7 +203,7 @@ def find_control(
         control = _without_redirect(control, firmware, wide, setting)
     flags = _find_flags(function, setting.config_acs, known) if setting.knows_config_acs else None
     if flags and wide:
-        # pci_dev_specific_disable_acs_redir() stands in the way of config_acs= too.
+        # pci_dev_specific_disable_acs_redir() refuses config_acs= as well.
         return control & ~_REDIRECT
     if flags:
         mask, values = flags
@@ -255,8 +254,8 @@ def matches_device(function: Function, text: str, known: Mapping[str, Function] 
         wanted = [int(number or "0", 16) & 0xFFFF for number in match.groups()]
         own = [int(number or "0", 16) for number in (*function.id.split(":"), *_subsystem(function))]
         return all(number in (0, mine) for number, mine in zip(wanted, own, strict=True))
-    if _PATH.fullmatch(text):
-        return _is_at(function, text, known)
+    if path := parse_kernel_path(text):
+        return _is_at(function, *path, known)
     raise UserError(
         f"{text!r} names no PCI device",
         "write DOMAIN:BUS:DEVICE.FUNCTION, further /DEVICE.FUNCTION for what is behind that, or pci:VENDOR:DEVICE,"
@@ -264,27 +263,13 @@ def matches_device(function: Function, text: str, known: Mapping[str, Function] 
     )
 
 
-def _is_at(function: Function, path: str, known: Mapping[str, Function]) -> bool:
+def _is_at(function: Function, start: Address, steps: Sequence[int], known: Mapping[str, Function]) -> bool:
     """pci_dev_str_match_path(): from the function's own step upwards, to the bridge that the path begins with."""
-    start, *steps = path.split("/")
     for step in reversed(steps):
-        if function.devfn != _devfn(step) or function.port not in known:
+        if function.devfn != step or function.port not in known:
             return False
         function = known[function.port]
-    bus, _, step = start.rpartition(":")
-    return _bus_number(function.bus) == _bus_number(bus) and function.devfn == _devfn(step)
-
-
-def _bus_number(text: str) -> tuple[int, int]:
-    """Domain and bus; no domain is 0."""
-    domain, _, bus = text.rpartition(":")
-    return int(domain or "0", 16), int(bus, 16)
-
-
-def _devfn(step: str) -> int:
-    """PCI_DEVFN() of DEVICE.FUNCTION, which cuts off what is too large."""
-    device, _, number = step.partition(".")
-    return (int(device, 16) & 0x1F) << 3 | int(number, 16) & 7
+    return function.place == start
 
 
 def _subsystem(function: Function) -> tuple[str, str]:

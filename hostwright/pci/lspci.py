@@ -8,13 +8,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from hostwright.base import address as addresses
+from hostwright.base.address import Address
 from hostwright.base.errors import UserError
 from hostwright.pci import registers
 from hostwright.pci.function import Kind
-from hostwright.pci.inventory import HINT, Bar, Capture, PciFunction, fill_parents, sort_key, with_missing
+from hostwright.pci.inventory import HINT, Bar, Capture, PciFunction, fill_parents, with_missing
 
 # With -P and -PP the bridges above stand before it.
-_ADDRESS = r"(?:[0-9a-f:./]+/)?((?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[01][0-9a-f]\.[0-7])"
+_ADDRESS = rf"(?:[0-9a-f:./]+/)?({addresses.ANY})"
 _ID = r"([0-9a-f]{4}:[0-9a-f]{4})"
 _END = r"(?: \(rev ([0-9a-f]{2})\))?(?: \(prog-if ([0-9a-f]{2}).*\))?\s*$"
 # "00:02.0 VGA compatible controller [0300]: Vendor Device [1234:1111] (rev 02) (prog-if 00 [VGA controller])"
@@ -47,14 +49,14 @@ def read(text: str, source: str) -> Capture:
     functions = []
     for number, lines in _blocks(text):
         functions.append(_read_block(lines, f"{source}:{number}"))
-    addresses = [one.address for one in functions]
+    listed = [one.address for one in functions]
     if not functions:
         raise UserError(f"{source}: neither a tar nor lspci's text", HINT)
-    if len(set(addresses)) < len(addresses):
+    if len(set(listed)) < len(listed):
         raise UserError(f"{source}: a device is listed twice", "give the listing of one machine")
     slots = [one.slot for one in functions]
     functions = [_finish(one, slots.count(one.slot) > 1) for one in functions]
-    functions = fill_parents(sorted(functions, key=lambda one: sort_key(one.address)))
+    functions = fill_parents(sorted(functions, key=lambda one: one.place))
     return with_missing(Capture(source, tuple(functions)))
 
 
@@ -82,7 +84,7 @@ def _read_block(lines: Sequence[str], where: str) -> PciFunction:
     config = _read_hexdump(body, where)
     is_silent = registers.is_silent(config) or (not config and _is_silent(revision, body))
     return PciFunction(
-        address=address if address.count(":") == 2 else f"0000:{address}",
+        address=str(Address.parse(address)),
         id=id,
         class_code=int(class_code, 16) << 8 | int(interface or "0", 16),
         subsystem=_find(r"\tSubsystem: (?:.*\[)?" + _ID, body),
@@ -132,20 +134,20 @@ def _read_hexdump(lines: Sequence[str], where: str) -> bytes:
 
 
 def _decode(lines: Sequence[str]) -> bytes:
-    """The configuration space as far as -vvv tells it; nothing where it does not tell the capabilities."""
+    """The configuration space as far as -vvv shows it; nothing where it does not show the capabilities."""
     secondary = _find(r"\tBus: .*secondary=([0-9a-f]{2})", lines)
     kind, has_acs = Kind.CONVENTIONAL, False
-    told = False
+    complete = False
     for line in lines:
         match = re.match(r"\tCapabilities: \[[0-9a-f]+(?: v\d+)?\] (.*)", line)
         if not match:
             continue
-        told = True
+        complete = True
         if match[1].startswith("Express"):
             kind = next((kind for name, kind in _TYPES if name in match[1]), Kind.RESERVED)
         has_acs = has_acs or match[1].startswith("Access Control Services")
     acs = (_find_bits("ACSCap", lines), _find_bits("ACSCtl", lines)) if has_acs else None
-    if not told or (acs and None in acs):
+    if not complete or (acs and None in acs):
         return b""
     return registers.make(
         kind, int(secondary, 16) if secondary else None, (acs[0] or 0, acs[1] or 0) if acs else None

@@ -97,7 +97,7 @@ def _bytes(file: Path) -> bytes:
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             return b""
-        # In small pieces: the kernel takes memory for all that is asked for.
+        # In small pieces: the kernel takes memory for the whole request.
         return file.read_bytes()[:MAX_FILE_BYTES]
     except OSError:
         return b""

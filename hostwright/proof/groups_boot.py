@@ -17,6 +17,7 @@ from hostwright.base import files as disk
 from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.base.limits import limit
+from hostwright.base.pin import Pin
 from hostwright.formats import bzimage, cpio, deb
 from hostwright.image import initramfs
 from hostwright.pci import hierarchy
@@ -34,7 +35,7 @@ from hostwright.proof.groups_rows import (
     replace_series,
 )
 from hostwright.proof.topologies import Placed, Topology
-from hostwright.source import fetch, mirrors, pins
+from hostwright.source import fetch, mirrors
 from hostwright.vm import board, process
 from hostwright.vm.board import Accelerator
 from hostwright.vm.console import ConsoleError
@@ -204,11 +205,11 @@ def _modules(kernel: Kernel) -> Iterator[cpio.Entry]:
 # Which kernel.
 
 # Debian 12's own: another series, which has no override.
-DEBIAN_12 = pins.Pinned(
-    "linux-image-6.1.0-50-amd64",
+DEBIAN_12 = Pin(
     "pool/main/l/linux-signed-amd64/linux-image-6.1.0-50-amd64_6.1.176-1_amd64.deb",
     "7b5597492a0a65aee61985a492e6bcc3f2cde830072a0e3b3d8c7e1b90279bd3",
-    70305560,
+    size=70305560,
+    name="linux-image-6.1.0-50-amd64",
 )
 
 
@@ -256,9 +257,9 @@ def other_kernel(image: Path, series: str = "") -> Kernel:
     return Kernel(image, found)
 
 
-def debian_kernel(pin: pins.Pinned, series: str, folder: Path) -> Kernel:
+def debian_kernel(pin: Pin, series: str, folder: Path) -> Kernel:
     """The kernel of a Debian package, fetched if necessary, with its image in `folder`."""
-    fetch.fetch_all([pin.at(mirrors.find_mirrors())], lambda _: None)
+    fetch.fetch_all([pin], mirrors.find_mirrors(), lambda _: None)
     image = folder / pin.name
     for _, _, content in deb.read(fetch.local(pin.sha256), "data", "boot/vmlinuz-"):
         disk.write(image, content)

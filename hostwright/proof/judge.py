@@ -9,6 +9,7 @@ kernel's words from host.toml. A boot that did not reach its self-check fails al
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from hostwright.base.address import Address
 from hostwright.machine.model import Device, Machine
 from hostwright.pci.iommu import Prediction
 from hostwright.proof import lab
@@ -258,7 +259,7 @@ def show_groups(groups: frozenset[frozenset[str]]) -> str:
     """Groups in the order of their first members; the domain 0000 is omitted."""
     ordered = sorted(sorted(group) for group in groups)
     return (
-        ", ".join("{" + " ".join(a.removeprefix("0000:") for a in group) + "}" for group in ordered) or "none"
+        ", ".join("{" + " ".join(Address.parse(a).short for a in group) + "}" for group in ordered) or "none"
     )
 
 

@@ -7,6 +7,7 @@ Facts of each boot                  -> judge -> Row
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hostwright.base.address import Address
 from hostwright.machine.model import Guest, Machine
 from hostwright.proof import expect, lab
 from hostwright.proof.expect import LAB_WORDS, UNKNOWN
@@ -206,10 +207,8 @@ def _said(answer: Answer | None) -> str:
 def _places(guest: Guest) -> dict[str, str]:
     """The place where the guest must see each passed device, determined by its port, and the device's id."""
     return {
-        f"0000:{guest_argv.bus(guest_argv.FIRST_PASSED_SLOT + index):02x}:00.0": lab.BY_ADDRESS[
-            address
-        ].function.id
-        for index, address in enumerate(guest.devices)
+        str(Address(0, guest_argv.bus(slot), 0, 0)): lab.BY_ADDRESS[address].function.id
+        for slot, address in enumerate(guest.devices, guest_argv.FIRST_PASSED_SLOT)
     }
 
 
@@ -220,7 +219,7 @@ def _check_lspci(guest: Guest, report: Report | None) -> Checked:
     shown = {
         place: id
         for place, id in places.items()
-        if any(line.startswith(f"{place.removeprefix('0000:')} ") and f"[{id}]" in line for line in lines)
+        if any(line.startswith(f"{Address.parse(place).short} ") and f"[{id}]" in line for line in lines)
     }
     return Checked(f"the guest's lspci shows {_pairs(places)}", _pairs(shown) or "none", shown == places)
 

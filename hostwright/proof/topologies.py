@@ -8,8 +8,9 @@ the order of slots and functions. The models are facts about QEMU 10.0; every bo
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from hostwright.base.address import Address
 from hostwright.pci.function import FULL_ACS, ROOT, Acs, Function, Kind
 
 # The q35's own devices are in slots 00 and 1f.
@@ -194,7 +195,7 @@ def _place_bus(slots: Sequence[Slot], bus: _Bus, counter: _Counter) -> None:
 
 def _place_node(node: Node, slot: Slot, number: int, bus: _Bus, counter: _Counter) -> None:
     model = node.model
-    address = f"0000:{bus.number:02x}:{slot.number:02x}.{number}"
+    address = str(Address(0, bus.number, slot.number, number))
     function = Function(
         address, model.id, _kind_on(model, bus), bus.port, model.acs, multifunction=slot.is_multifunction
     )
@@ -238,8 +239,8 @@ def _virtual_functions(node: Node, physical: Function) -> Iterator[Function]:
     model = node.model
     for number in range(node.vfs):
         devfn = physical.devfn + model.vf_offset + number * model.vf_stride
-        address = f"{physical.bus}:{devfn >> 3:02x}.{devfn & 7}"
-        yield Function(address, model.vf_id, physical.kind, physical.port)
+        place = replace(physical.place, device=devfn >> 3, function=devfn & 7)
+        yield Function(str(place), model.vf_id, physical.kind, physical.port)
 
 
 def count_buses(topology: Topology) -> int:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from hostwright.base import canonical, code, paths
 from hostwright.base.files import folder_replaced, locked
+from hostwright.base.pin import Pin
 from hostwright.formats import deb
 from hostwright.source import fetch
-from hostwright.source.pins import Pin, read_lock
+from hostwright.source.pins import read_lock
 
 # gcc's own start files and headers; all other -dev packages would hide an undeclared dependency.
 COMPILER_DEV = ("libgcc-14-dev", "libstdc++-14-dev")

@@ -6,20 +6,21 @@ The trust starts in the committed lock, which pins gpgv and the keyring.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.formats import control
 from hostwright.sandbox import sandbox
-from hostwright.source import fetch, pins
+from hostwright.sandbox.workshop import Workshop
+from hostwright.source import fetch
 from hostwright.source.index import SUITE, index_digest, read_index
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
-def signed_release(mirrors: Sequence[str], root: Path) -> str:
-    """The text of the archive's InRelease, its signature verified with the build root below `root`."""
-    return verify(_fetch("InRelease", mirrors), root).decode()
+def signed_release(shop: Workshop) -> str:
+    """The text of the archive's InRelease, its signature verified with the build root."""
+    return verify(_fetch("InRelease", shop.archives), shop).decode()
 
 
 def index(name: str, release: str, mirrors: Sequence[str]) -> list[control.Stanza]:
@@ -31,9 +32,9 @@ def kept_index(name: str, release: str, mirrors: Sequence[str]) -> list[control.
     """As `index`, but from the cache if the cached file still has the digest of the Release text."""
     digest = index_digest(release, name)
     folder = f"dists/{SUITE}/{name.rpartition('/')[0]}"
-    by_digest = pins.places(f"{folder}/by-hash/SHA256/{digest}", mirrors)
-    by_name = pins.places(f"dists/{SUITE}/{name}", mirrors)
-    here = fetch.fetch(pins.Wanted(name, digest, (*by_digest, *by_name)), lambda _: None)
+    by_name = tuple(f"{mirror}/dists/{SUITE}/{name}" for mirror in mirrors)
+    pin = Pin(f"{folder}/by-hash/SHA256/{digest}", digest, by_name, name=name)
+    here = fetch.fetch(pin, mirrors, lambda _: None)
     return read_index(here.read_bytes(), release, name)
 
 
@@ -41,11 +42,11 @@ def _fetch(name: str, mirrors: Sequence[str]) -> bytes:
     return fetch.fetch_bytes(f"dists/{SUITE}/{name}", mirrors)
 
 
-def verify(signed: bytes, root: Path) -> bytes:
+def verify(signed: bytes, shop: Workshop) -> bytes:
     """The signed text of a clear-signed file, verified by gpgv with the build root's keyring."""
     argv = ("gpgv", "--quiet", "--keyring", KEYRING, "--output", "-")
     try:
-        return sandbox.output(sandbox.Job(root / "tools", argv, cwd="/"), root / "tools", stdin=signed)
+        return sandbox.output(sandbox.Job(shop.tools, argv, cwd="/"), shop.tools, stdin=signed)
     except UserError as error:
         raise UserError(
             f"the archive's InRelease is not signed by a key of Debian: {error.message}",

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.formats.control import Stanza, dependencies
-from hostwright.source.pins import Pin, pin_of
+from hostwright.source.pins import pin_of
 
 
 def parse_seeds(text: str) -> tuple[list[str], frozenset[str]]:
@@ -33,7 +34,7 @@ def lock(
         if stanza["Package"] not in chosen:
             chosen[stanza["Package"]] = stanza
             queue += list(_needs(stanza, index, {*seeds, *chosen, *excluded}))
-    return sorted(pin_of(stanza) for stanza in chosen.values())
+    return sorted(map(pin_of, chosen.values()), key=lambda pin: pin.rank)
 
 
 class _Index:

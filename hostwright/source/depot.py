@@ -318,10 +318,10 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             ranged = self._wanted_range(facts.st_size, modified)
             start, end = ranged or (0, facts.st_size)
-            status, told = describe(ranged, facts.st_size)
+            status, fields = describe(ranged, facts.st_size)
             length = {"Content-Length": str(end - start), "Accept-Ranges": "bytes"}
             self.server.depot.count(files=1, size=end - start, cached=1)
-            self._begin(status, {"Last-Modified": modified, **length, **told})
+            self._begin(status, {"Last-Modified": modified, **length, **fields})
             if self.command == "GET" and end > start:
                 self.connection.sendfile(source, start, end - start)
 

@@ -18,10 +18,10 @@ from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.base.files import digest, locked
 from hostwright.base.limits import limit
+from hostwright.base.pin import Pin
 
 if TYPE_CHECKING:
     import requests
-from hostwright.source.pins import Wanted, places
 
 TRIES = 3
 CONNECTIONS = 4
@@ -44,29 +44,29 @@ def is_here(sha256: str) -> bool:
     return local(sha256).exists()
 
 
-def fetch_all(wanted: Sequence[Wanted], progress: Progress) -> None:
+def fetch_all(pins: Sequence[Pin], mirrors: Sequence[str], progress: Progress) -> None:
     """Fetch what is not in the cache, several at a time; `progress` gets the bytes as they come."""
-    missing = [one for one in wanted if not is_here(one.sha256)]
+    missing = [one for one in pins if not is_here(one.sha256)]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        for _ in pool.map(lambda one: fetch(one, progress), missing):
+        for _ in pool.map(lambda one: fetch(one, mirrors, progress), missing):
             pass
 
 
-def fetch(wanted: Wanted, progress: Progress) -> Path:
+def fetch(pin: Pin, mirrors: Sequence[str], progress: Progress) -> Path:
     """Fetch one file; raises UserError naming the file, each place tried and why it failed."""
-    target = local(wanted.sha256)
+    target = local(pin.sha256)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target.with_name(f"{wanted.sha256}.lock")):
+    with locked(target.with_name(f"{pin.sha256}.lock")):
         if target.exists():
             return target
         reasons = []
-        for place in wanted.places:
-            reason = _try_place(place, wanted.sha256, target, progress)
+        for place in pin.places(mirrors):
+            reason = _try_place(place, pin.sha256, target, progress)
             if not reason:
                 return target
             reasons.append(f"    {place}: {reason}")
     raise UserError(
-        f"cannot fetch {wanted.name} (sha256 {wanted.sha256}):\n" + "\n".join(reasons),
+        f"cannot fetch {pin.label} (sha256 {pin.sha256}):\n" + "\n".join(reasons),
         "check the network, name an archive in HOSTWRIGHT_MIRROR, or renew the pins with ./doit lock",
     )
 
@@ -74,7 +74,7 @@ def fetch(wanted: Wanted, progress: Progress) -> Path:
 def fetch_bytes(path: str, mirrors: Sequence[str]) -> bytes:
     """A file whose digest is not known beforehand (an index); the caller checks its signature or digest."""
     reasons = []
-    for place in places(path, mirrors):
+    for place in _places(path, mirrors):
         try:
             answer = _session().get(place, timeout=TIMEOUT_S)
             answer.raise_for_status()
@@ -93,7 +93,7 @@ def is_offered(path: str, mirrors: Sequence[str]) -> bool:
     Raises UserError when an archive gives no answer to that.
     """
     reasons = []
-    for place in places(path, mirrors):
+    for place in _places(path, mirrors):
         try:
             _session().head(place, timeout=TIMEOUT_S, allow_redirects=True).raise_for_status()
             return True
@@ -129,7 +129,7 @@ def stream(path: str, mirrors: Sequence[str], timeout_s: tuple[float, float] = T
     """
     with ExitStack() as stack:
         reasons = {}
-        for place in places(path, mirrors):
+        for place in _places(path, mirrors):
             try:
                 answer = stack.enter_context(_open(place, timeout_s))
             except OSError as error:
@@ -143,6 +143,10 @@ def stream(path: str, mirrors: Sequence[str], timeout_s: tuple[float, float] = T
     if reasons and all(why.startswith("404") for why in reasons.values()):
         raise MissingError(message, "no archive has it")
     raise UserError(message, "check the network or name an archive in HOSTWRIGHT_MIRROR")
+
+
+def _places(path: str, mirrors: Sequence[str]) -> list[str]:
+    return [f"{mirror}/{path}" for mirror in mirrors]
 
 
 def _open(place: str, timeout_s: tuple[float, float]) -> "requests.Response":

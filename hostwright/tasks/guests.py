@@ -24,10 +24,10 @@ def medium() -> Task:
     """write Debian's installer as a bootable medium, dist/guest/installer.iso"""
 
     def act() -> None:
-        from hostwright.guest.medium import write_iso
+        from hostwright.guest.medium import Start, write_iso
 
         with files.replaced(MEDIUM) as new:
-            write_iso(new, _grub(), None, (), paths.log_file("medium"))
+            write_iso(new, Start(), _grub(), inputs.workshop("medium"))
 
     return step(
         act,
@@ -50,8 +50,9 @@ def _guest(guest: Guest) -> Task:
         from hostwright.guest import make as making
         from hostwright.guest import workplace
 
-        voice = _voice(f"guest:{guest.name}")
-        making.make(inputs.machine(), guest, workplace.find_inputs(_grub()), _options(), voice)
+        task = f"guest:{guest.name}"
+        given = workplace.find_inputs(_grub(), inputs.workshop(task))
+        making.make(inputs.machine(), guest, given, _options(), _voice(task))
 
     return step(
         act,
@@ -77,8 +78,9 @@ def _fast(guest: Guest) -> Task:
         from hostwright.guest import workplace
         from hostwright.guest.fast import make
 
-        voice = _voice(f"guest-fast:{guest.name}")
-        make(inputs.machine(), guest, workplace.find_inputs(_grub()), _options(), voice)
+        task = f"guest-fast:{guest.name}"
+        given = workplace.find_inputs(_grub(), inputs.workshop(task))
+        make(inputs.machine(), guest, given, _options(), _voice(task))
 
     return step(
         act,
@@ -123,11 +125,11 @@ def _voice(task: str) -> "Voice":
 
 
 def _options() -> "Options":
-    """`offline=yes`, `vnc=unix`, `password=yes` of the command line."""
+    """`offline=yes` and `vnc=tcp` of the command line."""
     from hostwright.guest.workplace import Options
     from hostwright.vm import guest_argv
 
-    vnc = guest_argv.Vnc(unix=variables.text("vnc") == "unix", password=variables.flag("password"))
+    vnc = guest_argv.Vnc(unix=variables.text("vnc") == "unix")
     return Options(offline=variables.flag("offline"), vnc=vnc)
 
 

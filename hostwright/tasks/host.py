@@ -18,7 +18,6 @@ from hostwright.image import rootfs as assembly
 from hostwright.machine import load as model
 from hostwright.recipe import Recipe
 from hostwright.sandbox import buildroot as root
-from hostwright.source import mirrors
 from hostwright.tasks import reporter
 from hostwright.tasks.define import Task, made_from, step
 from hostwright.tasks.inputs import (
@@ -28,6 +27,7 @@ from hostwright.tasks.inputs import (
     host_packages,
     machine,
     machine_file,
+    workshop,
 )
 from hostwright.tasks.state import Checker
 
@@ -93,7 +93,7 @@ def _package(recipe: Recipe) -> Task:
     name = recipe.name
 
     def act() -> None:
-        package.build_package(name, paths.log_file(f"package:{name}"))
+        package.build_package(name, workshop(f"package:{name}"))
 
     return step(
         act,
@@ -115,7 +115,7 @@ def kernel_config() -> Task:
     """resolve kconfig/ and host.toml into .config and compare it line by line"""
 
     def act() -> None:
-        resolved = linux.resolve(machine(), paths.log_file("kernel-config"))
+        resolved = linux.resolve(machine(), workshop("kernel-config"))
         linux.check_golden(resolved, machine())
         values = kconfig.parse_config(resolved.config)
         files.write(paths.KERNEL / "options.txt", kconfig.render_option_report(resolved.requests, values))
@@ -136,7 +136,7 @@ def accept_config() -> Task:
     """take the resolved kernel configuration as the committed one"""
 
     def act() -> None:
-        files.write(paths.RESOLVED_CONFIG, linux.resolve(machine(), paths.log_file("accept-config")).config)
+        files.write(paths.RESOLVED_CONFIG, linux.resolve(machine(), workshop("accept-config")).config)
 
     return step(act, after=["sources:linux", "buildroot"], always=True)
 
@@ -145,7 +145,7 @@ def kernel() -> Task:
     """build bzImage and modules into dist/kernel"""
 
     def act() -> None:
-        built = linux.build_kernel(CONFIG_FILE.read_text(), paths.log_file("kernel"))
+        built = linux.build_kernel(CONFIG_FILE.read_text(), workshop("kernel"))
         linux.place(built, paths.KERNEL)
 
     return step(
@@ -209,7 +209,7 @@ def host() -> Task:
         from hostwright.image import disk
 
         grub = store.read_stamp("grub").tree
-        disk.write_image(machine(), ROOTFS_TAR, grub, paths.HOST_IMAGE, paths.log_file("host"))
+        disk.write_image(machine(), ROOTFS_TAR, grub, paths.HOST_IMAGE, workshop("host"))
         manifest.write_manifest(paths.DIST, paths.MANIFEST, _made_from())
 
     return step(
@@ -280,10 +280,10 @@ def lock() -> Task:
         from hostwright.upkeep import installer_lock
         from hostwright.upkeep.lock import renew
 
-        views = root.root(root.load_lock())
+        shop = workshop("lock")
         sources_of = {name: recipes.sources(recipes.load_recipe(name)) for name in recipes.recipe_names()}
-        tools = renew(mirrors.find_mirrors(), views, sources_of)
-        medium = installer_lock.renew(mirrors.find_mirrors(), views)
+        tools = renew(shop, sources_of)
+        medium = installer_lock.renew(shop)
         for line in (*tools.changed, *tools.sources, f"buildroot/lock holds {tools.pins} packages"):
             reporter.board().say(line)
         for line in (*medium.changed, *medium.missing, f"guest/installer.lock holds {medium.pins} packages"):
@@ -298,7 +298,7 @@ def reproduce() -> Task:
     def act() -> None:
         from hostwright.image import reproduce as again
 
-        count = again.reproduce(sys.executable, machine_file(), paths.log_file("reproduce"))
+        count = again.reproduce(sys.executable, machine_file(), workshop("reproduce"))
         reporter.board().say(f"{count} artifacts are equal bit by bit")
 
     return step(act, after=["host"], always=True, counted=False)

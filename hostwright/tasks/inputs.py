@@ -9,6 +9,7 @@ from hostwright.build import recipes
 from hostwright.machine import load as model
 from hostwright.machine.model import Machine
 from hostwright.sandbox import buildroot as root
+from hostwright.sandbox.workshop import Workshop, open_at
 from hostwright.tasks import variables
 
 ROOTFS_TAR = paths.DIST / "rootfs.tar"
@@ -30,6 +31,11 @@ def machine() -> Machine:
     linux.requests(found)
     root.load_lock()
     return found
+
+
+def workshop(task: str) -> Workshop:
+    """The workshop of a task, with its log."""
+    return open_at(paths.log_file(task))
 
 
 def host_packages() -> list[str]:

@@ -7,10 +7,9 @@ from functools import partial
 
 from hostwright.base.errors import UserError
 from hostwright.build import recipes
-from hostwright.sandbox import buildroot
-from hostwright.source import mirrors
 from hostwright.tasks import reporter, variables
 from hostwright.tasks.define import Task, step
+from hostwright.tasks.inputs import workshop
 
 
 def add() -> Task:
@@ -36,7 +35,7 @@ def _shell() -> None:
         raise UserError("shell: no package is named", "write ./doit shell package=NAME")
     reporter.board().say(f"the build of {name}: sh -x /build/script runs it, exit leaves the sandbox")
     reporter.board().close()
-    package.open_shell(name)
+    package.open_shell(name, workshop("shell"))
 
 
 def _add(*words: str) -> None:
@@ -48,9 +47,7 @@ def _add(*words: str) -> None:
             f"./doit add takes one name, and got {len(names)}",
             "name one source package of the archive: ./doit add NAME",
         )
-    lines = draft.add(
-        names[0], variables.text("as"), mirrors.find_mirrors(), partial(reporter.board().note, "add")
-    )
+    lines = draft.add(names[0], variables.text("as"), workshop("add"), partial(reporter.board().note, "add"))
     for line in lines:
         reporter.board().say(line)
 
@@ -59,5 +56,5 @@ def _outdated() -> None:
     from hostwright.upkeep.outdated import find
 
     pins = {name: recipes.sources(recipes.load_recipe(name)) for name in recipes.recipe_names()}
-    for line in find(mirrors.find_mirrors(), buildroot.root(buildroot.load_lock()), pins):
+    for line in find(workshop("outdated"), pins):
         reporter.board().say(line)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 
 from hostwright.base import times
+from hostwright.base.pin import Pin
 from hostwright.build import recipes
 from hostwright.recipe import Recipe
 from hostwright.sandbox import buildroot as root
 from hostwright.source import fetch, mirrors
-from hostwright.source.pins import Pinned
 from hostwright.tasks import reporter
 from hostwright.tasks.define import Task, step
 from hostwright.tasks.inputs import machine
@@ -24,13 +24,13 @@ def sources() -> Iterator[Task]:
     yield fetching("installer", "the parts of Debian's installer", _installer_files)
 
 
-def fetching(name: str, what: str, wanted: Callable[[], list[Pinned]]) -> Task:
+def fetching(name: str, what: str, wanted: Callable[[], list[Pin]]) -> Task:
     """A task that fetches what is `wanted` and not yet in the cache."""
 
     def act() -> None:
         missing = [one for one in wanted() if not fetch.is_here(one.sha256)]
         counter = _Counter(f"sources:{name}", sum(one.size for one in missing))
-        fetch.fetch_all([one.at(mirrors.find_mirrors()) for one in missing], counter.add)
+        fetch.fetch_all(missing, mirrors.find_mirrors(), counter.add)
 
     def is_here() -> bool:
         return all(fetch.is_here(one.sha256) for one in wanted())
@@ -51,15 +51,15 @@ class _Counter:
 
 
 @cache
-def _buildroot_files() -> list[Pinned]:
-    return [Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in root.load_lock()]
+def _buildroot_files() -> list[Pin]:
+    return root.load_lock()
 
 
-def _installer_files() -> list[Pinned]:
+def _installer_files() -> list[Pin]:
     from hostwright.guest import initrd
 
-    return [Pinned(pin.name, pin.path, pin.sha256, pin.size) for pin in initrd.load_lock()]
+    return initrd.load_lock()
 
 
-def _source_files(recipe: Recipe) -> list[Pinned]:
-    return [Pinned(recipe.name, one.path, one.sha256, 0, one.upstream) for one in recipes.sources(recipe)]
+def _source_files(recipe: Recipe) -> list[Pin]:
+    return list(recipes.sources(recipe))

@@ -24,7 +24,7 @@ def _measured() -> dict[str, float]:
 
 
 def remember(task: str, seconds: float) -> None:
-    """Keep how long a task took, for the estimates of later runs; what came out of the store tells nothing."""
+    """Keep how long a task took, for later estimates; a result from the store took no time worth keeping."""
     if seconds < FROM_STORE_S:
         return
     with files.locked(paths.cache() / "times.lock"):

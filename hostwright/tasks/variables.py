@@ -12,6 +12,7 @@ from pathlib import Path
 from doit import doit_cmd, get_var
 
 from hostwright.base import texts
+from hostwright.base.address import Address
 from hostwright.base.errors import UserError
 from hostwright.machine import grammar, values, words
 
@@ -45,10 +46,12 @@ def _file(value: str) -> str:
 
 
 def _address(value: str) -> str:
-    """As in host.toml, with a domain of more digits too: Intel's VMD has such."""
-    if re.fullmatch(r"[0-9a-f]{5,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]", value.lower()):
-        return value.lower()
-    return values.address(value)
+    """In full. A capture may have domains that host.toml cannot: Intel's VMD."""
+    try:
+        return str(Address.parse(value.lower()))
+    except ValueError as error:
+        hint = 'write it as lspci -D shows it, "0000:82:00.0" or "82:00.0"'
+        raise grammar.BadValueError(str(error), hint) from None
 
 
 def _choice(*known: str) -> Callable[[str], str]:
@@ -90,8 +93,7 @@ _is_yes = _choice("no", "yes")
 VARIABLES = (
     Variable("machine", "FILE", (), "the file that describes the machine; `host.toml` by default", _word),
     Variable("offline", "yes", _GUESTS, "take all packages of the guest from the cache", _is_yes, "no"),
-    Variable("vnc", "unix", _GUESTS, "show the screen on a unix socket", _choice("tcp", "unix"), "tcp"),
-    Variable("password", "yes", _GUESTS, "protect the screen with a password", _is_yes, "no"),
+    Variable("vnc", "tcp", _GUESTS, "show the screen on loopback, with a password", _choice("unix", "tcp"), "unix"),
     Variable("capture", "FILE", _SHOWN, "read another machine, from its capture", _place),
     Variable("device", "ADDRESS", _SHOWN, "look at one device", _address),
     Variable("json", "yes", _SHOWN, "print JSON", _is_yes, "no"),

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostwright.base.pin import Pin
 from hostwright.formats import deb, tarball
 from hostwright.formats.control import Stanza
 from hostwright.sandbox import signature
 from hostwright.source import fetch, index
-from hostwright.source.pins import Pin, Pinned, pin_of
+from hostwright.source.pins import pin_of
 from hostwright.upkeep import source_index
 
 _FILES = ("copyright", "control", "patches/series")
@@ -41,9 +42,9 @@ def read(stanza: Stanza, release: str, mirrors: Sequence[str]) -> Texts:
     """
     packaging = source_index.packaging(stanza)
     if packaging and fetch.is_offered(packaging.path, mirrors):
-        found = tarball.look(_fetch(packaging, mirrors), packaging.name, _FILES.__contains__).texts
+        found = tarball.look(_fetch(packaging, mirrors), packaging.file, _FILES.__contains__).texts
         text, control, series = (found.get(name, "") for name in _FILES)
-        return Texts(text, control, series, packaging.name)
+        return Texts(text, control, series, packaging.file)
     built = source_index.built(stanza["Package"], signature.kept_index(index.PACKAGES, release, mirrors))
     control = "\n\n".join(f"Package: {one['Package']}\nDescription: {_synopsis(one)}" for one in built)
     text, origin = _copyright(map(pin_of, built), lambda pin: _read_deb(pin, mirrors))
@@ -69,7 +70,7 @@ def _read_deb(pin: Pin, mirrors: Sequence[str]) -> str:
     """
     if not fetch.is_offered(pin.path, mirrors):
         return ""
-    place = _fetch(Pinned(pin.name, pin.path, pin.sha256, pin.size), mirrors)
+    place = _fetch(pin, mirrors)
     found = (
         content
         for path, _, content in deb.read(place, "data", "usr/share/doc/")
@@ -78,5 +79,5 @@ def _read_deb(pin: Pin, mirrors: Sequence[str]) -> str:
     return next(found, b"").decode(errors="replace")
 
 
-def _fetch(one: Pinned, mirrors: Sequence[str]) -> Path:
-    return fetch.fetch(one.at(mirrors), lambda _: None)
+def _fetch(one: Pin, mirrors: Sequence[str]) -> Path:
+    return fetch.fetch(one, mirrors, lambda _: None)

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.build.recipes import load_recipe, recipe_names
 from hostwright.formats import copyright, spdx, tarball, versions
 from hostwright.formats.control import Stanza
-from hostwright.recipe import Recipe, Source
+from hostwright.recipe import Recipe
 from hostwright.sandbox import buildroot, signature
-from hostwright.source import fetch, pins
+from hostwright.sandbox.workshop import Workshop
+from hostwright.source import fetch
 from hostwright.source.index import SOURCES
 from hostwright.upkeep import debian_texts, guesses, layout, source_index
 
@@ -45,11 +47,11 @@ class Draft:
 class Upstream:
     """The upstream tarballs by their folder, and the content of the main one."""
 
-    tarballs: dict[str, pins.Pinned]
+    tarballs: dict[str, Pin]
     contents: tarball.Contents
 
 
-def add(name: str, recipe_name: str, mirrors: Sequence[str], note: Note) -> list[str]:
+def add(name: str, recipe_name: str, shop: Workshop, note: Note) -> list[str]:
     """Write the recipe of the source package `name`; returns lines with the guesses and the remaining work.
 
     If `recipe_name` is '', the recipe is named like the package. Raises UserError, and writes nothing, if the recipe
@@ -57,14 +59,14 @@ def add(name: str, recipe_name: str, mirrors: Sequence[str], note: Note) -> list
     """
     target, recipe_name = place(name, recipe_name)
     note("reading the archive's index")
-    release = signature.signed_release(mirrors, buildroot.root(buildroot.load_lock()))
+    release, mirrors = signature.signed_release(shop), shop.archives
     packages = source_index.newest(signature.kept_index(SOURCES, release, mirrors))
     stanza = source_index.find(name, packages)
     note(f"fetching {name} {stanza['Version']}")
     source, debian = upstream(stanza, mirrors), debian_texts.read(stanza, release, mirrors)
     made = draft(recipe_name, stanza, packages, source, debian)
     files.write(target, render(made))
-    return told(made, target)
+    return report(made, target)
 
 
 def place(name: str, recipe_name: str) -> tuple[Path, str]:
@@ -91,9 +93,9 @@ def place(name: str, recipe_name: str) -> tuple[Path, str]:
 def upstream(stanza: Stanza, mirrors: Sequence[str]) -> Upstream:
     """Fetch the upstream tarballs of a source package and read the main one."""
     tarballs = source_index.tarballs(stanza)
-    fetch.fetch_all([one.at(mirrors) for one in tarballs.values()], lambda _: None)
+    fetch.fetch_all(list(tarballs.values()), mirrors, lambda _: None)
     main = tarballs[""]
-    return Upstream(tarballs, tarball.look(fetch.local(main.sha256), main.name, guesses.wants))
+    return Upstream(tarballs, tarball.look(fetch.local(main.sha256), main.file, guesses.wants))
 
 
 def draft(
@@ -105,7 +107,7 @@ def draft(
     is_meson = any("meson" in group for group in source_index.build_needs(stanza))
     way = guesses.way(stanza["Package"], source.contents, is_meson)
     found = copyright.read(debian.copyright)
-    main, *extra = [Source(one.path, one.sha256, into=into) for into, one in source.tarballs.items()]
+    main, *extra = [Pin(one.path, one.sha256, into=into) for into, one in source.tarballs.items()]
     value = Recipe(
         name=name,
         version=versions.released(stanza["Version"]),
@@ -127,7 +129,7 @@ def render(made: Draft) -> str:
     return layout.render_recipe(made.recipe, sentence, comment)
 
 
-def told(made: Draft, target: Path) -> list[str]:
+def report(made: Draft, target: Path) -> list[str]:
     """The lines for a person: each guess with its source, and the remaining work."""
     return [
         f"recipes/{target.name} is written; guessed:",

@@ -77,12 +77,12 @@ def way(package: str, contents: Contents, is_meson: bool) -> Way:
         if found := _way_in(folder, contents, is_meson):
             return found
     others = [name for name in _OTHERS if name in contents.paths]
-    told = (
+    reason = (
         f"{', '.join(others)}, which no kind of build supports"
         if others
         else "no build system was recognised"
     )
-    return Way(NO_BUILD, told, is_known=False)
+    return Way(NO_BUILD, reason, is_known=False)
 
 
 def _way_in(folder: str, contents: Contents, is_meson: bool) -> Way | None:

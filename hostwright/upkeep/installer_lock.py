@@ -10,16 +10,17 @@ now is tried. If that fails too, the lock stays unchanged.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.formats.control import Stanza
 from hostwright.guest import initrd, udeb
 from hostwright.sandbox import signature
+from hostwright.sandbox.workshop import Workshop
 from hostwright.source import fetch, index
 from hostwright.source.closure import lock, parse_seeds
-from hostwright.source.pins import Pin, Pinned, pin_of, render_lock
+from hostwright.source.pins import pin_of, render_lock
 from hostwright.upkeep.lock import differences
 
 FILE = "guest/installer.lock"
@@ -44,12 +45,12 @@ class Choice:
     is_whole: bool
 
 
-def renew(mirrors: Sequence[str], root: Path) -> Renewal:
-    """Write guest/installer.lock anew if a complete set exists; `root` contains the build root's views.
+def renew(shop: Workshop) -> Renewal:
+    """Write guest/installer.lock anew if a complete set exists.
 
     Raises UserError if a signature or a digest is wrong, or if no archive answers.
     """
-    release = signature.signed_release(mirrors, root)
+    release, mirrors = signature.signed_release(shop), shop.archives
     packages = signature.index(index.PACKAGES, release, mirrors)
     parts = signature.index(index.UDEBS, release, mirrors)
     before = initrd.load_lock()
@@ -74,8 +75,7 @@ def choose(netboot: Pin, parts: Sequence[Stanza], before: Sequence[Pin], mirrors
     """The parts that an install with this netboot package needs, as far as the archive holds them."""
     if not fetch.is_offered(netboot.path, mirrors):
         return Choice((), (_lost(netboot),), is_whole=False)
-    wanted = Pinned(netboot.name, netboot.path, netboot.sha256, netboot.size)
-    kernel, tree = initrd.read_netboot(fetch.fetch(wanted.at(mirrors), lambda _: None))
+    kernel, tree = initrd.read_netboot(fetch.fetch(netboot, mirrors, lambda _: None))
     release = initrd.kernel_release(kernel)
     try:
         needed = closure(parts, tree, release)
@@ -88,7 +88,7 @@ def choose(netboot: Pin, parts: Sequence[Stanza], before: Sequence[Pin], mirrors
         held, lines = stand_in(pin, before, mirrors)
         found += [held] if held else []
         notes += lines
-    return Choice(tuple(sorted(found)), tuple(notes), len(found) == len(needed) + 1)
+    return Choice(tuple(sorted(found, key=lambda pin: pin.rank)), tuple(notes), len(found) == len(needed) + 1)
 
 
 def closure(parts: Sequence[Stanza], tree: udeb.Tree, release: str) -> list[Pin]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 
+from hostwright.base.pin import Pin
 from hostwright.recipe import Recipe
 
 WIDTH = 110
@@ -47,7 +48,7 @@ def _lines(prefix: str, value: object, indent: int) -> list[str]:
         inner = [f"{blanks}    {line}," for line in _groups(value, WIDTH - indent - 5)]
         return [f"{blanks}{prefix}(", *inner, f"{blanks}),"]
     inner = [line for name, one in _arguments(value) for line in _lines(name, one, indent + 4)]
-    return [f"{blanks}{prefix}{type(value).__name__}(", *inner, f"{blanks}),"]
+    return [f"{blanks}{prefix}{_kind(value)}(", *inner, f"{blanks}),"]
 
 
 def _groups(words: Sequence[str], width: int) -> list[str]:
@@ -67,7 +68,12 @@ def _text(value: object) -> str:
         return quote + value.replace("\\", "\\\\").replace(quote, f"\\{quote}") + quote
     if isinstance(value, tuple):
         return f"({', '.join(map(_text, value))}{',' if len(value) == 1 else ''})"
-    return f"{type(value).__name__}({', '.join(name + _text(one) for name, one in _arguments(value))})"
+    return f"{_kind(value)}({', '.join(name + _text(one) for name, one in _arguments(value))})"
+
+
+def _kind(value: object) -> str:
+    """The name of a value's class, as recipes spell it."""
+    return "Source" if isinstance(value, Pin) else type(value).__name__
 
 
 def _arguments(value: object) -> list[tuple[str, object]]:

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hostwright.base import files, paths
-from hostwright.recipe import Source
+from hostwright.base.pin import Pin
 from hostwright.sandbox.signature import index, signed_release
+from hostwright.sandbox.workshop import Workshop
 from hostwright.source import closure
 from hostwright.source.index import PACKAGES, SOURCES, source_files
-from hostwright.source.pins import Pin, parse_lock, render_lock
+from hostwright.source.pins import parse_lock, render_lock
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Renewal:
     sources: tuple[str, ...]
 
 
-def renew(mirrors: Sequence[str], root: Path, sources: Mapping[str, Sequence[Source]]) -> Renewal:
+def renew(shop: Workshop, sources: Mapping[str, Sequence[Pin]]) -> Renewal:
     """Write buildroot/lock anew; raises UserError if the archive's signature or an index's digest is wrong."""
-    release = signed_release(mirrors, root)
-    stanzas = index(PACKAGES, release, mirrors)
+    release = signed_release(shop)
+    stanzas = index(PACKAGES, release, shop.archives)
     wanted, excluded = closure.parse_seeds(paths.SEEDS.read_text())
     pins = closure.lock(stanzas, wanted, excluded)
-    found = source_files(index(SOURCES, release, mirrors))
+    found = source_files(index(SOURCES, release, shop.archives))
     before = parse_lock(paths.LOCK.read_text())
     files.write(paths.LOCK, render_lock(pins))
     return Renewal(len(pins), tuple(differences(before, pins)), tuple(source_notes(sources, found)))
@@ -45,7 +45,7 @@ def differences(before: Sequence[Pin], after: Sequence[Pin]) -> list[str]:
     ]
 
 
-def source_notes(sources: Mapping[str, Sequence[Source]], found: dict[str, str]) -> list[str]:
+def source_notes(sources: Mapping[str, Sequence[Pin]], found: dict[str, str]) -> list[str]:
     """One line for each source that the archive no longer holds as pinned."""
     notes: list[str] = []
     for name, pinned in sources.items():
@@ -55,7 +55,7 @@ def source_notes(sources: Mapping[str, Sequence[Source]], found: dict[str, str])
     return notes
 
 
-def _state(one: Source, found: dict[str, str]) -> str:
+def _state(one: Pin, found: dict[str, str]) -> str:
     if one.path in found:
         return f"has another sha256 in the archive: {found[one.path]}"
     folder = one.path.rsplit("/", 1)[0]

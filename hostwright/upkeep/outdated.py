@@ -8,12 +8,12 @@ Only the index is fetched, and nothing is written.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from hostwright.base.pin import Pin
 from hostwright.formats import versions
 from hostwright.formats.control import Stanza
-from hostwright.recipe import Source
 from hostwright.sandbox import signature
+from hostwright.sandbox.workshop import Workshop
 from hostwright.source import fetch, index
 from hostwright.upkeep import source_index
 
@@ -42,18 +42,18 @@ class State:
         return versions.key(self.pinned) > versions.key(self.newest)
 
 
-def find(mirrors: Sequence[str], root: Path, pins: Mapping[str, Sequence[Source]]) -> list[str]:
+def find(shop: Workshop, pins: Mapping[str, Sequence[Pin]]) -> list[str]:
     """The lines about the pins of each recipe.
 
     Raises UserError if the archive cannot be reached or its signature is wrong.
     """
-    release = signature.signed_release(mirrors, root)
-    stanzas = signature.kept_index(index.SOURCES, release, mirrors)
-    return told(list(states(pins, stanzas, lambda path: fetch.is_offered(path, mirrors))))
+    release = signature.signed_release(shop)
+    stanzas = signature.kept_index(index.SOURCES, release, shop.archives)
+    return render(list(states(pins, stanzas, lambda path: fetch.is_offered(path, shop.archives))))
 
 
 def states(
-    pins: Mapping[str, Sequence[Source]], stanzas: Sequence[Stanza], is_held: Callable[[str], bool]
+    pins: Mapping[str, Sequence[Pin]], stanzas: Sequence[Stanza], is_held: Callable[[str], bool]
 ) -> Iterator[State]:
     """The state of every pin. For pins that the index does not list, `is_held` asks the archive.
 
@@ -80,7 +80,7 @@ def _fault(path: str, sha256: str, listed: Mapping[str, str], is_held: Callable[
     return "" if is_held(path) else "the pin has left the archive"
 
 
-def told(found: Sequence[State]) -> list[str]:
+def render(found: Sequence[State]) -> list[str]:
     """A line for each pin that is older or cannot be fetched.
 
     One more line lists the pins that are newer than the suite's.

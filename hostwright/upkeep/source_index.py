@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.formats import versions
 from hostwright.formats.control import Stanza
-from hostwright.source.pins import Pinned
 
 # A relation of Build-Depends: name, :qualifier, (version), [architectures], <profiles>.
 _RELATION = re.compile(
@@ -69,14 +69,14 @@ def built(package: str, stanzas: Iterable[Stanza]) -> list[Stanza]:
     return [one for one in stanzas if one.get("Source", one["Package"]).partition(" ")[0] == package]
 
 
-def tarballs(stanza: Stanza) -> dict[str, Pinned]:
+def tarballs(stanza: Stanza) -> dict[str, Pin]:
     """The upstream tarballs of a source package by their folder: '' for the main one, which comes first.
 
     Raises UserError if there is none, or one in a format that recipes do not support.
     """
     stem = f"{stanza['Package']}_{versions.upstream(stanza['Version'])}.orig"
     form = re.compile(re.escape(stem) + r"(?:-([A-Za-z0-9-]+))?\.tar\.(?:gz|bz2|xz)")
-    found = {match[1] or "": one for one in _files(stanza) if (match := form.fullmatch(one.name))}
+    found = {match[1] or "": one for one in _files(stanza) if (match := form.fullmatch(one.file))}
     if "" not in found:
         raise UserError(
             f"the source package {stanza['Package']} {stanza['Version']} has no {stem}.tar.gz, .bz2 or .xz",
@@ -85,15 +85,15 @@ def tarballs(stanza: Stanza) -> dict[str, Pinned]:
     return {folder: found[folder] for folder in sorted(found)}
 
 
-def packaging(stanza: Stanza) -> Pinned | None:
+def packaging(stanza: Stanza) -> Pin | None:
     """The tarball of the folder debian/; None if the packaging is a diff."""
-    return next((one for one in _files(stanza) if re.search(r"\.debian\.tar\.\w+$", one.name)), None)
+    return next((one for one in _files(stanza) if re.search(r"\.debian\.tar\.\w+$", one.file)), None)
 
 
-def _files(stanza: Stanza) -> Iterator[Pinned]:
+def _files(stanza: Stanza) -> Iterator[Pin]:
     for line in stanza.get("Checksums-Sha256", "").split("\n"):
         if len(words := line.split()) == 3:
-            yield Pinned(words[2], f"{stanza['Directory']}/{words[2]}", words[0], int(words[1]))
+            yield Pin(f"{stanza['Directory']}/{words[2]}", words[0], size=int(words[1]))
 
 
 def build_needs(stanza: Stanza) -> list[list[str]]:

@@ -77,7 +77,7 @@ def plan_board(accelerator: Accelerator) -> tuple[str, ...]:
         # Before all other devices, or they are created without it. 48 bits, or a 64-bit BAR cannot be mapped.
         "-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48",
         "-display", "none", "-monitor", "none",
-        # A reset ends QEMU like a power-off; the kernel's last words tell them apart.
+        # A reset ends QEMU like a power-off; the kernel's last words show which it was.
         "-no-reboot",
     )  # fmt: skip
 

@@ -119,7 +119,7 @@ class Console:
             raise TimedOutError(f"the machine did not end within {timeout_s:g} s", last_lines(self.text))
 
     def send(self, keys: str) -> None:
-        """Press keys; raises EndedError when nobody is there."""
+        """Press keys; raises EndedError when the machine has ended."""
         try:
             # Past the file's buffer: what could not be written would come up again when the file is closed.
             os.write(self._keyboard.fileno(), keys.encode("ascii"))

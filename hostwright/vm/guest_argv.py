@@ -19,6 +19,7 @@ from hostwright.vm.board import EMULATED_PROCESSOR, Accelerator
 
 FOLDER = "/output"
 SOCKETS = "/run"
+SOCKETS_FOLDER = "sockets"
 MEDIUM = "install.iso"
 DISK = "disk.qcow2"
 CODE = "OVMF_CODE.fd"
@@ -48,8 +49,12 @@ HOST_PROBE = "etc/hostwright/kvm-probe.args"
 HOST_KERNEL = "/boot/vmlinuz"
 PROBE_MEMORY_MIB = 256
 # Of the guest that host.toml names first; each further one has the next.
-FIRST_VNC_PORT = 5900
 FIRST_SSH_PORT = 2201
+
+# In QEMU's user network: where a guest under construction finds the archive, and the program that QEMU starts for
+# each connection to it. That program is given the archive's port of loopback.
+ARCHIVE = "10.0.2.100"
+RELAY = "relay.py"
 
 # A reset ends QEMU: whoever started it looks at what the guest said last.
 _NO_REBOOT = ("-no-reboot",)
@@ -57,10 +62,14 @@ _NO_REBOOT = ("-no-reboot",)
 
 @dataclass(frozen=True)
 class Vnc:
-    """Where the screen is shown: a unix socket, or the first free port of loopback from 5900 on."""
+    """Where the screen is shown: a unix socket, or the first free port of loopback from 5900 on, with a password."""
 
-    unix: bool = False
-    password: bool = False
+    unix: bool = True
+
+    @property
+    def password(self) -> bool:
+        """Whether a client needs a password: loopback is open to every user, the socket's folder is not."""
+        return not self.unix
 
 
 def passed_port(index: int) -> str:
@@ -78,15 +87,18 @@ def bus(slot: int) -> int:
     return slot - DISK_SLOT + 1
 
 
-def plan_install(guest: Guest, accelerator: Accelerator, vnc: Vnc) -> tuple[str, ...]:
-    """The guest's machine with the medium in its drive; two serial lines: the console and the installer's log."""
+def plan_install(guest: Guest, accelerator: Accelerator, vnc: Vnc, archive_port: int) -> tuple[str, ...]:
+    """The guest's machine with the medium in its drive; two serial lines: the console and the installer's log.
+
+    Its network ends at ARCHIVE, which is `archive_port` of loopback.
+    """
     return (
         *_plan_board(guest, accelerator),
         *_NO_REBOOT,
         *_plan_vnc(vnc),
         # Nothing of a broken-off install is kept: no flush is waited for.
         *_plan_disk("cache=unsafe"),
-        *_plan_net(guest, ""),
+        *_plan_net(guest, _archive(archive_port)),
         "-drive", f"if=none,id=medium,media=cdrom,readonly=on,format=raw,file={FOLDER}/{MEDIUM}",
         "-device", "ide-cd,bus=ide.0,drive=medium,bootindex=1",
         "-serial", f"file:{FOLDER}/{CONSOLE_LOG}",
@@ -95,15 +107,18 @@ def plan_install(guest: Guest, accelerator: Accelerator, vnc: Vnc) -> tuple[str,
 
 
 def plan_second_stage(
-    guest: Guest, accelerator: Accelerator, vnc: Vnc, words: Sequence[str]
+    guest: Guest, accelerator: Accelerator, vnc: Vnc, words: Sequence[str], archive_port: int
 ) -> tuple[str, ...]:
-    """The guest's machine with a kernel and an initramfs, which get `words`, and the archive SYSTEM as second disk."""
+    """The guest's machine with a kernel and an initramfs, which get `words`, and the archive SYSTEM as second disk.
+
+    Its network is that of the install.
+    """
     return (
         *_plan_board(guest, accelerator),
         *_NO_REBOOT,
         *_plan_vnc(vnc),
         *_plan_disk("cache=unsafe"),
-        *_plan_net(guest, ""),
+        *_plan_net(guest, _archive(archive_port)),
         "-drive", f"if=none,id=system,format=raw,readonly=on,file={FOLDER}/{SYSTEM}",
         "-device", f"virtio-blk-pci,bus={passed_port(0)},addr=00.0,drive=system",
         "-kernel", f"{FOLDER}/{KERNEL}",
@@ -129,9 +144,9 @@ def plan_boot(
     return (
         *_plan_board(guest, accelerator),
         *_NO_REBOOT,
-        *_plan_vnc(Vnc(unix=True)),
+        *_plan_vnc(Vnc()),
         *_plan_disk("snapshot=on"),
-        *_plan_net(guest, f",hostfwd=tcp:127.0.0.1:{ssh_port}-:22"),
+        *_plan_net(guest, _ssh(ssh_port)),
         "-serial", f"file:{FOLDER}/{CONSOLE_LOG}",
         *(word for one in credentials for word in ("-smbios", f"type=11,value=io.systemd.credential.binary:{one}")),
         "-drive", f"if=none,id={SPARE_DRIVE_ID},format=raw,file={FOLDER}/{SPARE_DRIVE}",
@@ -140,16 +155,19 @@ def plan_boot(
 
 
 def plan_launch(guest: Guest, folder: str) -> tuple[str, ...]:
-    """The guest with its passed devices under KVM, its files in `folder`: what is typed by hand on the host."""
+    """The guest with its passed devices under KVM, its files in `folder`: what is typed by hand on the host.
+
+    Its sockets are in a folder of their own, which only their owner may enter.
+    """
     argv = (
         *_plan_board(guest, Accelerator.KVM),
         *_plan_vnc(Vnc()),
         *_plan_disk("cache=none"),
-        *_plan_net(guest, ""),
+        *_plan_net(guest, _ssh(FIRST_SSH_PORT)),
         "-serial", f"file:{FOLDER}/{CONSOLE_LOG}",
         *(word for option in plan_passed(guest) for word in ("-device", option)),
     )  # fmt: skip
-    return tuple(word.replace(SOCKETS, folder).replace(FOLDER, folder) for word in argv)
+    return _place(argv, {f"{FOLDER}/": f"{folder}/", f"{SOCKETS}/": f"{folder}/{SOCKETS_FOLDER}/"})
 
 
 def plan_host(machine: Machine, guest: Guest, accelerator: Accelerator) -> tuple[str, ...]:
@@ -164,10 +182,11 @@ def plan_host(machine: Machine, guest: Guest, accelerator: Accelerator) -> tuple
         "-daemonize", "-pidfile", f"{SOCKETS}/pid",
         "-chardev", f"pipe,id=monitor,path={SOCKETS}/monitor",
         "-mon", "chardev=monitor,mode=control",
-        "-vnc", f"127.0.0.1:{index},share=force-shared",
+        *_plan_vnc(Vnc()),
         *_plan_disk("cache=none"),
-        *_plan_net(guest, f",hostfwd=tcp:127.0.0.1:{FIRST_SSH_PORT + index}-:22", name_bridge(machine)),
-        "-chardev", f"pty,id=console,path={SOCKETS}/console,logfile={FOLDER}/{CONSOLE_LOG}",
+        *_plan_net(guest, _ssh(FIRST_SSH_PORT + index), name_bridge(machine)),
+        # Appended to, so that the log can be cut while QEMU writes it.
+        "-chardev", f"pty,id=console,path={SOCKETS}/console,logfile={FOLDER}/{CONSOLE_LOG},logappend=on",
         "-serial", "chardev:console",
         *(word for option in plan_passed(guest) for word in ("-device", option)),
     )  # fmt: skip
@@ -201,7 +220,7 @@ def plan_kvm_probe() -> tuple[str, ...]:
 
 
 def name_bridge(machine: Machine) -> str | None:
-    """The bridge that guests are on, where the host has one; QEMU's own network, with NAT and DHCP, where not."""
+    """The bridge that guests are on, where the host has one; None for QEMU's own network, which ends at the host."""
     network = machine.network
     return network.bridge if network.nic or network.address else None
 
@@ -273,8 +292,18 @@ def _plan_disk(how: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _plan_net(guest: Guest, more: str, bridge: str | None = None) -> tuple[str, ...]:
-    way = f"bridge,id=net,br={bridge},helper={HOST_BRIDGE_HELPER}" if bridge else f"user,id=net{more}"
+def _ssh(port: int) -> str:
+    return f"hostfwd=tcp:127.0.0.1:{port}-:22"
+
+
+def _archive(port: int) -> str:
+    return f"guestfwd=tcp:{ARCHIVE}:80-cmd:python3 -IS {FOLDER}/{RELAY} {port}"
+
+
+def _plan_net(guest: Guest, forward: str, bridge: str | None = None) -> tuple[str, ...]:
+    # Without restrict=on every address of QEMU's own network leads to the loopback of the machine that runs it.
+    user = f"user,id=net,restrict=on,{forward}"
+    way = f"bridge,id=net,br={bridge},helper={HOST_BRIDGE_HELPER}" if bridge else user
     return (
         "-netdev", way,
         # Without a ROM: the firmware has nothing to start from the network.

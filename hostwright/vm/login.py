@@ -90,7 +90,7 @@ def connect(
 
 
 def find_methods(host: str, port: int, user: str, limit_s: float = TRY_LIMIT_S) -> frozenset[str]:
-    """How the server lets `user` in (RFC 4252): `publickey`, `password` ..., or `none` where it asks for nothing."""
+    """How the server lets `user` in (RFC 4252): `publickey`, `password` ..., or `none` where it requires nothing."""
     from paramiko import BadAuthenticationType
 
     def ask(transport: "Transport") -> frozenset[str]:
@@ -178,7 +178,7 @@ def _execute(channel: "Channel", command: str) -> tuple[int, str]:
             output += block
         status = channel.recv_exit_status()
     except (SSHException, OSError, EOFError):
-        # Closed from either side; what came before that still tells something.
+        # Closed from either side; what came before that is still the answer.
         pass
     return status, output.decode(errors="replace")
 

@@ -89,14 +89,7 @@ class Monitor:
 
         Raises UserError with QEMU's own words where it refuses, MonitorError where it is gone.
         """
-        from qemu.qmp import ExecuteError, QMPError
-
-        try:
-            return self._call(self._client.execute(command, arguments or None), COMMAND_LIMIT_S, command)
-        except ExecuteError as error:
-            raise UserError(f"QEMU refused {command}: {error}") from None
-        except QMPError:
-            raise MonitorError(f"QEMU ended before it answered {command}") from None
+        return self._execute(command, arguments, COMMAND_LIMIT_S)
 
     def events(self) -> tuple[Event, ...]:
         """All events since the connection was made."""
@@ -130,6 +123,10 @@ class Monitor:
         for chord in chords:
             self.execute("send-key", keys=plan_chord(chord))
 
+    def screendump(self, file: str, limit_s: float) -> None:
+        """Write the first display to `file`, a path as QEMU sees it; raises like `execute`."""
+        self._execute("screendump", {"filename": file}, limit_s)
+
     def powerdown(self) -> None:
         """Press the power button; the guest decides what follows."""
         self.execute("system_powerdown")
@@ -153,6 +150,16 @@ class Monitor:
         self._thread.join(CLOSE_LIMIT_S)
         if not self._thread.is_alive():
             self._loop.close()
+
+    def _execute(self, command: str, arguments: Mapping[str, object], limit_s: float) -> object:
+        from qemu.qmp import ExecuteError, QMPError
+
+        try:
+            return self._call(self._client.execute(command, {**arguments} or None), limit_s, command)
+        except ExecuteError as error:
+            raise UserError(f"QEMU refused {command}: {error}") from None
+        except QMPError:
+            raise MonitorError(f"QEMU ended before it answered {command}") from None
 
     def _call(self, task: Coroutine[Any, Any, _T], limit_s: float, what: str) -> _T:
         """Run `task` in the loop's thread and wait for it here."""

@@ -67,7 +67,7 @@ def write_png(frame: Frame, path: Path) -> None:
 
 
 def read(path: Path) -> Frame:
-    """The frame in a picture file."""
+    """The frame in a picture file; raises OSError for anything else, and for a size that no screen has."""
     image = _open(path)
     return Frame(image.width, image.height, image.tobytes())
 
@@ -189,8 +189,11 @@ def _image(frame: Frame) -> "Image":
 def _open(path: Path) -> "Image":
     from PIL import Image
 
-    with Image.open(path) as image:
-        return image.convert("RGB")
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Image.DecompressionBombError as error:
+        raise OSError(str(error)) from None
 
 
 def _pixels(frame: Frame) -> int:

@@ -75,7 +75,7 @@ def _probe(kernel: Path, tools: Path, out: Path) -> None:
 
 @contextmanager
 def running(job: sandbox.Job, log: Path) -> Iterator[tuple[Console, Callable[[], int | None]]]:
-    """QEMU's serial line, and what tells its exit status. What still runs is ended by force."""
+    """QEMU's serial line, and a function that returns its exit status. What still runs is ended by force."""
     with sandbox.entered(job, job.root) as command:
         child = run.open_pipe(command)
         assert child.stdout and child.stdin

@@ -1,6 +1,6 @@
 """A guest's QEMU while it runs: its monitor, its screen, its logs as they grow, and its end.
 
-argv (vm) + folder --started--> Session    monitor: qmp, screen: vnc, logs: files in the folder
+argv (vm) + folder --started--> Session    monitor and screen: qmp, logs: files in the folder
 """
 
 import secrets
@@ -41,7 +41,7 @@ class Log:
 
 @dataclass
 class Session:
-    """One running QEMU; `status` is its exit status once it ended."""
+    """One running QEMU; a VNC client sees it at `address`."""
 
     child: run.Child
     monitor: Monitor
@@ -74,7 +74,7 @@ def started(
     argv: tuple[str, ...], folder: Path, tools: Path, accelerator: Accelerator, vnc: guest_argv.Vnc
 ) -> Iterator[Session]:
     """QEMU at home in `folder`; what still runs at the end of the block is ended by force."""
-    sockets = folder / "sockets"
+    sockets = folder / guest_argv.SOCKETS_FOLDER
     files.remove(sockets)
     sockets.mkdir(mode=0o700)
     password = secrets.token_urlsafe(6)[:8] if vnc.password else None
@@ -88,7 +88,8 @@ def started(
         child = run.start(command, folder / guest_argv.QEMU_LOG)
         try:
             with _monitor(sockets / guest_argv.QMP_SOCKET, folder / guest_argv.QEMU_LOG) as monitor:
-                screen, address = _find_screen(monitor, sockets, vnc, password)
+                screen = Screen(monitor, sockets, guest_argv.SOCKETS)
+                address = _find_address(monitor, sockets, vnc)
                 yield Session(child, monitor, screen, folder, address, password)
         finally:
             run.close_pipe(child)
@@ -102,14 +103,10 @@ def _monitor(socket: Path, log: Path) -> Monitor:
         raise UserError(f"QEMU did not start:\n{run.tail(log)}", f"the whole log is {log}") from None
 
 
-def _find_screen(
-    monitor: Monitor, sockets: Path, vnc: guest_argv.Vnc, password: str | None
-) -> tuple[Screen, str]:
-    """The screen, and where a person's own client finds it."""
+def _find_address(monitor: Monitor, sockets: Path, vnc: guest_argv.Vnc) -> str:
+    """Where a person's VNC client finds the screen."""
     if vnc.unix:
-        socket = sockets / guest_argv.VNC_SOCKET
-        return Screen(socket, password), str(socket)
+        return str(sockets / guest_argv.VNC_SOCKET)
     found = monitor.execute("query-vnc")
     assert isinstance(found, dict)
-    port = int(str(found["service"]))
-    return Screen(("127.0.0.1", port), password), f"127.0.0.1:{port}"
+    return f"127.0.0.1:{found['service']}"

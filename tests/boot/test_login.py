@@ -19,6 +19,7 @@ from hostwright.proof.expect import LAB_WORDS
 from hostwright.proof.lab import IMAGE, plan_boot
 from hostwright.proof.verdict import Boot
 from hostwright.sandbox import sandbox
+from hostwright.sandbox.workshop import open_at
 from hostwright.vm import board, process
 from hostwright.vm.board import Accelerator, Firmware
 from hostwright.vm.console import Console
@@ -45,7 +46,11 @@ def disk(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids = ids_for(host.name)
     rootfs.assemble(host, built, ids, kernel.release(store.read_stamp("linux")), folder / "rootfs.tar")
     write_image(
-        host, folder / "rootfs.tar", store.read_stamp("grub").tree, folder / "host.img", folder / "image.log"
+        host,
+        folder / "rootfs.tar",
+        store.read_stamp("grub").tree,
+        folder / "host.img",
+        open_at(folder / "image.log"),
     )
     return folder / "host.img"
 

@@ -54,7 +54,7 @@ def is_chosen(class_code: int) -> bool:
 def scope(machine: Capture, address: str) -> str:
     """The way from the root bus, as a table names a device."""
     function = machine.by_address[address]
-    step = address.rpartition(":")[2]
+    step = f"{function.place.device:02x}.{function.place.function}"
     return f"{scope(machine, function.parent)}/{step}" if function.parent else f"00:{step}"
 
 

@@ -1,4 +1,4 @@
-"""QEMU's screen, read over VNC for real: a machine without a disk shows its firmware's words."""
+"""QEMU's screen: a machine without a disk shows its firmware's words, to us and to a real VNC client."""
 
 import os
 import signal
@@ -13,7 +13,8 @@ import pytest
 
 from hostwright.vm import pictures
 from hostwright.vm.monitor import Monitor
-from hostwright.vm.screen import Screen, VncError
+from hostwright.vm.screen import FILE, Screen, ScreenError
+from tests import vnc
 from tests.boot.machines import FOLDER, started
 
 LIMIT_S = 30.0
@@ -22,18 +23,12 @@ TEXT_SIZE = (720, 400)
 
 
 @contextmanager
-def shown(folder: Path, vnc: str, *options: str) -> Iterator[Monitor]:
+def shown(folder: Path, *options: str) -> Iterator[Screen]:
     with (
-        started(folder, "-device", "VGA", "-vnc", vnc, *options),
+        started(folder, "-device", "VGA", *options),
         Monitor(folder / "qmp", limit_s=20) as monitor,
     ):
-        yield monitor
-
-
-def loopback(monitor: Monitor) -> tuple[str, int]:
-    answer = monitor.execute("query-vnc")
-    assert isinstance(answer, dict)
-    return "127.0.0.1", int(answer["service"])
+        yield Screen(monitor, folder, FOLDER)
 
 
 def find_last_child(pid: int) -> int:
@@ -52,51 +47,59 @@ def wait_for_text(screen: Screen) -> pictures.Frame:
 
 
 def test_the_firmware_is_seen_and_kept(tmp_path: Path) -> None:
-    with shown(tmp_path, "127.0.0.1:0,to=99,share=force-shared") as monitor:
-        frame = wait_for_text(Screen(loopback(monitor)))
+    with shown(tmp_path) as screen:
+        frame = wait_for_text(screen)
     pictures.write_png(frame, tmp_path / "shot.png")
     assert pictures.read(tmp_path / "shot.png") == frame
     assert pictures.red_share(frame) == 0
+    assert not (tmp_path / FILE).exists()
 
 
-def test_a_unix_socket_does_as_well(tmp_path: Path) -> None:
+def test_a_vnc_client_sees_the_same(tmp_path: Path) -> None:
     deep = tmp_path / "/".join(["a-folder-with-a-long-name"] * 5)
     deep.mkdir(parents=True)
-    with shown(deep, f"unix:{FOLDER}/vnc"):
-        assert not pictures.is_blank(wait_for_text(Screen(deep / "vnc")))
-
-
-def test_many_may_watch_at_the_same_time(tmp_path: Path) -> None:
-    with shown(tmp_path, f"unix:{FOLDER}/vnc,share=force-shared") as monitor:
-        screen = Screen(tmp_path / "vnc")
+    with shown(deep, "-vnc", f"unix:{FOLDER}/vnc,share=force-shared") as screen:
         wait_for_text(screen)
-        monitor.execute("stop")
-        with ThreadPoolExecutor(4) as watchers:
-            seen = list(watchers.map(lambda _: screen.capture(), range(12)))
-        assert all(pictures.difference(seen[0], frame) == 0 for frame in seen)
+        screen.monitor.execute("stop")
+        ours = screen.capture()
+        with ThreadPoolExecutor(2) as watchers:
+            places = [tmp_path / "one", tmp_path / "other"]
+            for place in places:
+                place.mkdir()
+            seen = list(watchers.map(lambda place: vnc.capture(deep / "vnc", place), places))
+        assert seen == [ours, ours]
 
 
-@pytest.mark.filterwarnings("ignore:TripleDES")
-def test_a_password_is_asked_for(tmp_path: Path) -> None:
+def test_a_vnc_client_needs_the_password(tmp_path: Path) -> None:
     secret = ("-object", "secret,id=word,data=hunter2")
-    with shown(tmp_path, f"unix:{FOLDER}/vnc,password-secret=word", *secret):
-        socket = tmp_path / "vnc"
-        assert wait_for_text(Screen(socket, "hunter2"))
-        with pytest.raises(VncError, match="password required"):
-            Screen(socket).capture()
-        with pytest.raises(VncError, match=r"[Aa]uthentication failed"):
-            Screen(socket, "wrong").capture()
+    with shown(tmp_path, "-vnc", f"unix:{FOLDER}/vnc,password-secret=word", *secret) as screen:
+        size = wait_for_text(screen)
+        frame = vnc.capture(tmp_path / "vnc", tmp_path, "hunter2")
+        assert (frame.width, frame.height) == (size.width, size.height)
+        with pytest.raises(vnc.ClientError, match=r"[Aa]uthentication failed"):
+            vnc.capture(tmp_path / "vnc", tmp_path, "wrong")
+
+
+def test_a_machine_without_a_display_is_told(tmp_path: Path) -> None:
+    with (
+        started(tmp_path) as _,
+        Monitor(tmp_path / "qmp", limit_s=20) as monitor,
+        pytest.raises(ScreenError, match="no picture of the screen: QEMU refused screendump: "),
+    ):
+        Screen(monitor, tmp_path, FOLDER).capture()
 
 
 def test_a_frozen_qemu_does_not_hang_us(tmp_path: Path) -> None:
-    with started(tmp_path, "-device", "VGA", "-vnc", f"unix:{FOLDER}/vnc") as sandboxed:
-        Monitor(tmp_path / "qmp", limit_s=20).close()
-        screen = Screen(tmp_path / "vnc")
+    with (
+        started(tmp_path, "-device", "VGA") as sandboxed,
+        Monitor(tmp_path / "qmp", limit_s=20) as monitor,
+    ):
+        screen = Screen(monitor, tmp_path, FOLDER)
         before = wait_for_text(screen)
         qemu = find_last_child(sandboxed.pid)
         os.kill(qemu, signal.SIGSTOP)
         started_at = time.monotonic()
-        with pytest.raises(VncError, match=r"gave no picture within 0\.5 s"):
+        with pytest.raises(ScreenError, match=r"QEMU did not answer within 0\.5 s: screendump"):
             screen.capture(limit_s=0.5)
         assert time.monotonic() - started_at < 3
         os.kill(qemu, signal.SIGCONT)
@@ -104,10 +107,9 @@ def test_a_frozen_qemu_does_not_hang_us(tmp_path: Path) -> None:
 
 
 def test_a_killed_qemu_is_told(tmp_path: Path) -> None:
-    with shown(tmp_path, f"unix:{FOLDER}/vnc") as monitor:
-        screen = Screen(tmp_path / "vnc")
+    with shown(tmp_path) as screen:
         wait_for_text(screen)
-        threading.Timer(0.2, monitor.quit).start()
-        with pytest.raises(VncError, match=r"no picture from the VNC server at .*/vnc: "):
+        threading.Timer(0.2, screen.monitor.quit).start()
+        with pytest.raises(ScreenError, match="no picture of the screen: "):
             for _ in range(1000):
                 screen.capture()

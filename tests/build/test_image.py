@@ -16,6 +16,7 @@ from hostwright.image import ids
 from hostwright.image.disk import layout, write_image
 from hostwright.machine import load
 from hostwright.sandbox import buildroot, sandbox
+from hostwright.sandbox.workshop import open_at
 
 LAB = load.load(paths.TREE / "host.toml")
 IDS = ids.ids_for(LAB.name)
@@ -117,6 +118,6 @@ def test_a_second_writing_gives_the_same_bits() -> None:
     grub = store.read_stamp("grub").tree
     with tempfile.TemporaryDirectory(dir=paths.DIST, prefix=".test-") as folder:
         again = Path(folder) / "again.img"
-        write_image(LAB, paths.DIST / "rootfs.tar", grub, again, Path(folder) / "log")
+        write_image(LAB, paths.DIST / "rootfs.tar", grub, again, open_at(Path(folder) / "log"))
         assert sorted(file.name for file in Path(folder).iterdir()) == ["again.img", "log"]
         assert files.digest(again) == files.digest(paths.HOST_IMAGE)

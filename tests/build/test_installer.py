@@ -16,6 +16,7 @@ from hostwright.build import store
 from hostwright.formats import control, cpio, deb, elf, gpt
 from hostwright.guest import initrd, medium, udeb
 from hostwright.sandbox import buildroot, sandbox
+from hostwright.sandbox.workshop import open_at
 from hostwright.source import closure, fetch
 
 Shell = Callable[[str], str]
@@ -26,7 +27,7 @@ PARTS = [pin for pin in PINS if pin.name != initrd.NETBOOT]
 
 @pytest.fixture(scope="module")
 def boot() -> initrd.Kit:
-    return initrd.build_initrd(PINS)
+    return initrd.build_initrd(PINS, open_at(paths.log_file("installer")))
 
 
 def inside(line: str, *binds: sandbox.Bind) -> bytes:
@@ -60,7 +61,7 @@ def unpacked(tree: udeb.Tree) -> Iterator[Path]:
 def iso() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=paths.DIST, prefix=".test-") as folder:
         target = Path(folder) / "one.iso"
-        medium.write_iso(target, store.read_stamp("grub").tree, None, [], Path(folder) / "log")
+        medium.write_iso(target, medium.Start(), store.read_stamp("grub").tree, open_at(Path(folder) / "log"))
         yield target
 
 
@@ -135,7 +136,7 @@ def test_modules_have_the_version_of_the_kernel(boot: initrd.Kit, tree: udeb.Tre
 
 
 def test_questions_come_from_the_image_and_from_the_parts() -> None:
-    known = initrd.templates(PINS)
+    known = initrd.templates(PINS, open_at(paths.log_file("installer")))
     assert known["partman-auto/method"].owner == "partman-auto"
     assert known["partman/choose_partition"].type == "select"
     assert known["debian-installer/locale"].owner == "localechooser"
@@ -163,7 +164,7 @@ def test_another_build_elsewhere_gives_the_same_bits(
         time.tzset()
         mask = os.umask(0o077)
         try:
-            again = initrd.build_initrd(PINS, Path(folder) / "log")
+            again = initrd.build_initrd(PINS, open_at(Path(folder) / "log"))
             assert again.folder != boot.folder
             for name in ("linux", "initrd", "templates.json"):
                 assert files.digest(again.folder / name) == files.digest(boot.folder / name)
@@ -176,7 +177,7 @@ def test_another_build_elsewhere_gives_the_same_bits(
 def test_the_iso_is_the_same_when_written_again(iso: Path) -> None:
     with tempfile.TemporaryDirectory(dir=paths.DIST, prefix=".test-") as folder:
         again = Path(folder) / "deeper" / "two.iso"
-        medium.write_iso(again, store.read_stamp("grub").tree, None, [], Path(folder) / "log")
+        medium.write_iso(again, medium.Start(), store.read_stamp("grub").tree, open_at(Path(folder) / "log"))
         assert files.digest(again) == files.digest(iso)
         assert [file.name for file in again.parent.iterdir()] == ["two.iso"]
 
@@ -218,7 +219,8 @@ def test_answers_are_on_the_disc_as_they_were_given(boot: initrd.Kit) -> None:
     answers = cpio.write([cpio.Entry("preseed.cfg", stat.S_IFREG | 0o644, b"d-i x/y string z\n")])
     with tempfile.TemporaryDirectory(dir=paths.DIST, prefix=".test-") as folder:
         target = Path(folder) / "auto.iso"
-        medium.write_iso(target, store.read_stamp("grub").tree, answers, ["auto=true"], Path(folder) / "log")
+        start = medium.Start(answers, ("auto=true",))
+        medium.write_iso(target, start, store.read_stamp("grub").tree, open_at(Path(folder) / "log"))
         extract = "xorriso -no_rc -osirrox on -indev /input/auto.iso -extract /install/answers /tmp/a"
         line = f"{extract} 2> /dev/null; cat /tmp/a"
         assert inside(line, sandbox.Bind(Path(folder), "/input")) == answers

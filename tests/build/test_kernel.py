@@ -15,6 +15,7 @@ from hostwright.base.errors import UserError
 from hostwright.build import kconfig, kernel, recipes
 from hostwright.machine import load
 from hostwright.sandbox import buildroot, sandbox
+from hostwright.sandbox.workshop import open_at
 
 MODULES = paths.KERNEL / "modules"
 
@@ -112,10 +113,10 @@ def test_modules_carry_the_release_and_no_debug_information() -> None:
 def test_no_byte_tells_who_built_it_when_and_where() -> None:
     image = (paths.KERNEL / "bzImage").read_bytes()
     texts = [image, (paths.KERNEL / "System.map").read_bytes(), unpacked(image)]
-    told = [platform.node(), str(paths.TREE), str(Path.home()) + "/", "/build/src", "/build/obj"]
-    told += [name for name in [getpass.getuser()] if len(name) > 4]
+    said = [platform.node(), str(paths.TREE), str(Path.home()) + "/", "/build/src", "/build/obj"]
+    said += [name for name in [getpass.getuser()] if len(name) > 4]
     for text in texts:
-        assert [word for word in told if len(word) > 3 and word.encode() in text] == []
+        assert [word for word in said if len(word) > 3 and word.encode() in text] == []
     assert b"(hostwright@hostwright)" in unpacked(image)
 
 
@@ -159,7 +160,7 @@ def test_a_dropped_option_names_file_line_and_the_unmet_dependency(
     (tmp_path / "zz.config").write_text("CONFIG_VFIO_PCII=m\nCONFIG_SND_HDA_INTEL=m\n")
     monkeypatch.setattr(paths, "KCONFIG", tmp_path)
     with pytest.raises(UserError) as error:
-        kernel.resolve(load.load(paths.TREE / "host.toml"), tmp_path / "log")
+        kernel.resolve(load.load(paths.TREE / "host.toml"), open_at(tmp_path / "log"))
     message = error.value.message
     assert "kconfig/zz.config:1: CONFIG_VFIO_PCII: wanted m, got n" in message
     assert "no such option; the nearest name is CONFIG_VFIO_PCI" in message

@@ -20,6 +20,7 @@ from hostwright.formats import elf
 from hostwright.image import rootfs
 from hostwright.recipe import Make, Recipe, Source
 from hostwright.sandbox import buildroot, sandbox
+from hostwright.sandbox.workshop import open_at
 from hostwright.source import fetch
 
 # On no host: headers alone, what is built for the firmware, and the kernel.
@@ -244,7 +245,7 @@ def build_probe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bui
         recipe = replace(PROBE, source=replace(PROBE.source, sha256=digest), needs=needs)
         monkeypatch.setattr(recipes, "load_recipe", lambda name: recipe if name == PROBE.name else load(name))
         monkeypatch.setattr(fetch, "local", lambda sha256: tarball if sha256 == digest else local(sha256))
-        return package.build_package(PROBE.name, tmp_path / "log")
+        return package.build_package(PROBE.name, open_at(tmp_path / "log"))
 
     yield act
     for left in [*paths.store().glob(f"{PROBE.name}*"), *paths.work().glob(f"{PROBE.name}*")]:

@@ -9,8 +9,9 @@
 """
 
 from dataclasses import replace
+from typing import Any
 
-from hostwright.pci import registers
+from hostwright.pci import capture, registers
 from hostwright.pci.function import ROOT, Kind
 from hostwright.pci.inventory import Bar, Capture, Group, PciFunction, ReservedRegion
 
@@ -48,15 +49,15 @@ TEXTS = {
 
 def build() -> Capture:
     """The computer with its IOMMU off, and the tables to judge it by."""
-    return Capture(
+    plain = Capture(
         source="computer.tar",
         functions=FUNCTIONS,
         release="6.12.107",
         cmdline="ro console=tty0 console=ttyS0,115200",
-        texts=TEXTS,
         tables={"DMAR": dmar()},
         classes=PLACES,
     )
+    return with_texts(plain, **TEXTS)
 
 
 def change(capture: Capture, address: str, **fields: object) -> Capture:
@@ -69,9 +70,16 @@ def change(capture: Capture, address: str, **fields: object) -> Capture:
     return replace(capture, functions=functions)
 
 
-def with_texts(capture: Capture, **texts: str) -> Capture:
-    """The capture with some of its texts changed."""
-    return replace(capture, texts={**capture.texts, **texts})
+def with_texts(found: Capture, **texts: str) -> Capture:
+    """The capture with some of its fields changed, to what a capture's files with these texts say."""
+    fields: dict[str, Any] = dict(texts)
+    if "mounted" in texts:
+        fields["mounted"] = capture.read_mounted(texts["mounted"])
+    if "lower" in texts:
+        fields["lower"] = capture.read_lower(texts["lower"])
+    if "default_route" in texts:
+        fields["default_routes"] = capture.read_routes(fields.pop("default_route"))
+    return replace(found, **fields)
 
 
 def in_groups(

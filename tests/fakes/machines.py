@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hostwright.base import paths
+from hostwright.base.address import Address
 from hostwright.pci.function import PCIE_TYPES, Kind
 
 FOLDER = paths.TREE / "tests/machines"
@@ -76,7 +77,7 @@ class Row:
 
     @property
     def slot(self) -> str:
-        return self.address.rpartition(".")[0]
+        return Address.parse(self.address).slot_name
 
 
 @dataclass(frozen=True)
@@ -172,21 +173,21 @@ def _goal(entry: str, name: str, folder: str) -> str:
 
 
 def _find_folders(rows: tuple[Row, ...]) -> dict[str, str]:
-    """Where sysfs has each function; without its bridges where the source does not tell them."""
+    """Where sysfs has each function; without its bridges where the source does not name them."""
     behind = {f"{row.address[:5]}{row.values['bus']}": row for row in rows if "bus" in row.values}
     # A bridge whose bus is not told may have anything behind it.
     blind = any(row.class_code.startswith("0604") and "bus" not in row.values for row in rows)
     own = {row.address: row for row in rows}
 
     def place(row: Row) -> str:
+        address = Address.parse(row.address)
         if "owner" in row.values:
-            return f"{place(own[row.values['owner']])}/pci{row.address[:-5]}/{row.address}"
-        bus = row.address.rpartition(":")[0]
-        if bridge := behind.get(bus):
+            return f"{place(own[row.values['owner']])}/pci{address.bus_name}/{row.address}"
+        if bridge := behind.get(address.bus_name):
             return f"{place(bridge)}/{row.address}"
-        if blind and not bus.endswith(":00"):
+        if blind and address.bus:
             return f"sys/bus/pci/devices/{row.address}"
-        return f"sys/devices/pci{bus}/{row.address}"
+        return f"sys/devices/pci{address.bus_name}/{row.address}"
 
     return {row.address: place(row) for row in rows}
 

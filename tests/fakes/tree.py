@@ -170,8 +170,7 @@ def _lay_numbers(capture: Capture, root: Path) -> None:
 
 
 def _lay_lower(capture: Capture, root: Path) -> None:
-    for line in capture.texts.get("lower", "").splitlines():
-        upper, _, lower = line.partition("\t")
+    for upper, lower in ((upper, one) for upper, parts in capture.lower.items() for one in parts):
         for name, link in (("block", f"slaves/{lower}"), ("net", f"lower_{lower}")):
             entries = root / "sys/class" / name
             if (entries / upper).exists():
@@ -182,20 +181,20 @@ def _lay_lower(capture: Capture, root: Path) -> None:
 
 
 def _lay_proc(capture: Capture, root: Path) -> None:
-    proc, texts = root / "proc", capture.texts
+    proc = root / "proc"
     write(proc / "sys/kernel/osrelease", f"{capture.release}\n")
     write(proc / "cmdline", f"{capture.cmdline}\n")
-    for name, default in (("iomem", ""), ("meminfo", _MEMINFO), ("cpuinfo", _CPUINFO)):
-        write(proc / name, f"{texts.get(name) or default}\n")
+    write(proc / "iomem", f"{capture.iomem}\n")
+    write(proc / "meminfo", f"{capture.meminfo or _MEMINFO}\n")
+    write(proc / "cpuinfo", f"{capture.cpuinfo or _CPUINFO}\n")
     write(
         proc / "swaps",
-        "Filename\tType\tSize\tUsed\tPriority\n" + "".join(_render_swaps(texts.get("swaps", ""))),
+        "Filename\tType\tSize\tUsed\tPriority\n" + "".join(_render_swaps(capture.swaps)),
     )
     write(proc / "self/mountinfo", "".join(_render_mounts(capture)))
     head = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
     routes = [
-        f"{one}\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
-        for one in texts.get("default_route", "").split()
+        f"{one}\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n" for one in capture.default_routes
     ]
     write(proc / "net/route", head + "".join(routes))
     write(proc / "interrupts", "  CPU0\n  24:  0  IR-PCI-MSI 1-edge  ahci\n")
@@ -210,11 +209,8 @@ def _render_swaps(text: str) -> Iterator[str]:
 
 def _render_mounts(capture: Capture) -> Iterator[str]:
     numbers = {entry: f"259:{number}" for number, entry in enumerate(capture.classes.get("block", {}))}
-    mounts = [tuple(line.split()[:3]) for line in capture.texts.get("mounts", "").splitlines()]
-    mounts += [
-        (f"/dev/{line.partition(chr(9))[0]}", line.partition("\t")[2], "ext4")
-        for line in capture.texts.get("mounted", "").splitlines()
-    ]
+    mounts = [tuple(line.split()[:3]) for line in capture.mounts.splitlines()]
+    mounts += [(f"/dev/{one.block}", one.point, "ext4") for one in capture.mounted]
     for source, point, kind in mounts:
         number = numbers.get(source.removeprefix("/dev/"), "0:40")
         yield f"30 1 {number} / {point} rw,relatime shared:1 - {kind} {source} rw\n"

@@ -15,26 +15,27 @@ from hostwright.guest.install import follow
 from hostwright.guest.plan import Run, Voice
 from hostwright.machine import load
 from hostwright.machine.model import Guest, Machine
+from hostwright.sandbox.workshop import open_at
+from hostwright.source.depot import Depot
 from hostwright.vm import guest_argv
 from hostwright.vm.board import Accelerator
 
 LAB: Machine = load.load(paths.TREE / "host.toml")
 GUEST: Guest = LAB.guests[0]
 VOICE = Voice(lambda _: None, lambda _: None)
-UNIX = guest_argv.Vnc(unix=True)
 INSTALLED = paths.GUESTS / GUEST.name / "manifest.json"
 
 
 @pytest.fixture
-def inputs() -> workplace.Inputs:
-    return workplace.find_inputs(store.read_stamp("grub").tree)
+def inputs(tmp_path: Path) -> workplace.Inputs:
+    return workplace.find_inputs(store.read_stamp("grub").tree, open_at(tmp_path / "medium.log"))
 
 
 def test_a_guest_without_the_installer_is_checked_like_any_other(
     inputs: workplace.Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paths, "GUESTS", tmp_path)
-    fast.make(LAB, GUEST, inputs, workplace.Options(vnc=UNIX), VOICE)
+    fast.make(LAB, GUEST, inputs, workplace.Options(), VOICE)
     made = tmp_path / f"{GUEST.name}-fast"
     manifest = json.loads((made / "manifest.json").read_text())
     assert set(manifest["check"]) == {"alone", "with-devices"}
@@ -49,15 +50,16 @@ def test_a_guest_without_the_installer_is_checked_like_any_other(
 
 def broken(break_it: Callable[[Path], None], inputs: workplace.Inputs, work: Path) -> UserError:
     """What is told of a second stage whose files were spoilt before it starts."""
-    pins = packages.choose(fast.read_indexes(GUEST, False), GUEST.install)
-    fast.fetch_pins(pins, False, lambda _: None)
-    keys = workplace.place(GUEST, inputs, None, work)
-    fast.prepare(LAB, GUEST, pins, keys, inputs.tools, work)
+    pins = packages.choose(fast.read_indexes(GUEST, inputs.shop, False), GUEST.install)
+    fast.fetch_pins(pins, inputs.shop, False, lambda _: None)
+    contents = fast.Contents(pins, workplace.place(GUEST, inputs, None, work))
+    fast.prepare(LAB, GUEST, contents, inputs.shop, work)
     break_it(work)
-    plan = Run(GUEST, work, inputs.tools, Accelerator.TCG, UNIX, {}, stages=fast.STAGES)
-    argv = guest_argv.plan_second_stage(GUEST, Accelerator.TCG, UNIX, fast.WORDS)
-    with pytest.raises(UserError) as caught:
-        follow(plan, argv, None, VOICE)
+    vnc = guest_argv.Vnc()
+    plan = Run(GUEST, work, inputs.tools, Accelerator.TCG, vnc, {}, stages=fast.STAGES)
+    with Depot(work, (), offline=True) as depot, pytest.raises(UserError) as caught:
+        argv = guest_argv.plan_second_stage(GUEST, Accelerator.TCG, vnc, fast.WORDS, depot.port)
+        follow(plan, argv, depot, VOICE)
     return caught.value
 
 

@@ -13,6 +13,7 @@ from hostwright.base.errors import UserError
 from hostwright.build import store
 from hostwright.guest import medium, workplace
 from hostwright.guest.watch import STAGES
+from hostwright.sandbox.workshop import open_at
 from hostwright.source import mirrors
 from hostwright.source.depot import Depot
 from hostwright.vm import guest_argv, pictures
@@ -25,12 +26,16 @@ MENU_LIMIT_S = 240.0
 
 def by_hand(entry: str, folder: Path, stack: ExitStack) -> Session:
     """The medium that asks a person, in a machine of its own, started with one of its two entries."""
-    guest, inputs = LAB.guests[0], workplace.find_inputs(store.read_stamp("grub").tree)
+    guest, inputs = (
+        LAB.guests[0],
+        workplace.find_inputs(store.read_stamp("grub").tree, open_at(folder / "medium.log")),
+    )
     with Depot(paths.cache() / "archive", mirrors.find_mirrors()) as depot:
-        workplace.prepare(LAB, guest, inputs, workplace.Source(depot.mirrors[0], depot.port), None, folder)
-    medium.write_iso(folder / guest_argv.MEDIUM, inputs.grub, None, (), folder / "medium.log", default=entry)
-    vnc = guest_argv.Vnc(unix=True)
-    argv = guest_argv.plan_install(guest, Accelerator.TCG, vnc)
+        workplace.prepare(LAB, guest, inputs, depot.mirrors[0], None, folder)
+    start = medium.Start(default=entry)
+    medium.write_iso(folder / guest_argv.MEDIUM, start, inputs.grub, inputs.shop)
+    vnc = guest_argv.Vnc()
+    argv = guest_argv.plan_install(guest, Accelerator.TCG, vnc, depot.port)
     return stack.enter_context(started(argv, folder, inputs.tools, Accelerator.TCG, vnc))
 
 

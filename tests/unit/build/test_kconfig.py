@@ -86,7 +86,7 @@ def test_fragments_that_disagree_are_both_named() -> None:
     one = kconfig.parse_fragment("kconfig/kvm.config", "CONFIG_TUN=m\n")
     other = kconfig.parse_options(["CONFIG_TUN=y"])
     with pytest.raises(
-        UserError, match=r"kconfig/kvm.config:1 asks for CONFIG_TUN=m, host.toml .*:1 for CONFIG_TUN=y"
+        UserError, match=r"kconfig/kvm.config:1 requests CONFIG_TUN=m, host.toml .*:1 for CONFIG_TUN=y"
     ):
         kconfig.merge([one, other])
 
@@ -140,7 +140,7 @@ def test_the_report_lists_every_request() -> None:
     requests = kconfig.parse_fragment("kconfig/vfio.config", "CONFIG_VFIO=m\nCONFIG_VFIO_PCI_VGA=y\n")
     resolved = {"CONFIG_VFIO": "m"}
     assert kconfig.render_option_report(requests, resolved) == (
-        "option               wanted  got  asked for in\n"
+        "option               wanted  got  requested in\n"
         "CONFIG_VFIO          m       m    kconfig/vfio.config:1\n"
         "CONFIG_VFIO_PCI_VGA  y       n    kconfig/vfio.config:2\n"
     )
@@ -191,8 +191,8 @@ def test_the_error_says_file_line_wanted_got_and_the_unmet_dependency() -> None:
     ],
 )
 def test_every_kind_of_record_is_told_in_words(record: str, reason: str) -> None:
-    (told,) = kconfig.parse_explanations(record + "\n")["CONFIG_A"].reasons
-    assert reason in told
+    (said,) = kconfig.parse_explanations(record + "\n")["CONFIG_A"].reasons
+    assert reason in said
 
 
 def test_the_plan_quotes_no_value_that_a_shell_or_kconfig_would_expand() -> None:

@@ -38,6 +38,7 @@ from tests.fakes.computer import (
     SATA,
     SMBUS,
     SOUND,
+    TEXTS,
     TWIN,
     WORSE_PORT,
     bar,
@@ -271,9 +272,7 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
         *(NIC, Answer.OVERRIDE, "unknown-use -holds-default-route"),
     ),
     "route without a card, a function without an interface": (
-        replace(
-            placed("net", wg0="../../devices/virtual/net/wg0"), texts={**BASE.texts, "default_route": "wg0"}
-        ),
+        with_texts(placed("net", wg0="../../devices/virtual/net/wg0"), default_route="wg0"),
         *(NIC, Answer.OVERRIDE, "-unknown-use"),
     ),
     "routes through a tunnel and a card": (
@@ -526,7 +525,7 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
         *(CARD, Answer.COMPANIONS, "bar-unassigned"),
     ),
     "BAR of 32 bits that the kernel cleared": (cleared(0, 0x8), CARD, Answer.COMPANIONS, "bar-unassigned"),
-    "no BAR, one for ports, one that is told, upper halves": (
+    "no BAR, one for ports, one that is said, upper halves": (
         cleared(0, 0x5, 0xF0000004, 0xC),
         *(CARD, Answer.COMPANIONS, "-bar-unassigned"),
     ),
@@ -618,14 +617,14 @@ def test_virtual_functions_are_gone_with_their_physical_one() -> None:
 def test_size_of_a_cleared_bar_is_in_the_kernel_log(line: str) -> None:
     other = f"pci {TWIN}: BAR 0 [mem size 0x1000 64bit]: failed to assign"
     found = with_texts(cleared(0xC), dmesg=f"{line}\n{other}\npci {CARD}: BAR 0 [mem size 0x20]: assigned")
-    (told,) = (one.text for one in judge(found, CARD).findings if one.rule == "bar-unassigned")
-    assert told == f"BAR 0 (16 GiB) of {CARD} has no address: firmware left no room for it"
+    (said,) = (one.text for one in judge(found, CARD).findings if one.rule == "bar-unassigned")
+    assert said == f"BAR 0 (16 GiB) of {CARD} has no address: firmware left no room for it"
 
 
 def test_others_on_the_bus_are_others() -> None:
     found = judge(change(BASE, CARD, resets=("bus",)), CARD).findings
-    (told,) = (one.text for one in found if one.rule == "reset-bus-only")
-    assert told == f"{CARD} is reset only with its whole bus, which also holds {SOUND}"
+    (said,) = (one.text for one in found if one.rule == "reset-bus-only")
+    assert said == f"{CARD} is reset only with its whole bus, which also holds {SOUND}"
 
 
 def test_findings_come_gravest_first() -> None:
@@ -658,9 +657,9 @@ def test_groups_of_the_running_kernel_where_the_rules_lack_facts() -> None:
     blind = change(in_groups(BASE, (CARD, SOUND), (NIC, DRIVE)), TWIN, is_whole=False)
     assert judge(blind, CARD).answer is Answer.COMPANIONS
     assert "groups-now" in rules(judge(blind, CARD))
-    told = judge(replace(blind, texts={**blind.texts, "default_route": ""}), NIC)
-    assert told.answer is Answer.UNKNOWN
-    assert "which the host needs" in " ".join(one.text for one in told.findings)
+    said = judge(with_texts(blind, default_route=""), NIC)
+    assert said.answer is Answer.UNKNOWN
+    assert "which the host needs" in " ".join(one.text for one in said.findings)
 
 
 def test_vendors() -> None:
@@ -906,7 +905,7 @@ FIELDS = {
     "numa_node": st.none() | st.integers(-1, 3),
 }  # fmt: skip
 CHANGES = st.lists(st.fixed_dictionaries({}, optional=FIELDS), min_size=3, max_size=8)
-TEXT = st.text(max_size=60) | st.sampled_from([*BASE.texts.values(), "dm-0\tdm-0", "/dev/x /", "0-f : efifb"])
+TEXT = st.text(max_size=60) | st.sampled_from([*TEXTS.values(), "dm-0\tdm-0", "/dev/x /", "0-f : efifb"])
 
 
 @given(
@@ -922,7 +921,8 @@ def test_any_machine_gets_answers(
     changes: list[dict[str, object]], texts: dict[str, str], data: dict[str, bytes], release: str
 ) -> None:
     functions = [replace(one, **some) for one, some in zip(FUNCTIONS, changes, strict=False)]  # type: ignore[arg-type]
-    found = Capture("any", tuple(fill_parents(functions)), release=release, texts=texts, tables=data)
+    plain = Capture("any", tuple(fill_parents(functions)), release=release, tables=data)
+    found = with_texts(plain, **texts)
     for one in found.functions:
         diagnosis = doctor.examine(found, SETTING, one.address)
         assert diagnosis.chosen is not None

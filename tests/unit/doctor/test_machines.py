@@ -137,8 +137,8 @@ def test_a_region_bars_the_group_without_drivers_too(captures: dict[str, Capture
     found = examine(replace(machine, functions=tuple(functions)), "0000:01:00.1")
     assert found.chosen
     assert found.chosen.answer is Answer.OVERRIDE
-    (told,) = (one.text for one in found.chosen.findings if one.rule == "group-override")
-    assert "0000:01:00.0" in told
+    (said,) = (one.text for one in found.chosen.findings if one.rule == "group-override")
+    assert "0000:01:00.0" in said
 
 
 def test_doctor_is_quick_on_the_largest(captures: dict[str, Capture]) -> None:

@@ -15,7 +15,7 @@ from hostwright.doctor import findings, refusal
 from hostwright.machine import load
 from hostwright.pci import capture as captures
 from hostwright.pci.function import Kind
-from hostwright.pci.inventory import Capture, PciFunction
+from hostwright.pci.inventory import Capture, Mount, PciFunction
 from tests.fakes.computer import (
     BOARD,
     CARD,
@@ -146,7 +146,7 @@ REFUSED: dict[str, tuple[Capture, str, str, str, str]] = {
         replace(
             added(function("0000:00:14.0", Kind.ENDPOINT, "8086:8d31", 0x0C0330)),
             classes={"block": {"sda": "../../devices/pci0000:00/0000:00:14.0/usb1/1-1/block/sda"}},
-            texts={**BASE.texts, "mounted": "sda\t/"},
+            mounted=(Mount("sda", "/"),),
         ),
         *(table("0000:00:14.0"), "device[0].address", "holds-root", "/ on sda"),
     ),
@@ -192,7 +192,7 @@ REFUSED: dict[str, tuple[Capture, str, str, str, str]] = {
             classes={
                 "block": {"nvme7n1": f"../../devices/pci0000:00/{VMD}/pci10000:e1/10000:e1:00.0/nvme7n1"}
             },
-            texts={**BASE.texts, "mounted": "nvme7n1\t/srv"},
+            mounted=(Mount("nvme7n1", "/srv"),),
         ),
         *(table(VMD), "device[0].address", "holds-mount", "/srv on nvme7n1"),
     ),

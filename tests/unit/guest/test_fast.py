@@ -11,6 +11,7 @@ import pytest
 
 from hostwright.base import paths
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.formats import gpt
 from hostwright.formats.control import Stanza
 from hostwright.guest import compare, unpacked
@@ -20,8 +21,8 @@ from hostwright.image import ids
 from hostwright.machine.load import load
 from hostwright.machine.model import Guest
 from hostwright.sandbox import signature
+from hostwright.sandbox.workshop import Workshop, open_at
 from hostwright.source import fetch
-from hostwright.source.pins import Pin
 
 GUEST: Guest = load(paths.TREE / "host.toml").guests[0]
 IDS = ids.ids_for("guest")
@@ -90,7 +91,11 @@ def test_a_package_that_the_archive_lacks_is_named() -> None:
 
 
 PIN = Pin(
-    "one", "1", "pool/o/one_1.deb", 3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    "pool/o/one_1.deb",
+    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    size=3,
+    name="one",
+    version="1",
 )
 
 
@@ -109,30 +114,30 @@ def give(cache: Path, path: str, content: bytes) -> None:
 
 def test_what_an_installer_fetched_is_not_fetched_again(cache: Path) -> None:
     give(cache, PIN.path, b"abc")
-    fastguest.fetch_pins([PIN], True, lambda _: None)
+    fastguest.fetch_pins([PIN], open_at(cache), True, lambda _: None)
     assert fetch.local(PIN.sha256).read_bytes() == b"abc"
 
 
 def test_a_damaged_file_of_an_installer_is_not_taken(cache: Path) -> None:
     give(cache, PIN.path, b"abd")
     with pytest.raises(UserError, match="1 packages are not in the cache, the first one one"):
-        fastguest.fetch_pins([PIN], True, lambda _: None)
+        fastguest.fetch_pins([PIN], open_at(cache), True, lambda _: None)
     assert not fetch.is_here(PIN.sha256)
 
 
 def test_offline_needs_an_index_that_was_once_fetched(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="no index of the archive"):
-        fastguest.read_indexes(GUEST, True)
+        fastguest.read_indexes(GUEST, open_at(cache), True)
     give(cache, "dists/trixie/InRelease", b"signed")
     seen = []
 
-    def verify(signed: bytes, root: Path) -> bytes:
+    def verify(signed: bytes, shop: Workshop) -> bytes:
         seen.append(signed)
         raise UserError("not signed by a key of Debian")
 
     monkeypatch.setattr(signature, "verify", verify)
     with pytest.raises(UserError, match="not signed"):
-        fastguest.read_indexes(GUEST, True)
+        fastguest.read_indexes(GUEST, open_at(cache), True)
     assert seen == [b"signed"]
     assert not (cache / "indexes").exists(), "what is not signed is not kept"
 
@@ -156,9 +161,9 @@ def test_each_component_is_read_by_the_digest_that_is_signed(
     for name, data in indexes.items():
         digest = hashlib.sha256(data).hexdigest()
         give(cache, f"dists/trixie/{name}/binary-amd64/by-hash/SHA256/{digest}", data)
-    monkeypatch.setattr(signature, "verify", lambda signed, root: signed)
-    assert fastguest.read_indexes(GUEST, True) == [{"Package": "main"}]
-    nvidia = fastguest.read_indexes(with_install(presets=("nvidia",)), True)
+    monkeypatch.setattr(signature, "verify", lambda signed, shop: signed)
+    assert fastguest.read_indexes(GUEST, open_at(cache), True) == [{"Package": "main"}]
+    nvidia = fastguest.read_indexes(with_install(presets=("nvidia",)), open_at(cache), True)
     assert [one["Package"] for one in nvidia] == list(indexes)
 
 
@@ -283,12 +288,12 @@ def test_own_files_are_added(tmp_path: Path) -> None:
 )
 def test_the_file_systems_are_named_by_the_ids_that_they_are_made_with(kind: str, line: str) -> None:
     guest = with_install(filesystem=kind)
-    told = {entry.path: entry.content.decode() for entry in fastguest.entries(guest, (), "", IDS)}
+    said = {entry.path: entry.content.decode() for entry in fastguest.entries(guest, (), "", IDS)}
     table = fastguest.fstab(guest, IDS)
-    assert f"UUID={told['hostwright/root_uuid']} / {line}\n" in table
-    serial = told["hostwright/esp_serial"]
+    assert f"UUID={said['hostwright/root_uuid']} / {line}\n" in table
+    serial = said["hostwright/esp_serial"]
     assert f"UUID={serial[:4]}-{serial[4:]} /boot/efi vfat" in table
-    assert told["hostwright/filesystem"] == kind
+    assert said["hostwright/filesystem"] == kind
 
 
 def test_the_last_command_of_the_install_ends_this_one_too() -> None:
@@ -315,8 +320,8 @@ def test_every_file_that_the_second_stage_reads_is_handed_to_it() -> None:
 
 def test_the_stages_are_those_that_the_second_stage_tells() -> None:
     text = fastguest.SECOND_STAGE.read_text()
-    told = [line.split()[-1].strip('"') for line in text.splitlines() if 'say "stage ' in line]
-    assert told == [stage.item for stage in fastguest.STAGES[1:]]
+    said = [line.split()[-1].strip('"') for line in text.splitlines() if 'say "stage ' in line]
+    assert said == [stage.item for stage in fastguest.STAGES[1:]]
 
 
 def test_packages_are_told_as_the_installer_tells_them() -> None:

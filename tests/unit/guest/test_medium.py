@@ -5,18 +5,21 @@ import shlex
 import stat
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hostwright.base import paths
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.formats.control import Stanza
 from hostwright.formats.cpio import Entry
 from hostwright.guest import initrd, medium, udeb
 from hostwright.sandbox import signature
+from hostwright.sandbox.workshop import open_at
 from hostwright.source import closure, fetch, index
-from hostwright.source.pins import Pin, render_lock
+from hostwright.source.pins import render_lock
 from hostwright.upkeep import installer_lock
 
 FILE = stat.S_IFREG | 0o644
@@ -66,18 +69,21 @@ def test_modules_for_another_kernel_are_refused() -> None:
 
 
 def pin(name: str, digest: str = "a", version: str = "1") -> Pin:
-    return Pin(name, version, f"pool/{name}_{version}.udeb", 1, digest * 64)
+    return Pin(f"pool/{name}_{version}.udeb", digest * 64, size=1, name=name, version=version)
 
 
 def test_the_key_depends_on_every_pin_and_not_on_their_order() -> None:
     pins = [pin("x", "a"), pin("y", "b")]
-    assert initrd.key(pins) == initrd.key(pins[::-1])
-    assert len({initrd.key(pins), initrd.key(pins[:1]), initrd.key([pin("x", "c"), pins[1]])}) == 3
+    assert initrd.key(pins, "") == initrd.key(pins[::-1], "")
+    assert (
+        len({initrd.key(pins, ""), initrd.key(pins[:1], ""), initrd.key([pin("x", "c"), pins[1]], "")}) == 3
+    )
+    assert initrd.key(pins, "") != initrd.key(pins, "another build root")
 
 
 def test_the_committed_lock_is_one_netboot_package_and_parts_for_one_kernel() -> None:
     pins = initrd.load_lock()
-    assert pins == sorted(pins)
+    assert pins == sorted(pins, key=lambda one: one.rank)
     assert [one.name for one in pins].count(initrd.NETBOOT) == 1
     releases = {found[1] for one in pins if (found := re.search(r"-modules-(.*)-di$", one.name))}
     assert len(releases) == 1
@@ -92,11 +98,11 @@ def test_a_lock_that_is_not_fetched_or_without_the_netboot_package_is_refused(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(UserError, match=r"guest/installer\.lock: x is not fetched"):
-        initrd.build_initrd([pin("x")])
+        initrd.build_initrd([pin("x")], open_at(tmp_path / "log"))
     fetch.local(pin("x").sha256).parent.mkdir(parents=True)
     fetch.local(pin("x").sha256).touch()
     with pytest.raises(UserError, match=r"guest/installer\.lock pins no debian-installer"):
-        initrd.build_initrd([pin("x")])
+        initrd.build_initrd([pin("x")], open_at(tmp_path / "log"))
 
 
 def entries(menu: str) -> dict[str, list[str]]:
@@ -216,9 +222,9 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     seeds.write_text("ext4\nxfs\n")
     file.write_text(render_lock([pin(initrd.NETBOOT, version="6"), pin("ext4"), pin("xfs", "b")]))
     monkeypatch.setattr(paths, "GUEST", tmp_path)
-    monkeypatch.setattr(signature, "signed_release", lambda mirrors, root: "release")
+    monkeypatch.setattr(signature, "signed_release", lambda shop: "release")
     monkeypatch.setattr(signature, "index", lambda name, release, mirrors: indexes[name])
-    monkeypatch.setattr(fetch, "fetch", lambda wanted, progress: Path(wanted.places[0]))
+    monkeypatch.setattr(fetch, "fetch", lambda pin, mirrors, progress: Path(pin.places(mirrors)[0]))
     monkeypatch.setattr(
         initrd, "read_netboot", lambda file: (bzimage(str(file).partition("_")[2][0]), empty_tree())
     )
@@ -231,7 +237,7 @@ def path_of(name: str, version: str) -> str:
 
 def test_a_whole_new_set_is_taken(lock: Path, held: set[str]) -> None:
     held |= {path_of(initrd.NETBOOT, "7"), path_of("ext4", "2"), path_of("xfs", "2")}
-    outcome = installer_lock.renew(ARCHIVES, Path("root"))
+    outcome = installer_lock.renew(replace(open_at(lock), named=tuple(ARCHIVES)))
     assert (outcome.pins, outcome.missing) == (3, ())
     assert "xfs: 1 -> 2" in outcome.changed
     assert {one.version for one in initrd.load_lock()} == {"7", "2"}
@@ -240,7 +246,7 @@ def test_a_whole_new_set_is_taken(lock: Path, held: set[str]) -> None:
 def test_a_set_with_a_gap_leaves_the_lock_as_it_is_and_names_what_is_lost(lock: Path, held: set[str]) -> None:
     before = lock.read_text()
     held |= {path_of(initrd.NETBOOT, "7"), path_of(initrd.NETBOOT, "6"), path_of("ext4", "2")}
-    outcome = installer_lock.renew(ARCHIVES, Path("root"))
+    outcome = installer_lock.renew(replace(open_at(lock), named=tuple(ARCHIVES)))
     assert lock.read_text() == before
     assert (outcome.pins, outcome.changed) == (3, ())
     assert outcome.missing == (

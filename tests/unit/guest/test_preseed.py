@@ -12,11 +12,12 @@ from hostwright.guest import preseed
 from hostwright.guest.udeb import Template
 from hostwright.machine.load import load
 from hostwright.machine.model import Guest, Machine
+from hostwright.vm import guest_argv
 
 MACHINE: Machine = load(paths.TREE / "host.toml")
 GUEST: Guest = MACHINE.guests[0]
 GOLDEN = paths.GOLDEN / "preseed.cfg"
-ARCHIVE = "10.0.2.2:8000"
+ARCHIVE = guest_argv.ARCHIVE
 
 
 def with_install(**changes: object) -> Guest:

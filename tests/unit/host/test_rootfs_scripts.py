@@ -659,8 +659,8 @@ def test_a_damaged_or_missing_disk_for_data_leaves_the_host_writable(host: FakeH
     host.command("mount", f'[ "$1" != -a ] || cat "$3" >{host.root}/mounted')
     done = host.init("checkfs", "start")
     place = "/srv\\040data"
-    told = f"[FAIL] checkfs: {place} is damaged or missing (fsck status {status}): it is not mounted\n"
-    assert (done.returncode, done.stdout) == (1, told)
+    said = f"[FAIL] checkfs: {place} is damaged or missing (fsck status {status}): it is not mounted\n"
+    assert (done.returncode, done.stdout) == (1, said)
     assert host.init("mountfs", "start").returncode == 0
     assert "mount -o remount,rw /" in host.calls()
     assert (host.root / "mounted").read_text() == HOME_ENTRY + "\n"

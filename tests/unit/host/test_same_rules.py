@@ -100,9 +100,9 @@ def judge(case: Case, function: PciFunction) -> set[str]:
     if refused := {one.rule for one in kinds.find_kind(function)}:
         return refused & SHARED | {one.rule for one in case.findings} & {"hugepages"}
     plan = refusal.Wish(name_device(function.address, case), case, {function.address: function})
-    told = {one.rule for one in (*devices.find_own(case, function), *case.findings)}
-    told |= {one.finding.rule for one in refusal.find_refusals(plan)}
-    return told & SHARED | ({BARRED} if told & BARRING else set())
+    said = {one.rule for one in (*devices.find_own(case, function), *case.findings)}
+    said |= {one.finding.rule for one in refusal.find_refusals(plan)}
+    return said & SHARED | ({BARRED} if said & BARRING else set())
 
 
 def name_device(address: str, case: Case) -> Machine:
@@ -130,7 +130,7 @@ def arrange(host: FakeHost, found: Capture) -> None:
         host.write(f"usr/share/OVMF/{name}", "")
     host.name_devices("".join(f"{one.address} {one.id}\n" for one in found.functions))
     for number, one in enumerate(found.functions):
-        settings = f"memory_mib 512\nvcpus 1\nvnc 5900\nssh 2201\ndevice {one.address} {one.id} x\n"
+        settings = f"memory_mib 512\nvcpus 1\nssh 2201\ndevice {one.address} {one.id} x\n"
         host.write(f"etc/hostwright/guests/g{number}/settings", settings)
 
 
@@ -144,8 +144,8 @@ def ask_host(host: FakeHost, found: Capture) -> dict[str, set[str]]:
     answers: dict[str, set[str]] = {}
     for part in done.stdout.split("= ")[1:]:
         address, _, text = part.partition("\n")
-        told = set(re.findall(r"^(?:yellow|red|note) +(\S+)", text, re.M))
-        answers[address] = told & SHARED | ({BARRED} if told & BARRING else set())
+        said = set(re.findall(r"^(?:yellow|red|note) +(\S+)", text, re.M))
+        answers[address] = said & SHARED | ({BARRED} if said & BARRING else set())
     return answers
 
 
@@ -211,8 +211,8 @@ def test_both_judges_know_what_the_host_stands_on(host: FakeHost, captured: Capt
     }
     with host:
         done = host.init("vfio", "start")
-    told = re.findall(r"vfio: (\S+) is refused: \S+ carries", done.stdout + done.stderr)
-    assert set(told) == wanted
+    said = re.findall(r"vfio: (\S+) is refused: \S+ carries", done.stdout + done.stderr)
+    assert set(said) == wanted
 
 
 # The window of a guest.

@@ -14,7 +14,7 @@ def make_dist(dist: Path) -> Path:
     (dist / "kernel/bzImage").write_text("kernel")
     (dist / "kernel/modules/x.ko").write_text("module")
     (dist / "log").mkdir()
-    (dist / "log/x.log").write_text("told")
+    (dist / "log/x.log").write_text("said")
     manifest.write_manifest(dist, dist / "MANIFEST", "0123")
     return dist
 

@@ -185,12 +185,14 @@ def test_what_the_script_writes_is_what_the_folder_says(host: Path, tmp_path: Pa
     assert (written.functions[1].driver, written.functions[1].group) == ("nvme", "7")
     assert written.functions[1].resets == ("flr", "bus")
     assert written.groups["7"].regions[0] == ReservedRegion(0, 0xFF, "direct")
-    assert written.texts["default_route"] == live.texts["default_route"] == "eth0\neth3\nlo"
-    assert written.texts["cpuinfo"] == "processor : 0\nflags : vmx"
-    assert written.texts["mounts"] == "/dev/nvme0n1p2 / ext4 ro 0 0\nrpool/data /data zfs rw 0 0"
-    assert written.texts["mounted"] == "nvme0n1p2\t/\ndm-0\t/srv/with\\040blank\ndm-1\t/home\nsda1\t/data"
-    assert written.texts["lower"] == f"dm-0\tnvme0n1p3\nbr0\teth0\n{BTRFS}\tdm-1\n{BTRFS}\tsda1"
-    assert (live.texts["mounted"], live.texts["lower"]) == (written.texts["mounted"], written.texts["lower"])
+    assert written.default_routes == live.default_routes == ("eth0", "eth3", "lo")
+    assert written.cpuinfo == "processor : 0\nflags : vmx"
+    assert written.mounts == "/dev/nvme0n1p2 / ext4 ro 0 0\nrpool/data /data zfs rw 0 0"
+    assert [(one.block, one.point) for one in written.mounted] == [
+        ("nvme0n1p2", "/"), ("dm-0", "/srv/with\\040blank"), ("dm-1", "/home"), ("sda1", "/data")
+    ]  # fmt: skip
+    assert written.lower == {"dm-0": ("nvme0n1p3",), "br0": ("eth0",), BTRFS: ("dm-1", "sda1")}
+    assert (live.mounted, live.lower) == (written.mounted, written.lower)
     assert tar.stat().st_mode & 0o077 == 0
 
 
@@ -199,7 +201,7 @@ def test_a_machine_without_ipv6(host: Path, tmp_path: Path) -> None:
     done = run_script(host, str(tmp_path / "c.tar"))
     assert (done.returncode, b"ipv6_route" in done.stderr) == (0, False)
     for place in (tmp_path / "c.tar", host):
-        assert capture.load(place).texts["default_route"] == "eth0"
+        assert capture.load(place).default_routes == ("eth0",)
 
 
 def test_names_of_people_and_machines_do_not_leave(host: Path) -> None:

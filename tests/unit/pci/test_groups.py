@@ -79,8 +79,8 @@ def test_now_is_as_predicted(machine: Hierarchy) -> None:
 def test_groups_that_the_rules_do_not_explain_are_told(machine: Hierarchy) -> None:
     functions = [replace(one, group="3") if one.group == "4" else one for one in machine.capture.functions]
     other = hierarchy.describe(replace(machine.capture, functions=tuple(functions)))
-    (told,) = groups.examine(other).differs
-    assert told.startswith("group 3 is 0000:00:03.0 0000:00:03.1 0000:00:04.0")
+    (said,) = groups.examine(other).differs
+    assert said.startswith("group 3 is 0000:00:03.0 0000:00:03.1 0000:00:04.0")
 
 
 def test_words_of_the_running_kernel_are_counted_in(machine: Hierarchy) -> None:

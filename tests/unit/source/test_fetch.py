@@ -12,7 +12,8 @@ from typing import ClassVar
 import pytest
 
 from hostwright.base.errors import UserError
-from hostwright.source import fetch, pins
+from hostwright.base.pin import Pin
+from hostwright.source import fetch
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -63,29 +64,29 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         running.shutdown()
 
 
-def wanted(*places: str) -> pins.Wanted:
-    return pins.Wanted("thing", SHA256, places)
+def wanted(*places: str) -> Pin:
+    return Pin("thing", SHA256, places)
 
 
 def test_a_file_lands_under_its_digest(server: str) -> None:
     seen: list[int] = []
-    assert fetch.fetch(wanted(f"{server}/good"), seen.append).read_bytes() == CONTENT
+    assert fetch.fetch(wanted(f"{server}/good"), (), seen.append).read_bytes() == CONTENT
     assert sum(seen) == len(CONTENT)
     assert fetch.is_here(SHA256)
 
 
 def test_a_file_that_is_here_is_not_asked_for_again(server: str) -> None:
-    fetch.fetch_all([wanted(f"{server}/good")], lambda _: None)
-    fetch.fetch_all([wanted(f"{server}/good")], lambda _: None)
+    fetch.fetch_all([wanted(f"{server}/good")], (), lambda _: None)
+    fetch.fetch_all([wanted(f"{server}/good")], (), lambda _: None)
     assert len(Handler.asked) == 1
 
 
 def test_a_wrong_file_is_never_kept_and_the_next_place_is_tried(server: str) -> None:
-    assert fetch.fetch(wanted(f"{server}/bad", f"{server}/good"), lambda _: None).read_bytes() == CONTENT
+    assert fetch.fetch(wanted(f"{server}/bad", f"{server}/good"), (), lambda _: None).read_bytes() == CONTENT
 
 
 def test_a_broken_download_goes_on_where_it_stopped(server: str) -> None:
-    fetch.fetch(wanted(f"{server}/short"), lambda _: None)
+    fetch.fetch(wanted(f"{server}/short"), (), lambda _: None)
     path, asked = Handler.asked[1]
     assert path == "/short" and asked is not None
     assert int(asked.removeprefix("bytes=").rstrip("-")) > len(CONTENT) // 2
@@ -96,7 +97,7 @@ def test_a_part_of_an_ended_run_is_used(server: str) -> None:
     part = fetch.local(SHA256).with_name(f"{SHA256}.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT[:5000])
-    fetch.fetch(wanted(f"{server}/good"), lambda _: None)
+    fetch.fetch(wanted(f"{server}/good"), (), lambda _: None)
     assert Handler.asked == [("/good", "bytes=5000-")]
 
 
@@ -104,12 +105,12 @@ def test_a_server_without_ranges_starts_anew(server: str) -> None:
     part = fetch.local(SHA256).with_name(f"{SHA256}.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * 5000)
-    assert fetch.fetch(wanted(f"{server}/plain"), lambda _: None).read_bytes() == CONTENT
+    assert fetch.fetch(wanted(f"{server}/plain"), (), lambda _: None).read_bytes() == CONTENT
 
 
 def test_failure_names_file_places_and_reasons(server: str) -> None:
     with pytest.raises(UserError) as error:
-        fetch.fetch(wanted(f"{server}/gone", f"{server}/bad", "http://127.0.0.1:1/x"), lambda _: None)
+        fetch.fetch(wanted(f"{server}/gone", f"{server}/bad", "http://127.0.0.1:1/x"), (), lambda _: None)
     message = str(error.value)
     for part in (
         "cannot fetch thing",

@@ -6,9 +6,10 @@ import lzma
 import pytest
 
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.formats import control
 from hostwright.source import closure, index
-from hostwright.source.pins import Pin, parse_lock, render_lock
+from hostwright.source.pins import parse_lock, render_lock
 
 INDEX = """\
 Package: gcc
@@ -61,7 +62,7 @@ def stanzas() -> list[control.Stanza]:
 def test_the_lock_is_the_closure_of_the_seeds() -> None:
     pins = closure.lock(stanzas(), ["gcc"], frozenset())
     assert [pin.name for pin in pins] == ["cpp", "early", "gcc", "libc6", "mawk", "optional"]
-    assert pins[2] == Pin("gcc", "14", "pool/g/gcc.deb", 10, "a" * 64)
+    assert pins[2] == Pin("pool/g/gcc.deb", "a" * 64, size=10, name="gcc", version="14")
 
 
 def test_an_excluded_package_stays_out() -> None:

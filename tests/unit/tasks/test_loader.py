@@ -155,7 +155,7 @@ def test_a_variable_that_no_task_of_the_run_uses_is_refused(
 def test_short_addresses_get_their_domain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(variables, "get_var", lambda name, _: "82:00.0" if name == "device" else "")
     assert variables.address("device") == "0000:82:00.0"
-    assert variables.number("n") == 20 and not variables.flag("json") and variables.text("vnc") == "tcp"
+    assert variables.number("n") == 20 and not variables.flag("json") and variables.text("vnc") == "unix"
 
 
 def test_the_table_has_every_variable_that_is_read_and_no_other() -> None:

@@ -215,9 +215,9 @@ def test_a_bar_needs_a_total() -> None:
     assert times.bar(5_000_000, 0) == "5.0 MB"
 
 
-@pytest.mark.parametrize(("name", "told"), [("", "package=NAME"), ("nosuch", 'no recipe "nosuch"')])
-def test_a_shell_needs_a_package(name: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "said"), [("", "package=NAME"), ("nosuch", 'no recipe "nosuch"')])
+def test_a_shell_needs_a_package(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(variables, "get_var", lambda _name, _default: name)
     with pytest.raises(UserError) as caught:
         recipes._shell()
-    assert told in str(caught.value)
+    assert said in str(caught.value)

@@ -66,7 +66,7 @@ def test_every_command_that_the_documents_name_is_there(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "said"),
     [
         ('name = "x"\nkernell = 1\n', "kernel"),
         ('name = "x"\n[[device]]\naddress = "0000:zz:00.0"\n', "0000:zz:00.0"),
@@ -75,11 +75,11 @@ def test_every_command_that_the_documents_name_is_there(tree: Path) -> None:
         ('name = "x"\n[kernel]\noptions = ["CONFIG_VFIO=n"]\n', "kconfig/vfio.config"),
     ],
 )
-def test_a_bad_machine_file_is_one_message_and_status_2(tree: Path, text: str, told: str) -> None:
+def test_a_bad_machine_file_is_one_message_and_status_2(tree: Path, text: str, said: str) -> None:
     (tree / "bad.toml").write_text(text)
     result = doit(tree, "kernel", "machine=bad.toml")
     assert result.returncode == 2, result.stderr
-    assert told in result.stderr and "bad.toml" in result.stderr + "bad.toml" * ("kconfig" in told)
+    assert said in result.stderr and "bad.toml" in result.stderr + "bad.toml" * ("kconfig" in said)
     assert "hint:" in result.stderr and "Traceback" not in result.stderr
     assert is_untouched(tree)
 
@@ -126,18 +126,18 @@ def test_a_missing_machine_file_is_named(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "said"),
     [
         ("CONFIG_VFIO=maybe\n", "kconfig/zz.config:1"),
         ("CONFIG_VFIO=n\n", "kconfig/zz.config:1"),
         ("VFIO=y\n", "CONFIG_VFIO"),
     ],
 )
-def test_a_bad_fragment_is_one_message_and_status_2(tree: Path, line: str, told: str) -> None:
+def test_a_bad_fragment_is_one_message_and_status_2(tree: Path, line: str, said: str) -> None:
     (tree / "kconfig" / "zz.config").write_text(line)
     result = doit(tree, "kernel")
     assert result.returncode == 2
-    assert told in result.stderr and "Traceback" not in result.stderr
+    assert said in result.stderr and "Traceback" not in result.stderr
     assert is_untouched(tree)
 
 

@@ -11,7 +11,7 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.recipe import Configure, Recipe
 from hostwright.sandbox import signature
+from hostwright.sandbox.workshop import open_at
 from hostwright.source import index
 from hostwright.upkeep import draft
 
@@ -118,11 +119,12 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]
 
 def serve(mirror: Archive, monkeypatch: pytest.MonkeyPatch, sources: str, packages: str = UNRELATED) -> None:
     release = mirror.fill(sources, packages)
-    monkeypatch.setattr(signature, "signed_release", lambda mirrors, root: release)
+    monkeypatch.setattr(signature, "signed_release", lambda shop: release)
 
 
 def add(mirror: Archive, name: str = "libmini", recipe_name: str = "") -> str:
-    return "\n".join(draft.add(name, recipe_name, [mirror.address], lambda _: None))
+    shop = replace(open_at(mirror.folder / "log"), named=(mirror.address,))
+    return "\n".join(draft.add(name, recipe_name, shop, lambda _: None))
 
 
 def written(name: str = "libmini") -> Recipe:
@@ -141,7 +143,7 @@ def is_untouched() -> bool:
 
 
 def test_a_recipe_is_written_from_what_was_found(mirror: Archive) -> None:
-    told = add(mirror)
+    said = add(mirror)
     value = written()
     assert (value.name, value.version, value.license) == ("libmini", "1.0", "LGPL-2.1-or-later")
     assert value.source.path == f"{POOL}/{ORIG}"
@@ -150,8 +152,8 @@ def test_a_recipe_is_written_from_what_was_found(mirror: Archive) -> None:
     assert value.needs == ("glibc", "zlib")
     assert value.build == Configure(options=("--disable-static",))
     assert (paths.RECIPES / "libmini.py").read_text().startswith('"""libmini: small library."""\n')
-    assert "libpam0g-dev (of no source package)" in told and "some files have GPL-2" in told
-    assert "./doit package:libmini" in told and "declares LGPL-2.1+" in told
+    assert "libpam0g-dev (of no source package)" in said and "some files have GPL-2" in said
+    assert "./doit package:libmini" in said and "declares LGPL-2.1+" in said
 
 
 def test_the_recipe_passes_the_checks_of_the_tree(mirror: Archive) -> None:
@@ -174,10 +176,10 @@ def test_further_tarballs_are_unpacked_below(mirror: Archive, monkeypatch: pytes
     data = tar({"data/x": "y"}, "w:gz")
     digests = {name: files.digest(mirror.folder / POOL / name) for name in (ORIG, DEBIAN)}
     serve(mirror, monkeypatch, source_paragraph({**digests, PART: mirror.put(f"{POOL}/{PART}", data)}))
-    told = add(mirror)
+    said = add(mirror)
     (extra,) = written().extra
     assert (extra.path, extra.into) == (f"{POOL}/{PART}", "data")
-    assert "unpacked into data" in told
+    assert "unpacked into data" in said
 
 
 def test_without_debians_part_its_packages_are_asked(
@@ -198,20 +200,20 @@ def test_without_debians_part_its_packages_are_asked(
             f"Size: {size}\nSHA256: {digest}\nDescription: {name} of the archive\n\n"
         )
     serve(mirror, monkeypatch, source_paragraph(digests), packages)
-    told = add(mirror)
+    said = add(mirror)
     assert written().license == "LGPL-2.1-or-later"
     assert f"GET /{POOL}/libmini-dev.deb" in " ".join(mirror.asked)
-    assert "the copyright file of libmini0 1:1.0+dfsg-2+b1" in told
+    assert "the copyright file of libmini0 1:1.0+dfsg-2+b1" in said
     assert '"""libmini: libmini0 of the archive."""' in (paths.RECIPES / "libmini.py").read_text()
 
 
 def test_without_any_text_of_debian_it_says_so(mirror: Archive) -> None:
     (mirror.folder / POOL / DEBIAN).unlink()
-    told = add(mirror)
+    said = add(mirror)
     assert written().license == "NOASSERTION"
     assert (
-        "no copyright file was found" in told
-        and "license: give the SPDX expression of what is installed" in told
+        "no copyright file was found" in said
+        and "license: give the SPDX expression of what is installed" in said
     )
 
 

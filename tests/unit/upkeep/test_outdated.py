@@ -31,7 +31,7 @@ Checksums-Sha256:
 ASKED: list[str] = []
 
 
-def told(*held: str, **pins: list[tuple[str, str]]) -> list[str]:
+def said(*held: str, **pins: list[tuple[str, str]]) -> list[str]:
     """The lines for recipes whose pins are tarballs and digests; the archive also holds the tarballs `held`."""
     ASKED.clear()
 
@@ -41,7 +41,7 @@ def told(*held: str, **pins: list[tuple[str, str]]) -> list[str]:
 
     sources = {recipe: [source(*one) for one in files] for recipe, files in pins.items()}
     stanzas = list(control.parse_stanzas(INDEX))
-    return outdated.told(list(outdated.states(sources, stanzas, is_held)))
+    return outdated.render(list(outdated.states(sources, stanzas, is_held)))
 
 
 def source(file: str, sha256: str) -> Source:
@@ -50,7 +50,7 @@ def source(file: str, sha256: str) -> Source:
 
 
 def test_nothing_is_older() -> None:
-    lines = told(
+    lines = said(
         mini=[("mini_1.10.orig.tar.gz", A), ("mini_1.10.orig-data.tar.gz", B)],
         zlib=[("zlib_1.3.dfsg+really1.3.1.orig.tar.gz", A)],
     )
@@ -59,7 +59,7 @@ def test_nothing_is_older() -> None:
 
 
 def test_an_older_pin_that_is_still_listed() -> None:
-    lines = told(mini=[("mini_1.2.orig.tar.gz", A)])
+    lines = said(mini=[("mini_1.2.orig.tar.gz", A)])
     assert lines == [
         "mini  1.2  -> 1.10",
         "older than trixie's newest, or gone from the archive: 1 of 1 pins",
@@ -67,7 +67,7 @@ def test_an_older_pin_that_is_still_listed() -> None:
 
 
 def test_columns_stand_below_each_other() -> None:
-    lines = told(other=[("mini_1.2.orig.tar.gz", A)], z=[("zlib_1.3.0.1.orig.tar.gz", A)])
+    lines = said(other=[("mini_1.2.orig.tar.gz", A)], z=[("zlib_1.3.0.1.orig.tar.gz", A)])
     assert lines[:2] == [
         "other (mini)  1.2      -> 1.10",
         "z (zlib)      1.3.0.1  -> 1.3.dfsg+really1.3.1  the pin has left the archive",
@@ -75,16 +75,16 @@ def test_columns_stand_below_each_other() -> None:
 
 
 def test_an_older_pin_that_has_left() -> None:
-    assert told(mini=[("mini_1.9.orig.tar.gz", A)])[0] == "mini  1.9  -> 1.10  the pin has left the archive"
+    assert said(mini=[("mini_1.9.orig.tar.gz", A)])[0] == "mini  1.9  -> 1.10  the pin has left the archive"
     assert ASKED == ["pool/main/m/mini/mini_1.9.orig.tar.gz"]
 
 
 def test_an_older_pin_of_another_suite() -> None:
-    assert told("mini_1.9.orig.tar.gz", mini=[("mini_1.9.orig.tar.gz", A)])[0] == "mini  1.9  -> 1.10"
+    assert said("mini_1.9.orig.tar.gz", mini=[("mini_1.9.orig.tar.gz", A)])[0] == "mini  1.9  -> 1.10"
 
 
 def test_a_newer_pin_of_another_suite_is_no_fault() -> None:
-    lines = told("mini_2.0.orig.tar.gz", "solo_1.orig.tar.xz", mini=[("mini_2.0.orig.tar.gz", A)],
+    lines = said("mini_2.0.orig.tar.gz", "solo_1.orig.tar.xz", mini=[("mini_2.0.orig.tar.gz", A)],
                  solo=[("solo_1.orig.tar.xz", A)])  # fmt: skip
     assert lines == [
         "none of 2 pins is older than trixie's newest",
@@ -96,22 +96,22 @@ def test_a_newer_pin_of_another_suite_is_no_fault() -> None:
     ("file", "newest"), [("mini_2.0.orig.tar.gz", "1.10"), ("solo_1.orig.tar.xz", "none")]
 )
 def test_a_newer_pin_that_no_archive_holds(file: str, newest: str) -> None:
-    lines = told(x=[(file, A)])
+    lines = said(x=[(file, A)])
     assert lines[0].endswith(f"-> {newest}  the pin has left the archive")
     assert len(lines) == 2
 
 
 def test_other_bytes_under_the_same_name() -> None:
-    assert told(mini=[("mini_1.10.orig.tar.gz", B)])[0].endswith("the archive has another sha256 for it")
+    assert said(mini=[("mini_1.10.orig.tar.gz", B)])[0].endswith("the archive has another sha256 for it")
 
 
 def test_a_tarball_that_is_used_twice_is_told_once() -> None:
-    assert len(told(mini=[("mini_1.2.orig.tar.gz", A)] * 2)) == 2
+    assert len(said(mini=[("mini_1.2.orig.tar.gz", A)] * 2)) == 2
 
 
 def test_the_version_order_is_debians() -> None:
     """1.9 is older than 1.10, and a tilde is older than the end."""
-    lines = told(a=[("mini_1.10~rc1.orig.tar.gz", A)], b=[("mini_1.10+x.orig.tar.gz", A)])
+    lines = said(a=[("mini_1.10~rc1.orig.tar.gz", A)], b=[("mini_1.10+x.orig.tar.gz", A)])
     assert [line.split()[0] for line in lines[:-1]] == ["a", "b"]
     assert "b (mini)" in lines[1] and "left" in lines[1]
-    assert told("mini_1.10+x.orig.tar.gz", b=[("mini_1.10+x.orig.tar.gz", A)])[0].startswith("none")
+    assert said("mini_1.10+x.orig.tar.gz", b=[("mini_1.10+x.orig.tar.gz", A)])[0].startswith("none")

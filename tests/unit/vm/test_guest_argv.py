@@ -41,7 +41,8 @@ def test_the_host_starts_the_machine_of_the_install() -> None:
     host = guest_argv.plan_host(machine, GUEST, Accelerator.KVM)
     launch = guest_argv.plan_launch(GUEST, "/g")
     assert [word for word in host if "addr=" in word] == [word for word in launch if "addr=" in word]
-    assert not [word for word in host if guest_argv.FOLDER in word]
+    assert not [word for word in (*host, *launch) if guest_argv.FOLDER in word]
+    assert launch[launch.index("-vnc") + 1].startswith("unix:/g/sockets/vnc,")
     assert host[host.index("-pidfile") + 1] == "/run/hostwright/guests/debian/pid"
 
 
@@ -56,8 +57,9 @@ def test_each_guest_of_a_host_has_its_own_places() -> None:
         {word for word in plan if "=" in word and not any(part in word for part in shared)} for plan in plans
     ]
     assert {word.partition(",")[0] for word in own[0] & own[1]} == {"host", "base=utc"}
-    assert plans[1][plans[1].index("-vnc") + 1] == "127.0.0.1:1,share=force-shared"
-    assert "user,id=net,hostfwd=tcp:127.0.0.1:2202-:22" in plans[1]
+    screen = plans[1][plans[1].index("-vnc") + 1]
+    assert screen == "unix:/run/hostwright/guests/twin/vnc,share=force-shared"
+    assert "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:2202-:22" in plans[1]
 
 
 def test_a_guest_is_on_the_bridge_that_the_host_has() -> None:
@@ -74,7 +76,7 @@ def test_a_guest_is_on_the_bridge_that_the_host_has() -> None:
 @pytest.mark.parametrize("accelerator", list(Accelerator))
 def test_places_are_the_same_at_install_and_ever_after(accelerator: Accelerator) -> None:
     plans = (
-        guest_argv.plan_install(GUEST, accelerator, Vnc()),
+        guest_argv.plan_install(GUEST, accelerator, Vnc(), 8000),
         guest_argv.plan_boot(GUEST, accelerator, 2222),
         guest_argv.plan_launch(GUEST, "/g"),
         guest_argv.plan_launch(replace(GUEST, devices=(*GUEST.devices, "0000:03:00.0")), "/g"),
@@ -93,16 +95,41 @@ def test_a_passed_device_has_a_port_of_its_own() -> None:
     assert set(used) <= set(ports)
 
 
-@pytest.mark.parametrize("vnc", [Vnc(), Vnc(unix=True), Vnc(password=True)])
-def test_nothing_listens_beyond_loopback(vnc: Vnc) -> None:
-    argv = (
-        *guest_argv.plan_install(GUEST, Accelerator.TCG, vnc),
-        *guest_argv.plan_boot(GUEST, Accelerator.TCG, 2222),
-    )
-    shown = argv[argv.index("-vnc") + 1]
-    assert shown.startswith(("127.0.0.1:", f"unix:{guest_argv.SOCKETS}/"))
-    assert ("password-secret" in shown) is vnc.password
-    assert [word for word in argv if "hostfwd" in word] == ["user,id=net,hostfwd=tcp:127.0.0.1:2222-:22"]
+def every_plan(vnc: Vnc) -> list[tuple[str, ...]]:
+    """Each machine of a guest, on a host that has no network of its own."""
+    machine = load(HOSTS["lab"])
+    alone = replace(machine, network=replace(machine.network, nic=None, address=None))
+    return [
+        guest_argv.plan_install(GUEST, Accelerator.TCG, vnc, 8000),
+        guest_argv.plan_second_stage(GUEST, Accelerator.TCG, vnc, (), 8000),
+        guest_argv.plan_boot(GUEST, Accelerator.TCG, 2222),
+        guest_argv.plan_launch(GUEST, "/g"),
+        guest_argv.plan_host(alone, GUEST, Accelerator.KVM),
+    ]
+
+
+@pytest.mark.parametrize("vnc", [Vnc(), Vnc(unix=False)])
+def test_a_screen_on_a_port_has_a_password(vnc: Vnc) -> None:
+    for argv in every_plan(vnc):
+        shown = argv[argv.index("-vnc") + 1]
+        assert shown.startswith("unix:") or "password-secret=vnc" in shown
+
+
+def test_no_screen_is_on_a_port_unless_it_is_wanted() -> None:
+    for argv in every_plan(Vnc()):
+        assert [word for word in argv if "5900" in word or word.startswith("127.0.0.1")] == []
+        assert argv[argv.index("-vnc") + 1].startswith("unix:")
+
+
+def test_a_guest_reaches_nothing_of_the_machine_that_runs_it() -> None:
+    forwards = []
+    for argv in every_plan(Vnc()):
+        restricted, _, forward = argv[argv.index("-netdev") + 1].partition(",restrict=on,")
+        assert restricted == "user,id=net"
+        forwards.append(forward)
+    archive = "guestfwd=tcp:10.0.2.100:80-cmd:python3 -IS /output/relay.py 8000"
+    logins = [f"hostfwd=tcp:127.0.0.1:{port}-:22" for port in (2222, 2201, 2201)]
+    assert forwards == [archive, archive, *logins]
 
 
 def test_the_check_writes_nothing_to_the_disk() -> None:
@@ -113,8 +140,8 @@ def test_the_check_writes_nothing_to_the_disk() -> None:
 
 @pytest.mark.parametrize("accelerator", list(Accelerator))
 def test_the_second_stage_runs_in_the_machine_of_the_install(accelerator: Accelerator) -> None:
-    install = guest_argv.plan_install(GUEST, accelerator, Vnc())
-    second = guest_argv.plan_second_stage(GUEST, accelerator, Vnc(), ("init=/a", "quiet"))
+    install = guest_argv.plan_install(GUEST, accelerator, Vnc(), 8000)
+    second = guest_argv.plan_second_stage(GUEST, accelerator, Vnc(), ("init=/a", "quiet"), 8000)
     own = [word for word in install if word.startswith(("virtio-", "pcie-root-port"))]
     assert own and set(own) <= set(second)
     assert second[second.index("-append") + 1] == "init=/a quiet"
