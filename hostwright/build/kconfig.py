@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from shlex import quote
 
+from hostwright.base import texts
 from hostwright.base.errors import UserError
 
 HOST_OPTIONS = "host.toml [kernel] options"
@@ -64,8 +65,8 @@ class Explanation:
 def parse_fragment(file: str, text: str) -> list[Request]:
     """The requests of a fragment; UserError names file and line of what is neither option nor comment."""
     requests = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if request := _parse_line(file, number, line):
+    for number, line in enumerate(text.split("\n"), 1):
+        if request := _parse_line(file, number, line.removesuffix("\r")):
             requests.append(request)
     return requests
 
@@ -82,7 +83,9 @@ def _parse_line(file: str, number: int, line: str) -> Request | None:
         return Request(file, number, match[1], "n")
     if not line.strip() or (line.startswith("#") and not _looks_like_option(line)):
         return None
-    raise UserError(f"{file}:{number}: not a kernel option: {line}", _nearest_fix(line))
+    raise UserError(
+        f"{file}:{number}: not a kernel option: {texts.plain(line)}", texts.plain(_nearest_fix(line))
+    )
 
 
 def _looks_like_option(comment: str) -> bool:

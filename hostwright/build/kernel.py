@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hostwright.base import files, jobs, paths
+from hostwright.base import files, jobs, paths, texts
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
 from hostwright.build import checks, kconfig, package, recipes, stage, store
@@ -66,13 +66,16 @@ class Resolved:
 
 
 def fragments() -> list[Path]:
-    """The fragments in the order in which they are read."""
-    return sorted(paths.KCONFIG.glob("*.config"))
+    """The fragments in the order in which they are read; none at all is a UserError."""
+    found = sorted(paths.KCONFIG.glob("*.config"))
+    if not found:
+        raise UserError("kconfig/ has no fragment *.config", texts.restore(paths.KCONFIG))
+    return found
 
 
 def requests(machine: Machine) -> list[kconfig.Request]:
     """All requested options; a malformed line, or two that disagree, is a UserError."""
-    parsed = [kconfig.parse_fragment(f"kconfig/{one.name}", one.read_text()) for one in fragments()]
+    parsed = [kconfig.parse_fragment(f"kconfig/{one.name}", texts.read_text(one)) for one in fragments()]
     return kconfig.merge([*parsed, kconfig.parse_options(machine.kernel.options)])
 
 
@@ -94,7 +97,7 @@ def check_golden(resolved: Resolved, machine: Machine) -> None:
     """Raise UserError if the configuration of a machine without options of its own is not the committed one."""
     if machine.kernel.options:
         return
-    golden = paths.RESOLVED_CONFIG.read_text() if paths.RESOLVED_CONFIG.exists() else ""
+    golden = texts.read_text(paths.RESOLVED_CONFIG) if paths.RESOLVED_CONFIG.exists() else ""
     if drift := kconfig.drift(resolved.config, golden):
         where = paths.RESOLVED_CONFIG.relative_to(paths.TREE)
         raise UserError(

@@ -1,27 +1,24 @@
 """The recipes of the tree: loaded, ordered by their needs, with their sources and patches."""
 
 import functools
-import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
-from hostwright.base import canonical, paths
+from hostwright.base import canonical, paths, texts
 from hostwright.base.errors import UserError
 from hostwright.base.pin import Pin
+from hostwright.build import recipe_file
 from hostwright.recipe import Recipe
 
 
 @functools.cache
 def load_recipe(name: str) -> Recipe:
-    """The RECIPE of recipes/<name>.py; '-' in a package name is '_' in the module's."""
-    try:
-        module = importlib.import_module(f"recipes.{name.replace('-', '_')}")
-    except ModuleNotFoundError as error:
-        raise UserError(f"there is no recipe {name}", f"add recipes/{name.replace('-', '_')}.py") from error
-    recipe: Recipe = module.RECIPE
-    return recipe
+    """The RECIPE of recipes/<name>.py, checked; '-' in a package name is '_' in the module's."""
+    return recipe_file.read(name, recipe_names())
 
 
+@functools.cache
 def recipe_names() -> list[str]:
     """The names of all recipes, sorted."""
     return sorted(
@@ -35,16 +32,32 @@ def closure(names: Iterable[str]) -> list[str]:
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
         if name in trail:
-            raise UserError(f"recipes need each other in a circle: {' -> '.join([*trail, name])}")
+            raise _circle((*trail[trail.index(name) :], name))
         if name in done:
             return
-        for need in load_recipe(name).needs:
+        for need in _load(name, trail).needs:
             visit(need, (*trail, name))
         done[name] = None
 
     for name in names:
         visit(name, ())
     return list(done)
+
+
+def _load(name: str, trail: Sequence[str]) -> Recipe:
+    """The recipe `name`; the error for a missing one names the recipe that needs it, the last of `trail`."""
+    try:
+        return load_recipe(name)
+    except recipe_file.NoRecipeError:
+        if not trail:
+            raise
+        raise recipe_file.no_need(recipe_file.recipe_file(trail[-1]), name, recipe_names()) from None
+
+
+def _circle(names: Sequence[str]) -> UserError:
+    places = ", ".join(recipe_file.place(recipe_file.recipe_file(one), need) for one, need in pairwise(names))
+    hint = f"remove one of these needs: {places}"
+    return UserError(f"recipes need each other in a circle: {' -> '.join(names)}", hint)
 
 
 def sources(recipe: Recipe) -> tuple[Pin, ...]:
@@ -60,7 +73,11 @@ def patches(recipe: Recipe) -> list[Path]:
         for one in folder.glob("*")
         if recipe.version == one.name or recipe.version.startswith(f"{one.name}.")
     ]
-    return sorted((folder / max(fitting, key=len)).glob("*.patch")) if fitting else []
+    found = sorted((folder / max(fitting, key=len)).glob("*.patch")) if fitting else []
+    for one in found:
+        if not one.is_file():
+            raise UserError(f"{texts.name_file(one)} is not a file", texts.restore(one))
+    return found
 
 
 def identity(recipe: Recipe) -> str:

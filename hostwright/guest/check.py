@@ -19,8 +19,8 @@ from pathlib import Path
 
 from hostwright.base import files
 from hostwright.base.errors import UserError
-from hostwright.base.limits import limit
 from hostwright.base.run import tail
+from hostwright.base.times import limit
 from hostwright.guest.plan import Run
 from hostwright.vm import guest_argv, login, process
 from hostwright.vm.login import free_port, tmpfiles

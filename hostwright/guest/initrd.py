@@ -19,7 +19,7 @@ from hostwright.guest.udeb import Template, Tree
 from hostwright.sandbox import sandbox
 from hostwright.sandbox.workshop import Workshop
 from hostwright.source import fetch
-from hostwright.source.pins import parse_lock
+from hostwright.source.pins import read_lock
 
 # To be raised when the medium changes although the lock does not.
 FORMAT = "3"
@@ -79,7 +79,7 @@ def lock_file() -> Path:
 
 def load_lock() -> list[Pin]:
     """The pins of guest/installer.lock."""
-    return parse_lock(lock_file().read_text(), "guest/installer.lock")
+    return read_lock(lock_file())
 
 
 def key(pins: Sequence[Pin], root_key: str) -> str:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hostwright.base.errors import UserError
-from hostwright.base.limits import limit
-from hostwright.base.times import clock, meter
+from hostwright.base.times import clock, limit, meter
 from hostwright.guest.plan import Outcome, Run, Voice
 from hostwright.guest.watch import Fault, Watch
 from hostwright.source.depot import Depot

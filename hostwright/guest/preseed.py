@@ -9,7 +9,7 @@ import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
-from hostwright.base import paths
+from hostwright.base import paths, texts
 from hostwright.base.errors import UserError
 from hostwright.formats.cpio import Entry
 from hostwright.guest.udeb import Template
@@ -180,7 +180,7 @@ def entries(guest: Guest, text: str, keys: tuple[str, ...], sources: str) -> lis
     if guest.install.password_hash is None:
         files["hostwright/without-password"] = ("", 0o644)
     for number, script in enumerate(guest.install.late_commands):
-        files[f"hostwright/late.d/{number:02}-{script.name}"] = (script.read_text(), 0o755)
+        files[f"hostwright/late.d/{number:02}-{script.name}"] = (texts.read_text(script), 0o755)
     return [Entry(path, 0o100000 | mode, content.encode()) for path, (content, mode) in files.items()]
 
 

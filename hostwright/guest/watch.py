@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hostwright.base.limits import limit
+from hostwright.base.times import limit
 from hostwright.guest.udeb import Template
 
 

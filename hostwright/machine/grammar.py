@@ -77,28 +77,38 @@ def _check_field(key: str, field: Field, raw: dict[str, object]) -> object:
         raise error.below(key, f"for example: {field.example}") from None
 
 
-def sequence(check: Check, identity: Callable[[Any], object] = lambda item: item) -> Check:
+def _itself(item: object) -> object:
+    return item
+
+
+@dataclass(frozen=True)
+class Items:
     """A check for a list of values that pass `check`, no two of the same `identity`; returns a tuple."""
 
-    def check_all(raw: object) -> tuple[Any, ...]:
+    check: Check
+    identity: Callable[[Any], object] = _itself
+
+    def __call__(self, raw: object) -> tuple[Any, ...]:
         if not isinstance(raw, list):
             raise BadValueError(f"must be a list, not {_kind(raw)}")
         first: dict[object, int] = {}
         items = []
         for index, each in enumerate(raw):
             try:
-                item = check(each)
+                item = self.check(each)
             except BadValueError as error:
                 raise error.below(index) from None
-            earlier = first.setdefault(identity(item), index)
+            earlier = first.setdefault(self.identity(item), index)
             if earlier != index:
-                raise BadValueError(
-                    f"repeats entry [{earlier}]", "name it once; remove one of the two", (index,)
-                )
+                hint = "name it once; remove one of the two"
+                raise BadValueError(f"repeats entry [{earlier}]", hint, (index,))
             items.append(item)
         return tuple(items)
 
-    return check_all
+
+def sequence(check: Check, identity: Callable[[Any], object] = _itself) -> Check:
+    """A check for a list of values that pass `check`, no two of the same `identity`; returns a tuple."""
+    return Items(check, identity)
 
 
 def sections(section: Section) -> Check:

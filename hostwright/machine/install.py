@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright.machine import values
+from hostwright.machine import values, words
 from hostwright.machine.grammar import (
     BadValueError,
     Field,
@@ -78,18 +78,31 @@ _locale = matching(
     r"C\.UTF-8|[a-z]{2,3}_[A-Z]{2}\.UTF-8", "not a UTF-8 locale", 'write it as in "de_DE.UTF-8"'
 )
 _keyboard = matching(r"[a-z]{2,8}", "not a keyboard layout", 'write the name that XKB gives it: "us", "de"')
-# Debian Policy, section 5.6.7.
-_package = matching(r"[a-z0-9][a-z0-9+.-]+", "not a package name", "as `apt search` shows it")
+# Debian Policy, section 5.6.7. apt-get(8) would remove a package that is written with a - at its end.
+_package = matching(
+    r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]",
+    "not a package name",
+    "write it as `apt search` shows it, with no - at its end",
+)
+
+
+# Without our own answers the guest would have no keys, no list of its packages, and no end that is seen.
+_OURS = {
+    "preseed/late_command": "name the script in late_commands: it runs in the new system, after our own",
+    "preseed/early_command": "leave it out: the installer's watch starts there; late_commands runs at the end",
+}
 
 
 def _preseed_line(raw: object) -> str:
     """A line in the form of debconf-set-selections(1): owner, question, type, value."""
-    words = line(raw).split(maxsplit=3)
-    if len(words) < 3 or "/" not in words[1]:
+    parts = line(raw).split(maxsplit=3)
+    if len(parts) < 3 or "/" not in parts[1]:
         raise BadValueError(
             "not a line of preseed.cfg", 'write "d-i owner/question type value": "d-i time/zone string UTC"'
         )
-    return " ".join(words)
+    if hint := _OURS.get(parts[1]):
+        raise BadValueError("the answer of this question is not to be replaced", hint)
+    return " ".join(parts)
 
 
 def _script(raw: object) -> Path:
@@ -110,7 +123,7 @@ INSTALL = Section(
         "filesystem": Field(one_of("ext4", "xfs"), 'filesystem = "ext4"', default="ext4"),
         "presets": Field(sequence(_preset), 'presets = ["docker"]', default=["minimal"]),
         "packages": Field(sequence(_package), 'packages = ["htop"]', default=[]),
-        "cmdline": Field(sequence(values.cmdline_word), 'cmdline = ["quiet"]', default=[]),
+        "cmdline": Field(sequence(words.cmdline_word), 'cmdline = ["quiet"]', default=[]),
         "preseed": Field(
             sequence(_preseed_line), 'preseed = ["d-i clock-setup/ntp boolean true"]', default=[]
         ),

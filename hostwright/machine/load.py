@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from hostwright.base import canonical
-from hostwright.machine import values
+from hostwright.machine import values, words
 from hostwright.machine.grammar import (
     BadValueError,
     Field,
     Section,
+    Way,
     boolean,
     integer,
     line,
@@ -58,16 +59,11 @@ def _find_microcode(machine: Machine, folder: Path) -> Machine:
     """`machine` with its microcode's path resolved against `folder`; raises UserError if there is no such file."""
     if machine.kernel.microcode is None:
         return machine
-    path = folder / machine.kernel.microcode
     way = ("kernel", "microcode")
-    try:
-        if not path.is_file():
-            hint = "give a path relative to this file, or leave the key out"
-            raise BadValueError(f"there is no file {path}", hint, way)
-        with path.open("rb") as file:
-            magic = file.read(6)
-    except OSError as error:
-        raise BadValueError(f"cannot be read: {error.strerror}", "check the path", way) from None
+    hint = "give a path relative to this file, or leave the key out"
+    path = _find_file(folder / machine.kernel.microcode, hint, way)
+    with path.open("rb") as file:
+        magic = file.read(6)
     # Early microcode is an uncompressed cpio archive (Documentation/arch/x86/microcode.rst), newc or crc.
     if magic not in (b"070701", b"070702"):
         raise BadValueError(
@@ -80,15 +76,21 @@ def _find_capture(machine: Machine, folder: Path) -> Machine:
     """`machine` with its capture's path resolved against `folder`; raises UserError if there is no such file."""
     if machine.capture is None:
         return machine
-    path = folder / machine.capture
     hint = "give a path relative to this file; hostwright-capture writes one on the machine"
+    return replace(machine, capture=_find_file(folder / machine.capture, hint, ("capture",)))
+
+
+def _find_file(path: Path, hint: str, way: Way) -> Path:
+    """`path`, if there is a file that can be read; raises BadValueError otherwise."""
     try:
-        is_there = path.is_file()
+        if not path.is_file():
+            raise BadValueError(f"there is no file {path}", hint, way)
+        path.open("rb").close()
     except OSError as error:
-        raise BadValueError(f"cannot be read: {error.strerror}", hint, ("capture",)) from None
-    if not is_there:
-        raise BadValueError(f"there is no file {path}", hint, ("capture",))
-    return replace(machine, capture=path)
+        raise BadValueError(
+            f"cannot be read: {error.strerror}", "check the path and its permissions", way
+        ) from None
+    return path
 
 
 def _find_scripts(machine: Machine, folder: Path) -> Machine:
@@ -100,9 +102,11 @@ def _find_scripts(machine: Machine, folder: Path) -> Machine:
 def _find_guest_scripts(guest: Guest, index: int, folder: Path) -> Guest:
     found = tuple(folder / script for script in guest.install.late_commands)
     for place, script in enumerate(found):
-        if not script.is_file():
-            way = ("guest", index, "install", "late_commands", place)
-            raise BadValueError(f"there is no file {script}", "give a path relative to this file", way)
+        way = ("guest", index, "install", "late_commands", place)
+        try:
+            _find_file(script, "give a path relative to this file", way).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise BadValueError("is not UTF-8 text", "give a script; it may fetch a program", way) from None
     return replace(guest, install=replace(guest.install, late_commands=found))
 
 
@@ -113,7 +117,7 @@ _IOMMU = Section(
     {
         "vendor": Field(one_of("intel", "amd"), 'vendor = "intel"', default="intel"),
         "acs_override": Field(values.acs_override, 'acs_override = ["downstream"]', default=[]),
-        "extra": Field(sequence(values.extra_word), 'extra = ["intel_iommu=sm_on"]', default=[]),
+        "extra": Field(sequence(words.extra_word), 'extra = ["intel_iommu=sm_on"]', default=[]),
     },
 )
 _DEVICE = Section(
@@ -127,11 +131,11 @@ _DEVICE = Section(
 _KERNEL = Section(
     KernelChoice,
     {
-        "cmdline": Field(sequence(values.cmdline_word), 'cmdline = ["quiet"]', default=[]),
+        "cmdline": Field(sequence(words.cmdline_word), 'cmdline = ["quiet"]', default=[]),
         "options": Field(
             sequence(values.option, values.option_name), 'options = ["CONFIG_IGB=m"]', default=[]
         ),
-        "modules": Field(sequence(values.module, values.module_name), 'modules = ["igb"]', default=[]),
+        "modules": Field(sequence(words.module, words.module_name), 'modules = ["igb"]', default=[]),
         "microcode": Field(values.file_path, 'microcode = "intel-ucode.img"'),
     },
 )

@@ -6,9 +6,12 @@ from ipaddress import IPv4Address, IPv4Interface
 from hostwright.machine.cmdline import kernel_words
 from hostwright.machine.grammar import BadValueError, nearest
 from hostwright.machine.model import Machine
+from hostwright.machine.words import is_vfio_ids
 
 # The memory that the host keeps for itself.
 HOST_MEMORY_MIB = 512
+# Slots 05 to 1e of q35's root bus: below are the guest's own devices, at 1f is the chipset (vm.guest_argv).
+MOST_GUEST_DEVICES = 26
 # COMMAND_LINE_SIZE is 2048 on x86. root=, the consoles, the boot entry's own words and $extra use the rest.
 MOST_COMMAND_LINE_BYTES = 1700
 
@@ -43,6 +46,34 @@ def _check_guest_devices(machine: Machine) -> None:
                 raise BadValueError(f'guest "{owner[address]}" starts with this device already', hint, way)
 
 
+def _check_device_count(machine: Machine) -> None:
+    """Each passed device has a root port of its own, and the guest's root bus has 32 slots."""
+    for index, guest in enumerate(machine.guests):
+        if len(guest.devices) > MOST_GUEST_DEVICES:
+            what = f"{len(guest.devices)} devices; a guest has room for {MOST_GUEST_DEVICES}"
+            raise BadValueError(what, "give some of them to another guest", ("guest", index, "devices"))
+
+
+def _check_guest_folders(machine: Machine) -> None:
+    """`./doit guest-fast` makes the guest NAME in the folder NAME-fast."""
+    names = {guest.name for guest in machine.guests}
+    for index, guest in enumerate(machine.guests):
+        base = guest.name.removesuffix("-fast")
+        if base != guest.name and base in names:
+            what = f'./doit guest-fast makes guest "{base}" under this name'
+            raise BadValueError(what, "give one of the two another name", ("guest", index, "name"))
+
+
+def _check_ids(machine: Machine) -> None:
+    """Ids take every match, and only a capture tells what else matches (doctor.refusal)."""
+    for index, entry in enumerate(machine.kernel.modules):
+        if machine.capture is None and any(is_vfio_ids(entry, option) for option in entry.split(" ")[1:]):
+            hint = (
+                "name the devices by address in [[device]] tables: ids take every match, the host's own too"
+            )
+            raise BadValueError("takes devices by id, unseen", hint, ("kernel", "modules", index))
+
+
 def _check_memory(machine: Machine) -> None:
     """Each guest alone, and all guests with autostart together, leave the host its own share."""
     if machine.memory_mib is None:
@@ -66,6 +97,15 @@ def _check_network(machine: Machine) -> None:
         raise BadValueError("DHCP needs a card in the bridge", "set network.nic", ("network", "address"))
     if net.gateway is not None:
         _check_gateway(net.address, net.gateway)
+        if net.nic is None:
+            hint = "set network.nic to the card that leads there, or leave the gateway out"
+            raise BadValueError("without a card in the bridge it leads nowhere", hint, ("network", "gateway"))
+    for index, guest in enumerate(machine.guests):
+        if guest.mac == net.nic:
+            hint = "give the guest a mac of its own: two cards of one bridge cannot share it"
+            raise BadValueError(
+                "is the address of the host's card, network.nic", hint, ("guest", index, "mac")
+            )
 
 
 def _check_gateway(address: str | None, gateway: str) -> None:
@@ -91,6 +131,9 @@ def _check_command_line(machine: Machine) -> None:
 RULES: tuple[Callable[[Machine], None], ...] = (
     _check_repeats,
     _check_guest_devices,
+    _check_device_count,
+    _check_guest_folders,
+    _check_ids,
     _check_memory,
     _check_network,
     _check_command_line,

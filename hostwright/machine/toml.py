@@ -99,7 +99,7 @@ def _find_line(content: str, way: Way) -> int:
     best, length = 0, 0
     table: Way = ()
     counts: dict[Way, int] = {}
-    for number, row in enumerate(content.splitlines(), start=1):
+    for number, row in enumerate(content.split("\n"), start=1):
         head = row.strip()
         if head.startswith("["):
             place = table = _header_way(head, counts)

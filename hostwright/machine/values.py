@@ -1,10 +1,12 @@
-"""The single values of host.toml: names, PCI addresses, kernel words, keys and hashes, network addresses.
+"""The single values of host.toml: names, PCI addresses, kernel options, keys and hashes, network addresses.
 
 Each check takes a value as TOML gives it and returns it in the engine's form, or raises BadValueError (`grammar`).
 """
 
+import difflib
 import re
 from binascii import a2b_base64
+from functools import cache
 from ipaddress import IPv4Address, IPv4Interface, ip_address
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from hostwright.machine.grammar import BadValueError, line, matching, nearest, s
 
 # The kernel patch keeps this many.
 MOST_OVERRIDE_IDS = 64
+
+# What recipes/tzdata.py builds; a test compares the two.
+_ZONES = Path(__file__).parent / "zones.txt"
 
 # Names.
 
@@ -36,23 +41,26 @@ def hostname(raw: object) -> str:
     return name
 
 
-_AREAS = (
-    *("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic"),
-    *("Australia", "Etc", "Europe", "Indian", "Pacific"),
-)
+@cache
+def _zones() -> tuple[str, ...]:
+    """The time zones of tzdata that are named by an area; UTC is not among them."""
+    return tuple(_ZONES.read_text(encoding="ascii").split())
 
 
 def timezone(raw: object) -> str:
-    """A name of the time zone database: UTC, Area/City or Area/Region/City. The area must be a known one."""
+    """A name of the time zone database: UTC, Area/City or Area/Region/City."""
     zone = text(raw)
-    if zone == "UTC":
+    if zone == "UTC" or zone in _zones():
         return zone
     if not re.fullmatch(r"[A-Za-z]+(?:/[A-Z][A-Za-z0-9_+-]*){1,2}", zone):
         raise BadValueError("not a time zone name", 'write "UTC" or Area/City as in "Europe/Berlin"')
     area = zone.partition("/")[0]
-    if area not in _AREAS:
-        raise BadValueError(f'there is no time zone area "{area}"', nearest(area, _AREAS))
-    return zone
+    areas = tuple(dict.fromkeys(one.partition("/")[0] for one in _zones()))
+    if area not in areas:
+        raise BadValueError(f'there is no time zone area "{area}"', nearest(area, areas))
+    near = difflib.get_close_matches(zone[:100], _zones(), n=1)
+    question = f'did you mean "{near[0]}"? ' if near else ""
+    raise BadValueError("there is no such time zone", f"{question}tzselect lists them; UTC is always there")
 
 
 # PCI.
@@ -108,53 +116,6 @@ def acs_override(raw: object) -> tuple[str, ...]:
 
 # The kernel.
 
-# Words that are set elsewhere, as a whole or by their prefix up to = or ., and the hint that says where.
-_DECIDED_ELSEWHERE = {
-    "root=": "leave it out: the image sets it from its own root partition",
-    "ro": "leave it out: the image sets it",
-    "rw": "leave it out: the image mounts its root itself",
-    "initrd=": "set kernel.microcode; there is no other initrd",
-    "iommu=": "leave it out: iommu=pt is set wherever devices are passed through",
-    "intel_iommu=": "set iommu.vendor; its further settings go into iommu.extra",
-    "amd_iommu=": "set iommu.vendor; its further settings go into iommu.extra",
-    "pcie_acs_override=": "set iommu.acs_override",
-    "vfio_pci.ids=": "name the device by address in a [[device]] table: an id would take every match",
-    "hostwright.": "leave it out: the boot entries set it",
-    "--": "leave it out: it would end the kernel's words",
-}
-
-
-def _kernel_word(raw: object) -> str:
-    word = text(raw)
-    # GRUB puts a backslash before quotes and backslashes on the way to the kernel (grub-core/lib/cmdline.c).
-    if not re.fullmatch(r"[!-~]+", word) or re.search(r"[\\\"']", word):
-        hint = "one word an entry: printable ASCII without spaces, quotes and backslashes"
-        raise BadValueError("not a kernel command line word", hint)
-    return word
-
-
-def cmdline_word(raw: object) -> str:
-    """A word of the kernel's command line. Words that the image or another key sets are rejected."""
-    word = _kernel_word(raw)
-    name, equals, _ = word.partition("=")
-    # The kernel treats - and _ in a parameter's name as equal (kernel/params.c parameqn()).
-    plain = name if name == "--" else name.replace("-", "_") + equals
-    for decided, hint in _DECIDED_ELSEWHERE.items():
-        if plain == decided or (decided.endswith(".") and plain.startswith(decided)):
-            raise BadValueError("not to be set here", hint)
-    return word
-
-
-def extra_word(raw: object) -> str:
-    """As `cmdline_word`, but accepts settings of intel_iommu= and amd_iommu= other than on and off."""
-    word = _kernel_word(raw)
-    name, _, values = word.partition("=")
-    if name not in ("intel_iommu", "amd_iommu"):
-        return cmdline_word(word)
-    if {"on", "off"} & set(values.split(",")):
-        raise BadValueError("not to be set here", "set iommu.vendor: it turns the IOMMU on")
-    return word
-
 
 def option(raw: object) -> str:
     """A line of .config, CONFIG_NAME=VALUE: y, m, n, a decimal or hexadecimal number, or a quoted string."""
@@ -169,18 +130,6 @@ def option(raw: object) -> str:
 def option_name(setting: str) -> str:
     """The name of a kernel option, CONFIG_ included."""
     return setting.partition("=")[0]
-
-
-module = matching(
-    r"[A-Za-z0-9_-]+(?: [!-~]+)*",
-    "not a module name",
-    'write the name, then its options if any: "kvm_intel nested=1"',
-)
-
-
-def module_name(entry: str) -> str:
-    """The module in an entry with options, with _ for -, as the kernel writes it."""
-    return entry.partition(" ")[0].replace("-", "_")
 
 
 def file_path(raw: object) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 from hostwright.base import paths
 from hostwright.base.errors import UserError
-from hostwright.base.limits import limit
+from hostwright.base.times import limit
 from hostwright.formats import bzimage
 from hostwright.machine.model import Machine
 from hostwright.proof import lab

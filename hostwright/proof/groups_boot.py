@@ -16,8 +16,8 @@ from pathlib import Path
 from hostwright.base import files as disk
 from hostwright.base import paths
 from hostwright.base.errors import UserError
-from hostwright.base.limits import limit
 from hostwright.base.pin import Pin
+from hostwright.base.times import limit
 from hostwright.formats import bzimage, cpio, deb
 from hostwright.image import initramfs
 from hostwright.pci import hierarchy

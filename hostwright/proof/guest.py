@@ -18,7 +18,7 @@ from pathlib import Path
 
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
-from hostwright.base.limits import limit
+from hostwright.base.times import limit
 from hostwright.machine.model import Guest, Machine
 from hostwright.proof import boot, inner, lab, report
 from hostwright.proof import login as deeper

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from hostwright.base import files, run
 from hostwright.base.errors import UserError
-from hostwright.base.limits import limit
+from hostwright.base.times import limit
 from hostwright.build import store
 from hostwright.build.recipes import load_recipe, recipe_names
 from hostwright.formats import gpt

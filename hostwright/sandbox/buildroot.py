@@ -15,7 +15,7 @@ from hostwright.base.files import folder_replaced, locked
 from hostwright.base.pin import Pin
 from hostwright.formats import deb
 from hostwright.source import fetch
-from hostwright.source.pins import parse_lock
+from hostwright.source.pins import read_lock
 
 # gcc's own start files and headers; all other -dev packages would hide an undeclared dependency.
 COMPILER_DEV = ("libgcc-14-dev", "libstdc++-14-dev")
@@ -57,7 +57,7 @@ FOLDERS = (
 
 def load_lock() -> list[Pin]:
     """The pins of buildroot/lock."""
-    return parse_lock(paths.LOCK.read_text())
+    return read_lock(paths.LOCK)
 
 
 def key(pins: Sequence[Pin]) -> str:

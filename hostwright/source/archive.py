@@ -10,7 +10,7 @@ from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from hostwright.base.errors import UserError
-from hostwright.base.limits import limit
+from hostwright.base.times import limit
 from hostwright.source import fetch
 from hostwright.source.transfer import Limits
 

@@ -2,12 +2,19 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
+from hostwright.base import texts
 from hostwright.base.errors import UserError
 from hostwright.base.pin import Pin
 from hostwright.formats.control import Stanza
 
 _DATED = "# from the index of "
+# Debian Policy, sections 5.6.7 and 5.6.12, for name and version.
+_PIN = re.compile(
+    r"(?P<name>[a-z0-9][a-z0-9+.-]*) (?P<version>[A-Za-z0-9.+:~-]+) (?P<path>[A-Za-z0-9][!-~]*)"
+    r" (?P<size>[0-9]{1,12}) (?P<sha256>[0-9a-f]{64})"
+)
 
 
 def pin_of(stanza: Stanza) -> Pin:
@@ -34,13 +41,22 @@ def lock_date(text: str) -> str:
 
 
 def parse_lock(text: str, file: str = "buildroot/lock") -> list[Pin]:
-    """The pins of a lock; raises UserError with `file` and line number for a malformed line."""
+    """The pins of a lock; raises UserError with `file` and line number for a malformed line, and for no pin at all."""
+    hint = f"restore it: git checkout -- {file}"
     pins = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.startswith("#") or not line.strip():
             continue
-        words = line.split()
-        if len(words) != 5 or not words[3].isdigit() or not re.fullmatch(r"[0-9a-f]{64}", words[4]):
-            raise UserError(f"{file}:{number}: not a pin: {line[:60]!r}", "write it again with ./doit lock")
-        pins.append(Pin(words[2], words[4], size=int(words[3]), name=words[0], version=words[1]))
+        match = _PIN.fullmatch(line)
+        if not match or ".." in match["path"].split("/"):
+            raise UserError(f"{file}:{number}: not a pin: {texts.show(line)}", hint)
+        name, version, path, size, sha256 = match.groups()
+        pins.append(Pin(path, sha256, size=int(size), name=name, version=version))
+    if not pins:
+        raise UserError(f"{file}: there is no pin in it", hint)
     return pins
+
+
+def read_lock(file: Path) -> list[Pin]:
+    """The pins of a lock of the tree; UserError if it is missing or malformed."""
+    return parse_lock(texts.read_text(file), texts.name_file(file))

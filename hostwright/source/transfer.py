@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from hostwright.base.limits import limit
+from hostwright.base.times import limit
 from hostwright.source.address import fault, mask
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import Any
 
 from doit.exceptions import TaskError, TaskFailed
 
-from hostwright.base import canonical, code, files, jobs, limits, paths, run
+from hostwright.base import canonical, code, files, jobs, paths, run, system, times
 from hostwright.base.errors import UserError
+from hostwright.tasks import reporter
 
 Task = dict[str, Any]
 Act = Callable[..., object]
@@ -83,12 +84,18 @@ def listed(find: Callable[[], Make]) -> Make:
     make = find()
 
     def entry() -> Task | Iterator[Task]:
-        made = make()
-        return {"basename": task_name(make), **made} if isinstance(made, dict) else made
+        made, name = make(), task_name(make)
+        return {"basename": name, **made} if isinstance(made, dict) else _group(name, make.__doc__, made)
 
     entry.__doc__ = make.__doc__
     entry.__wrapped__ = find  # type: ignore[attr-defined]
     return entry
+
+
+def _group(name: str, doc: str | None, parts: Iterator[Task]) -> Iterator[Task]:
+    """The parts of a task, and the task itself: it is there without any part as well."""
+    yield {"basename": name, "name": None, "doc": doc}
+    yield from parts
 
 
 def task_name(make: Callable[..., object]) -> str:
@@ -112,14 +119,18 @@ def _is_of_the_tree(file: Path) -> bool:
 
 
 def _clean(targets: Sequence[str]) -> None:
-    for target in targets:
-        files.remove(Path(target))
+    with reporter.plain_errors():
+        for target in targets:
+            files.remove(Path(target))
 
 
 def _guarded(act: Act, counted: bool, words: Sequence[str] = ()) -> TaskError | TaskFailed | None:
-    """Run `act`; a failed program fails the task, a mistake in the input is an error, neither shows a traceback."""
+    """Run `act`; a failed program fails the task. A mistake in the input, or what the system refuses, is an error.
+
+    None of these shows a traceback.
+    """
     try:
-        limits.factor()
+        times.factor()
         files.make_private(paths.cache())
         if counted:
             with jobs.token():
@@ -130,4 +141,9 @@ def _guarded(act: Act, counted: bool, words: Sequence[str] = ()) -> TaskError | 
         return TaskFailed(str(error))
     except UserError as error:
         return TaskError(str(error))
+    except OSError as error:
+        known = system.explain(error)
+        if known is None:
+            raise
+        return TaskError(str(known))
     return None

@@ -8,15 +8,11 @@ Options are doit's variables: `./doit groups capture=FILE override=downstream de
 import sys
 from pathlib import Path
 
-from doit import get_var
-
 from hostwright.base import files, paths
-from hostwright.base.errors import UserError
 from hostwright.base.escape import visible
 from hostwright.build import recipes
-from hostwright.tasks import reporter
+from hostwright.tasks import reporter, variables
 from hostwright.tasks.define import Task, step
-from hostwright.tasks.inputs import flag
 
 FOLDER = paths.DIST / "groups"
 DOCTOR_FOLDER = paths.DIST / "doctor"
@@ -41,19 +37,17 @@ def prove_groups() -> Task:
 def _groups() -> None:
     from hostwright.pci import capture, groups, hierarchy, isolation, view
 
-    source = str(get_var("capture", ""))
+    source = variables.text("capture")
     machine = hierarchy.describe(capture.load(Path(source) if source else None))
-    series = str(get_var("series", "")) or hierarchy.find_series(machine.capture.release)
-    if series not in isolation.SERIES:
-        raise UserError(f"series={series}: not known", f"known are {', '.join(isolation.SERIES)}")
-    setting = isolation.Setting(series, str(get_var("config_acs", "")), str(get_var("disable_acs_redir", "")))
-    override = [word for word in str(get_var("override", "")).split(",") if word]
-    found = groups.examine(machine, override, setting, str(get_var("device", "")))
+    series = variables.text("series") or hierarchy.find_series(machine.capture.release)
+    setting = isolation.Setting(series, variables.text("config_acs"), variables.text("disable_acs_redir"))
+    override = [word for word in variables.text("override").split(",") if word]
+    found = groups.examine(machine, override, setting, variables.address("device"))
     text, document = visible(view.render_text(found)), view.render_json(found)
     files.write(FOLDER / "groups.txt", text)
     files.write(FOLDER / "groups.json", document)
     files.write(FOLDER / "groups.svg", view.render_svg(found))
-    sys.stdout.write(document if flag("json") else text)
+    sys.stdout.write(document if variables.flag("json") else text)
     reporter.board().say(f"text, JSON and a drawing are in {FOLDER}")
 
 
@@ -62,14 +56,14 @@ def _doctor() -> None:
     from hostwright.doctor.view import render_json, render_text
     from hostwright.pci import capture, isolation
 
-    source = str(get_var("capture", ""))
-    setting = isolation.Setting(_host_series(), str(get_var("config_acs", "")))
+    source = variables.text("capture")
+    setting = isolation.Setting(_host_series(), variables.text("config_acs"))
     found = capture.load(Path(source) if source else None)
-    diagnosis = diagnose.examine(found, setting, str(get_var("device", "")))
+    diagnosis = diagnose.examine(found, setting, variables.address("device"))
     text, document = visible(render_text(diagnosis)), render_json(diagnosis)
     files.write(DOCTOR_FOLDER / "doctor.txt", text)
     files.write(DOCTOR_FOLDER / "doctor.json", document)
-    sys.stdout.write(document if flag("json") else text)
+    sys.stdout.write(document if variables.flag("json") else text)
     reporter.board().say(f"text and JSON are in {DOCTOR_FOLDER}")
 
 
@@ -85,13 +79,13 @@ def _prove_groups() -> None:
     from hostwright.sandbox import buildroot
 
     tools = buildroot.root(buildroot.load_lock()) / "tools"
-    image, series = str(get_var("kernel", "")), str(get_var("series", ""))
+    image, series = variables.text("kernel"), variables.text("series")
     tally = groups_boot.prove_random(
         groups_boot.other_kernel(Path(image), series)
         if image
         else groups_boot.find_kernel(series, PROOF_FOLDER),
-        count=_number("n", 20),
-        seed=_number("seed", 1),
+        count=variables.number("n"),
+        seed=variables.number("seed"),
         tools=tools,
         out=PROOF_FOLDER,
         progress=lambda text: reporter.board().note("prove-groups", text),
@@ -99,10 +93,3 @@ def _prove_groups() -> None:
     files.write(PROOF_FOLDER / "agreement.txt", groups_rows.render_tally(tally))
     reporter.board().say(groups_rows.render_tally(tally))
     groups_rows.require_agreement(tally)
-
-
-def _number(name: str, default: int) -> int:
-    text = str(get_var(name, default))
-    if not text.isdecimal() or len(text) > 9:
-        raise UserError(f"{name}={text}: not a number", f"write it in digits, as {name}={default}")
-    return int(text)

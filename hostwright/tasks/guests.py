@@ -6,14 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from doit import get_var
-
 from hostwright.base import canonical, files, paths
-from hostwright.base.errors import UserError
 from hostwright.build import store
 from hostwright.machine.load import fingerprint
 from hostwright.machine.model import Guest
-from hostwright.tasks import inputs, reporter
+from hostwright.tasks import inputs, reporter, variables
 from hostwright.tasks.define import Task, step
 
 if TYPE_CHECKING:
@@ -132,15 +129,8 @@ def _options() -> "Options":
     from hostwright.guest.workplace import Options
     from hostwright.vm import guest_argv
 
-    vnc = guest_argv.Vnc(unix=_choice("vnc", ("unix", "tcp")) == "unix")
-    return Options(offline=_choice("offline", ("no", "yes")) == "yes", vnc=vnc)
-
-
-def _choice(name: str, known: tuple[str, ...]) -> str:
-    value = str(get_var(name, known[0]))
-    if value not in known:
-        raise UserError(f"{name}={value}: no such choice", f"write {name}={' or '.join(known)}")
-    return value
+    vnc = guest_argv.Vnc(unix=variables.text("vnc") == "unix")
+    return Options(offline=variables.flag("offline"), vnc=vnc)
 
 
 def _grub() -> Path:

@@ -18,13 +18,12 @@ from hostwright.image import rootfs as assembly
 from hostwright.machine import load as model
 from hostwright.recipe import Recipe
 from hostwright.sandbox import buildroot as root
-from hostwright.tasks import reporter
+from hostwright.tasks import reporter, variables
 from hostwright.tasks.define import Task, made_from, step
 from hostwright.tasks.inputs import (
     BUILDROOT_STAMP,
     CONFIG_FILE,
     ROOTFS_TAR,
-    flag,
     host_packages,
     machine,
     machine_file,
@@ -281,7 +280,7 @@ def verify() -> Task:
         found = audit.find_damaged(
             [one.name for one in known], [*pins, *(pin for one in known for pin in recipes.sources(one))]
         )
-        for line in audit.repair(found) if flag("repair") else audit.require_none(found):
+        for line in audit.repair(found) if variables.flag("repair") else audit.require_none(found):
             reporter.board().say(line)
         made = manifest.verify(paths.DIST, paths.MANIFEST)
         if made != _made_from():

@@ -3,17 +3,14 @@
 from functools import cache
 from pathlib import Path
 
-from doit import get_var
-
 from hostwright.base import paths
-from hostwright.base.errors import UserError
 from hostwright.build import kernel as linux
 from hostwright.build import recipes
 from hostwright.machine import load as model
 from hostwright.machine.model import Machine
 from hostwright.sandbox import buildroot as root
 from hostwright.sandbox.workshop import Workshop, open_at
-from hostwright.tasks import reporter
+from hostwright.tasks import variables
 
 ROOTFS_TAR = paths.DIST / "rootfs.tar"
 BUILDROOT_STAMP = paths.DIST / "buildroot.json"
@@ -24,33 +21,21 @@ SPECIAL = ("linux", "edk2")
 @cache
 def machine_file() -> Path:
     """The file that describes the machine to build: `machine=FILE` on the command line, else host.toml."""
-    return Path(get_var("machine", str(paths.TREE / "host.toml"))).absolute()
+    return Path(variables.text("machine") or paths.TREE / "host.toml").absolute()
 
 
 @cache
 def machine() -> Machine:
-    """The machine to build; a mistake in its file, a fragment or the lock ends the run with status 2 at once."""
-    try:
-        found = model.load(machine_file())
-        linux.requests(found)
-        root.load_lock()
-        return found
-    except UserError as error:
-        reporter.fail_cleanly(str(error))
-        raise
+    """The machine to build; raises UserError for a mistake in its file, a fragment or the lock."""
+    found = model.load(machine_file())
+    linux.requests(found)
+    root.load_lock()
+    return found
 
 
 def workshop(task: str) -> Workshop:
     """The workshop of a task, with its log."""
     return open_at(paths.log_file(task))
-
-
-def flag(name: str) -> bool:
-    """Whether `name=yes` stands on the command line; UserError for anything but yes and no."""
-    text = str(get_var(name, "no"))
-    if text not in ("yes", "no"):
-        raise UserError(f"{name}={text}: not yes or no", f"write {name}=yes, or leave it out")
-    return text == "yes"
 
 
 def host_packages() -> list[str]:

@@ -5,11 +5,9 @@
 
 from functools import partial
 
-from doit import get_var
-
 from hostwright.base.errors import UserError
 from hostwright.build import recipes
-from hostwright.tasks import reporter
+from hostwright.tasks import reporter, variables
 from hostwright.tasks.define import Task, step
 from hostwright.tasks.inputs import workshop
 
@@ -32,7 +30,7 @@ def shell() -> Task:
 def _shell() -> None:
     from hostwright.build import package
 
-    name = str(get_var("package", ""))
+    name = variables.text("package")
     if not name:
         raise UserError("shell: no package is named", "write ./doit shell package=NAME")
     reporter.board().say(f"the build of {name}: sh -x /build/script runs it, exit leaves the sandbox")
@@ -43,15 +41,13 @@ def _shell() -> None:
 def _add(*words: str) -> None:
     from hostwright.upkeep import draft
 
-    names = [*words, *filter(None, [str(get_var("name", ""))])]
+    names = [*words, *filter(None, [variables.text("name")])]
     if len(names) != 1:
         raise UserError(
             f"./doit add takes one name, and got {len(names)}",
             "name one source package of the archive: ./doit add NAME",
         )
-    lines = draft.add(
-        names[0], str(get_var("as", "")), workshop("add"), partial(reporter.board().note, "add")
-    )
+    lines = draft.add(names[0], variables.text("as"), workshop("add"), partial(reporter.board().note, "add"))
     for line in lines:
         reporter.board().say(line)
 

@@ -2,20 +2,21 @@
 
 import fcntl
 import os
-import re
 import shlex
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 from doit.exceptions import BaseFail
 from doit.globals import Globals
 
-from hostwright.base import jobs, paths, run
+from hostwright.base import jobs, paths, run, system
+from hostwright.base.errors import UserError
 from hostwright.base.escape import visible
 from hostwright.base.times import clock
-from hostwright.tasks import signals, times
+from hostwright.tasks import signals, times, variables
 from hostwright.tasks.board import Board
 
 _board: list[Board] = []
@@ -87,8 +88,11 @@ class Reporter:
 
 
 def again(task: str, words: Sequence[str]) -> str:
-    """The command that runs one task again, with the variables of the command line `words`."""
-    return shlex.join(["./doit", task, *(word for word in words if re.fullmatch(r"[A-Za-z_]\w*=.*", word))])
+    """The command that runs one task again, with those variables of the command line `words` that it uses."""
+    used = {one.name for one in variables.used_by(task)}
+    return shlex.join(
+        ["./doit", task, *(word for word in words if word.partition("=")[0] in used and "=" in word)]
+    )
 
 
 def _only_run() -> IO[str]:
@@ -125,14 +129,38 @@ def _closure(tasks: dict[str, Any], selected: list[str]) -> set[str]:
 
 def _leave(number: int) -> None:
     """End all children and leave: finished tasks are saved already, and the next run goes on from there."""
+    _end("\ninterrupted; the next ./doit goes on from here", 128 + number)
+
+
+def _end(message: str, status: int) -> None:
     run.end_for_good()
     board().close()
     jobs.close()
-    print("\ninterrupted; the next ./doit goes on from here", file=sys.stderr)
-    os._exit(128 + number)
+    print(message, file=sys.stderr, flush=True)
+    os._exit(status)
 
 
 def fail_cleanly(message: str) -> None:
-    """Show a user's mistake and leave with status 2, before any task has run."""
+    """Show a user's mistake and leave with status 2; whatever runs is ended."""
+    if board().started:
+        _end(f"error: {visible(message)}", 2)
+    board().close()
     print(f"error: {visible(message)}", file=sys.stderr)
     sys.exit(2)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """The boundary of a run: a mistake of the user, and what the system refuses, end it with one message and status 2.
+
+    Any other error is ours, and keeps its traceback.
+    """
+    try:
+        yield
+    except UserError as error:
+        fail_cleanly(str(error))
+    except OSError as error:
+        known = system.explain(error)
+        if known is None:
+            raise
+        fail_cleanly(str(known))

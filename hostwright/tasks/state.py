@@ -11,6 +11,7 @@ from typing import Any
 from doit.dependency import FileChangedChecker, JsonDB
 
 from hostwright.base import files
+from hostwright.tasks import reporter
 
 FileState = tuple[int, int, int, int, str]
 
@@ -36,12 +37,15 @@ class State(JsonDB):  # type: ignore[misc]
     """doit's JSON state, replaced as a whole whenever it is saved."""
 
     def __init__(self, name: str, codec: Any, **rest: Any) -> None:  # noqa: ANN401
-        try:
-            super().__init__(name, codec, **rest)
-        except Exception:
-            # A state that cannot be read only costs a check of everything: the store still has the results.
-            Path(name).unlink()
-            super().__init__(name, codec, **rest)
+        with reporter.plain_errors():
+            try:
+                super().__init__(name, codec, **rest)
+            except OSError:
+                raise
+            except Exception:
+                # A state that cannot be read only costs a check of everything: the store still has the results.
+                Path(name).unlink()
+                super().__init__(name, codec, **rest)
 
     def dump(self) -> None:
         encode: Callable[[Any], str] = self.codec.encode

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from hostwright.base.errors import UserError
-from hostwright.base.limits import limit
+from hostwright.base.times import limit
 
 TAIL_LINES = 30
 ECHO_TIMEOUT_S = limit(20.0)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hostwright.base.errors import UserError
 from hostwright.base.files import short_name
-from hostwright.base.limits import limit
+from hostwright.base.times import limit
 
 if TYPE_CHECKING:
     from qemu.qmp import Message

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from hostwright.base import files, run
-from hostwright.base.limits import limit
+from hostwright.base.times import limit
 from hostwright.sandbox import sandbox
 from hostwright.vm import board
 from hostwright.vm.board import Accelerator

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostwright.base.errors import UserError
-from hostwright.base.limits import limit
+from hostwright.base.times import limit
 from hostwright.vm import pictures
 from hostwright.vm.monitor import Monitor
 

@@ -80,3 +80,15 @@ def test_nothing_that_only_builds_need(members: dict[str, tarfile.TarInfo]) -> N
 
 def test_it_stays_small(members: dict[str, tarfile.TarInfo]) -> None:
     assert sum(m.size for m in members.values()) < LIMIT_MIB << 20
+
+
+def test_host_toml_takes_the_time_zones_of_the_image(members: dict[str, tarfile.TarInfo]) -> None:
+    known = (paths.TREE / "hostwright/machine/zones.txt").read_text().split()
+    areas = {zone.split("/")[0] for zone in known}
+    built = {
+        name.removeprefix(rootfs.ZONES)
+        for name, member in members.items()
+        if name.startswith(rootfs.ZONES) and not member.isdir()
+    }
+    assert sorted(zone for zone in built if zone.split("/")[0] in areas) == sorted(known)
+    assert "UTC" in built

@@ -363,7 +363,8 @@ ACCEPTED: dict[str, tuple[Capture, str, str]] = {
 
 def plan(tmp_path: Path, found: Capture, content: str) -> refusal.Wish:
     file = tmp_path / "host.toml"
-    file.write_text(f'name = "x"\n{content}')
+    (tmp_path / "machine.tar").write_bytes(b"")
+    file.write_text(f'name = "x"\ncapture = "machine.tar"\n{content}')
     return refusal.open_plan(load.load(file), found, SERIES)
 
 

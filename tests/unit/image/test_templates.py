@@ -97,10 +97,10 @@ def test_grub_on_amd_gives_no_word_of_intel(host: Path) -> None:
 
 
 def test_grub_quotes_what_its_shell_would_read_otherwise(host: Path) -> None:
-    host.write_text(NAME + '[iommu]\nextra = ["pci=config_acs=10x@pci:0;0"]\n')
+    host.write_text(NAME + '[iommu]\nextra = ["pci=config_acs=10x@pci:0:0;x@0:1.0"]\n')
     text = render("boot/grub/grub.cfg.j2", host)
-    assert " 'pci=config_acs=10x@pci:0;0' " in text
-    assert "pci=config_acs=10x@pci:0;0" in boot_entries(text)["normal"]
+    assert " 'pci=config_acs=10x@pci:0:0;x@0:1.0' " in text
+    assert "pci=config_acs=10x@pci:0:0;x@0:1.0" in boot_entries(text)["normal"]
 
 
 @pytest.mark.parametrize("given, initrds", [('microcode = "ucode.img"', 3), ("", 0)])

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from hostwright.base.errors import UserError
 from hostwright.base.paths import TREE
+from hostwright.machine import rules, words
 from hostwright.machine.cmdline import kernel_words
 from hostwright.machine.grammar import Field, Section
 from hostwright.machine.load import SCHEMA, fingerprint, load
 from hostwright.machine.model import Disk, Machine, Network
+from hostwright.vm import guest_argv
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
 HASH = "$6$saltsalt$" + "a" * 86
@@ -36,7 +38,7 @@ memory_mib = 8192
 [iommu]
 vendor = "amd"
 acs_override = ["id:10DE:1E37", "downstream"]
-extra = ["amd_iommu=pgtbl_v2", "pci=config_acs=10x@pci:0;0"]
+extra = ["amd_iommu=pgtbl_v2", "pci=config_acs=10x@0000:00:1c.0;x@pci:8086:a110"]
 [[device]]
 address = "8F:1f.7"
 id = "10DE:1E37"
@@ -114,6 +116,8 @@ ONE_KEY = [
     ("timezone", '"CET"', "Area/City"),
     ("timezone", '"../passwd"', "Area/City"),
     ("timezone", '"Euorpe/Oslo"', 'did you mean "Europe"?'),
+    ("timezone", '"Europe/Berln"', 'did you mean "Europe/Berlin"?'),
+    ("timezone", '"Etc/Xyzzy"', "tzselect"),
     ("memory_mib", '"8"', "memory_mib = 65536"),
     ("memory_mib", "true", "memory_mib = 65536"),
     ("memory_mib", "4000.0", "memory_mib = 65536"),
@@ -149,6 +153,33 @@ ONE_KEY = [
     ("kernel.cmdline[0]", '"vfio-pci.ids=10de:1e37"', "[[device]]"),
     ("kernel.cmdline[0]", '"hostwright.selfcheck"', "boot entries set it"),
     ("kernel.cmdline[0]", '"--"', "end the kernel's words"),
+    ("kernel.cmdline[0]", '"init=/bin/sh"', "starts its own init"),
+    ("kernel.cmdline[0]", '"rdinit=/bin/sh"', "starts its own init"),
+    ("kernel.cmdline[0]", '"nointremap"', "forge interrupts"),
+    ("kernel.cmdline[0]", '"intremap=off"', "forge interrupts"),
+    ("kernel.cmdline[0]", '"intremap=nopost,nosid"', "forge interrupts"),
+    ("kernel.cmdline[0]", '"vfio_iommu_type1.allow_unsafe_interrupts=1"', "forge interrupts"),
+    ("kernel.cmdline[0]", '"vfio-iommu-type1.allow-unsafe-interrupts=Y"', "forge interrupts"),
+    ("kernel.cmdline[0]", '"vfio.enable_unsafe_noiommu_mode=1"', "all memory of the host"),
+    ("kernel.cmdline[0]", '"mitigations=auto,off"', "reach the host"),
+    ("kernel.cmdline[0]", '"nopti"', "reach the host"),
+    ("kernel.cmdline[0]", '"nokaslr"', "reach the host"),
+    ("kernel.cmdline[0]", '"iommu.strict=0"', "after it was taken back"),
+    ("kernel.cmdline[0]", '"pci=config_acs=10x"', "FLAGS@DEVICE"),
+    ("iommu.extra[0]", '"nointremap"', "forge interrupts"),
+    ("iommu.extra[0]", '"pci=realloc,config_acs=12@0000:00:1c.0"', "up to seven of 0, 1 and x"),
+    ("iommu.extra[0]", '"pci=config_acs=10x@pci:0;0"', "BUS:DEVICE.FUNCTION"),
+    ("iommu.extra[0]", '"pci=config_acs=10x@pci:0"', "BUS:DEVICE.FUNCTION"),
+    ("iommu.extra[0]", '"pci=disable_acs_redir=1c"', "BUS:DEVICE.FUNCTION"),
+    ("kernel.modules[0]", '"vfio_pci ids=10de:1e37"', "name the devices by address"),
+    ("kernel.modules[0]", '"vfio-pci disable_vga=1 ids=10de:1e37"', "name the devices by address"),
+    ("kernel.modules[0]", '"pci-stub ids=10de:1e37"', "name the devices by address"),
+    ("kernel.modules[0]", '"options vfio-pci ids=10de:1e37"', "the module itself"),
+    ("kernel.modules[0]", '"blacklist nouveau"', "nothing loads a module that is not named"),
+    ("kernel.modules[0]", '"vfio_virqfd"', "since Linux 6.2"),
+    ("kernel.modules[0]", '"vfio-virqfd x=1"', "since Linux 6.2"),
+    ("kernel.modules[0]", '"vfio_iommu_type1 allow_unsafe_interrupts=1"', "forge interrupts"),
+    ("kernel.modules[0]", '"kvm_intel =1"', "NAME=VALUE"),
     ("kernel.options[0]", '"IGB=m"', "CONFIG_NAME=y"),
     ("kernel.options[0]", '"CONFIG_IGB = m"', "no space around ="),
     ("kernel.options[0]", '"CONFIG_IGB=yes"', "=y, =m, =n"),
@@ -197,6 +228,10 @@ ONE_KEY = [
     ("guest[0].install.filesystem", '"btrfs"', "ext4"),
     ("guest[0].install.presets[0]", '"dokcer"', 'did you mean "docker"?'),
     ("guest[0].install.packages[0]", '"Htop!"', "apt search"),
+    ("guest[0].install.packages[0]", '"openssh-server-"', "with no - at its end"),
+    ("guest[0].install.preseed[0]", '"d-i preseed/late_command string true"', "late_commands"),
+    ("guest[0].install.preseed[0]", '"d-i preseed/early_command string true"', "late_commands"),
+    ("guest[0].install.cmdline[0]", '"init=/bin/sh"', "starts its own init"),
     ("guest[0].install.cmdline[0]", '"root=/dev/vda"', "leave it out"),
     ("guest[0].install.preseed[0]", '"d-i nonsense"', "owner/question"),
     ("guest[0].install.late_commands[0]", '"no-such.sh"', "relative to this file"),
@@ -261,6 +296,37 @@ MORE_KEYS = {
     "gateway is the host": (
         ADDRESS + 'gateway = "10.0.0.2"',
         *(4, "network.gateway", '"10.0.0.2"', "the router's address"),
+    ),
+    "gateway without a card": (
+        ADDRESS + 'gateway = "10.0.0.1"',
+        *(4, "network.gateway", '"10.0.0.1"', "set network.nic"),
+    ),
+    "mac of the host's card": (
+        NAME + '[network]\nnic = "52:54:00:00:00:01"\n' + GUEST,
+        *(7, "guest[0].mac", '"52:54:00:00:00:01"', "a mac of its own"),
+    ),
+    "guest named as another's quick form": (
+        NAME + GUEST + GUEST_B.replace('"b"', '"a-fast"'),
+        *(7, "guest[1].name", '"a-fast"', "another name"),
+    ),
+    "more devices than slots": (
+        NAME
+        + "".join(f'[[device]]\naddress = "01:{number:02x}.0"\n' for number in range(27))
+        + GUEST
+        + f"devices = {[f'01:{number:02x}.0' for number in range(27)]}",
+        *(60, "guest[0].devices", "", "another guest"),
+    ),
+    "late command that is no text": (
+        NAME + GUEST + '[guest.install]\nlate_commands = ["noise"]',
+        *(7, "guest[0].install.late_commands[0]", '"noise"', "give a script"),
+    ),
+    "late command of a name too long": (
+        NAME + GUEST + f'[guest.install]\nlate_commands = ["{"a" * 5000}"]',
+        *(7, "guest[0].install.late_commands[0]", f'"{"a" * 80}...{"a" * 10}"', "check the path"),
+    ),
+    "a line separator is no line": (
+        NAME + 'device = [{address = "01:00.0", label = "a\u2028b"}, {address = "x"}]',
+        *(2, "device[0].label", '"a\\U00002028b"', "one line"),
     ),
     "guest without a name": (NAME + "[[guest]]\nvcpus = 1", 2, "guest[0].name", "", 'name = "debian"'),
     "guest without memory": (
@@ -357,6 +423,7 @@ def test_a_mistake_over_several_keys_is_told_the_same_way(
 ) -> None:
     content, line, key, value, remedy = case
     path = write(tmp_path, content)
+    (tmp_path / "noise").write_bytes(b"\x7fELF\xff")
     check_message(refusal(path), f"{path}:{line}" if line else str(path), key, value, remedy)
 
 
@@ -522,6 +589,34 @@ def test_the_lab_machine_is_the_emulated_one() -> None:
     assert "pcie_acs_override=downstream,multifunction" in kernel_words(machine, passthrough=True)
 
 
+def test_a_guest_has_a_slot_for_every_device_that_it_may_have() -> None:
+    assert guest_argv.FIRST_PASSED_SLOT + rules.MOST_GUEST_DEVICES - 1 == 0x1E
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *(
+            "mitigations=auto,nosmt",
+            "intremap=nopost",
+            "iommu.strict=1",
+            "nested=off",
+            "pci=realloc",
+            "pti=on",
+        ),
+        *("vfio_iommu_type1.allow_unsafe_interrupts=0", "pci=realloc,config_acs=x1@pci:10de:1e37"),
+        *("pci=disable_acs_redir=0:1c.0/2.0;pci:8086:1", "lockdown=integrity", "init_on_alloc=1"),
+    ],
+)
+def test_words_that_switch_nothing_off_are_taken(word: str) -> None:
+    assert words.cmdline_word(word) == word
+
+
+def test_modules_of_every_day_are_taken() -> None:
+    for entry in ("vfio-pci", "kvm_intel nested=1", "vfio_pci disable_vga=1 disable_idle_d3=1", "igb"):
+        assert words.module(entry) == entry
+
+
 def test_the_proliant_passes_its_tesla() -> None:
     machine = load(TREE / "hosts" / "proliant-t10.toml")
     assert [(device.address, device.id) for device in machine.devices] == [("0000:82:00.0", "10de:1e37")]
@@ -541,8 +636,8 @@ def fields(section: Section, above: str = "") -> Iterator[tuple[str, Field]]:
 def nested(field: Field) -> Section | None:
     if isinstance(field.check, Section):
         return field.check
-    cells = [cell.cell_contents for cell in getattr(field.check, "__closure__", None) or ()]
-    return next((cell for cell in cells if isinstance(cell, Section)), None)
+    inner = getattr(field.check, "check", None)
+    return inner if isinstance(inner, Section) else None
 
 
 def default_cell(field: Field) -> str:

@@ -9,6 +9,7 @@ from hostwright.tasks import reporter
     ("words", "line"),
     [
         (["host"], "./doit package:bash"),
+        (["guest", "offline=yes"], "./doit package:bash"),
         (["host", "machine=hosts/mine.toml"], "./doit package:bash machine=hosts/mine.toml"),
         (["machine=a b.toml", "-n", "2", "prove"], "./doit package:bash 'machine=a b.toml'"),
     ],

@@ -1,5 +1,6 @@
 """doit used safely: the checker, the state, the board, the pool, and how a task fails."""
 
+import errno
 import json
 import os
 import threading
@@ -14,7 +15,7 @@ from doit.exceptions import TaskError, TaskFailed
 
 from hostwright.base import jobs, run, times
 from hostwright.base.errors import UserError
-from hostwright.tasks import define, host, recipes
+from hostwright.tasks import define, host, recipes, variables
 from hostwright.tasks.board import Board
 from hostwright.tasks.state import Checker, State
 from hostwright.tasks.times import expected_times, remember
@@ -73,6 +74,17 @@ def test_a_mistake_is_an_error_without_a_traceback() -> None:
     outcome = guarded(UserError("what", "do this"))
     assert isinstance(outcome, TaskError)
     assert outcome.get_msg().rstrip() == "what\n  hint: do this"
+
+
+def test_what_the_system_refuses_is_an_error_without_a_traceback(tmp_path: Path) -> None:
+    outcome = guarded(OSError(errno.EROFS, "Read-only file system", str(tmp_path / "f")))
+    assert isinstance(outcome, TaskError)
+    assert outcome.get_msg().startswith(f"{tmp_path}/f: Read-only file system\n  hint: ")
+
+
+def test_any_other_error_of_a_file_keeps_its_traceback() -> None:
+    with pytest.raises(FileNotFoundError):
+        guarded(FileNotFoundError(errno.ENOENT, "gone", "f"))
 
 
 def test_a_failed_program_fails_the_task(tmp_path: Path) -> None:
@@ -203,9 +215,9 @@ def test_a_bar_needs_a_total() -> None:
     assert times.bar(5_000_000, 0) == "5.0 MB"
 
 
-@pytest.mark.parametrize(("name", "said"), [("", "package=NAME"), ("nosuch", "no recipe nosuch")])
+@pytest.mark.parametrize(("name", "said"), [("", "package=NAME"), ("nosuch", 'no recipe "nosuch"')])
 def test_a_shell_needs_a_package(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipes, "get_var", lambda _name, _default: name)
+    monkeypatch.setattr(variables, "get_var", lambda _name, _default: name)
     with pytest.raises(UserError) as caught:
         recipes._shell()
     assert said in str(caught.value)

@@ -148,6 +148,49 @@ def test_a_broken_lock_names_its_line(tree: Path) -> None:
     assert "buildroot/lock:1" in result.stderr and "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["kernal"], "did you mean kernel?"),
+        (["guest:nosuch"], "known here: guest:debian"),
+        (["info", "nosuch"], "nosuch: there is no such task"),
+        (["clean", "nosuch"], "nosuch: there is no such task"),
+        (["help", "nosuch"], "nosuch: there is no such task"),
+        (["host", "Machine=x"], "did you mean machine=?"),
+        (["guest", "offline=maybe"], "offline=maybe: no such choice"),
+        (["prove-groups", "n=-1"], "n=-1: not a number"),
+        (["host", "capture=host.toml"], "host does not use this variable"),
+    ],
+)
+def test_a_bad_command_line_is_one_message_and_status_2(tree: Path, words: list[str], told: str) -> None:
+    result = doit(tree, *words)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith("error: ") and told in result.stderr and "hint:" in result.stderr
+    assert "Traceback" not in result.stderr and is_untouched(tree)
+
+
+def test_a_broken_recipe_is_one_message_and_status_2(tree: Path) -> None:
+    recipe = tree / "recipes/zlib.py"
+    recipe.write_text(recipe.read_text().replace("RECIPE =", "RECIPE ="[:-1]))
+    result = doit(tree, "kernel")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: recipes/zlib.py:") and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("words", [("host",), ("list",), ("clean", "kernel")])
+def test_a_file_in_the_place_of_dist_is_one_message_and_status_2(tree: Path, words: tuple[str, ...]) -> None:
+    (tree / "dist").write_text("")
+    result = doit(tree, *words)
+    assert "Traceback" not in result.stderr
+    assert result.returncode == (0 if words == ("list",) else 2), result.stderr
+    assert result.returncode == 0 or f"mv {tree}/dist" in result.stderr
+
+
+def test_an_empty_word_is_refused_by_the_launcher() -> None:
+    result = subprocess.run(["sh", paths.TREE / "doit", ""], capture_output=True, text=True, check=False)
+    assert result.returncode == 2 and "empty word" in result.stderr and "hint:" in result.stderr
+
+
 def test_an_archive_out_of_reach_is_one_message_with_every_place(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

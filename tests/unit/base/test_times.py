@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hostwright.base import limits, paths
+from hostwright.base import paths, times
 from hostwright.base.errors import UserError
 from hostwright.tasks import define
 
@@ -72,16 +72,16 @@ def test_the_installers_watch_is_scaled() -> None:
 @pytest.mark.parametrize(("text", "factor"), [("", 1.0), ("1", 1.0), ("2.5", 2.5), ("0.5", 0.5)])
 def test_a_factor_scales(monkeypatch: pytest.MonkeyPatch, text: str, factor: float) -> None:
     monkeypatch.setenv("HOSTWRIGHT_TIME_FACTOR", text)
-    assert limits.factor() == factor
-    assert limits.limit(10.0) == 10.0 * factor
+    assert times.factor() == factor
+    assert times.limit(10.0) == 10.0 * factor
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "slow", "nan", "inf", "1,5"])
 def test_a_bad_factor_is_one_clear_error_of_the_task(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("HOSTWRIGHT_TIME_FACTOR", text)
     with pytest.raises(UserError, match=f"HOSTWRIGHT_TIME_FACTOR={text}: not a positive number"):
-        limits.factor()
-    assert limits.limit(10.0) == 10.0
+        times.factor()
+    assert times.limit(10.0) == 10.0
     ran: list[str] = []
     error = define._guarded(lambda: ran.append("it"), counted=False)
     assert "not a positive number" in str(error)
