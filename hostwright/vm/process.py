@@ -47,6 +47,7 @@ def plan_job(argv: tuple[str, ...], folder: Path, tools: Path, accelerator: Acce
         cwd=board.FOLDER,
         devices=(str(KVM),) if accelerator is Accelerator.KVM else (),
         proc=True,
+        machine=True,
     )
 
 

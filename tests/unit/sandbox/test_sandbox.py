@@ -11,7 +11,7 @@ import pytest
 from hostwright.base import run
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
-from hostwright.sandbox import chroot, sandbox
+from hostwright.sandbox import chroot, sandbox, seccomp
 from hostwright.sandbox.sandbox import Bind, Job
 
 TOOLS = Path("/cache/buildroot/0123/tools")
@@ -29,12 +29,11 @@ def pairs(argv: list[str], option: str, count: int = 1) -> list[tuple[str, ...]]
 
 def test_bubblewrap_is_started_by_the_build_roots_own_loader() -> None:
     argv = sandbox.plan_bwrap(JOB, TOOLS)
-    assert argv[:4] == [
-        f"{TOOLS}/usr/lib64/ld-linux-x86-64.so.2",
-        "--library-path",
-        f"{TOOLS}/usr/lib/x86_64-linux-gnu",
-        f"{TOOLS}/usr/bin/bwrap",
-    ]
+    library = f"{TOOLS}/usr/lib/x86_64-linux-gnu"
+    loader = [f"{TOOLS}/usr/lib64/ld-linux-x86-64.so.2", "--library-path", library]
+    shell = [*loader, f"{TOOLS}/usr/bin/sh", "-c", 'exec "$@" 3<"$0"', str(seccomp.path())]
+    start = [*shell, *loader, f"{TOOLS}/usr/bin/bwrap", "--seccomp", "3"]
+    assert argv[: len(start)] == start
 
 
 def test_no_network_and_no_namespace_is_shared() -> None:
