@@ -1,14 +1,14 @@
 """The account of an emulated machine that root starts: what its QEMU writes and opens is lent to it.
 
-    folders, devices --lent()--> owned by ACCOUNT while the machine runs, then root's again
+    folders --lent()--> owned by ACCOUNT while the machine runs, then root's again
+    devices --nodes()--> nodes of its own, where the machine's are closed to it
 
 QEMU runs what the guest says. Taken over, it must not be root of the build machine.
 """
 
 import os
 import stat
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,21 +65,32 @@ def _take_back(folder: Path) -> None:
             os.chown(path, 0, 0, follow_symlinks=False)
 
 
-@contextmanager
-def opened(devices: Sequence[str]) -> Iterator[Mapping[str, Path]]:
+def open_pipe(end: int) -> None:
+    """Let the account open a pipe by its name in /proc, as QEMU does for /dev/stdout."""
+    if os.geteuid() == 0:
+        os.fchown(end, ACCOUNT, ACCOUNT)
+
+
+def nodes(devices: Sequence[str]) -> dict[str, Path]:
     """For each device a node that the account may open: the machine's own, or one that belongs to the account."""
-    with tempfile.TemporaryDirectory(prefix=".devices.", dir=paths.cache()) as folder:
-        yield {name: _node(Path(name), Path(folder)) for name in devices}
+    return {name: _node(Path(name)) for name in devices}
 
 
-def _node(device: Path, folder: Path) -> Path:
+def _node(device: Path) -> Path:
     status = device.stat()
     if status.st_mode & FOR_ALL == FOR_ALL:
         return device
-    node = folder / device.name
+    # No user but root reaches it here.
+    node = paths.cache() / "devices" / device.name
+    if node.exists() and (node.stat().st_rdev, node.stat().st_uid) == (status.st_rdev, ACCOUNT):
+        return node
+    node.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = node.with_name(f"{node.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
     try:
-        os.mknod(node, stat.S_IFCHR | 0o600, status.st_rdev)
+        os.mknod(new, stat.S_IFCHR | 0o600, status.st_rdev)
     except PermissionError:
         return device
-    os.chown(node, ACCOUNT, ACCOUNT)
+    os.chown(new, ACCOUNT, ACCOUNT)
+    new.rename(node)
     return node

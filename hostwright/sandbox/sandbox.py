@@ -237,7 +237,7 @@ def _enter_bwrap(job: Job, tools: Path, _: ExitStack) -> list[str]:
 
 def _enter_apart(job: Job, tools: Path, stack: ExitStack) -> list[str]:
     stack.enter_context(account.lent([bind.source for bind in job.binds if bind.writable]))
-    return plan_apart(job, tools, stack.enter_context(account.opened(job.devices)))
+    return plan_apart(job, tools, account.nodes(job.devices))
 
 
 def _enter_chroot(job: Job, tools: Path, stack: ExitStack) -> list[str]:
