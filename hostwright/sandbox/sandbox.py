@@ -40,12 +40,13 @@ CLOSED = (
     "open them (sysctl kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0) "
     "or run as root",
 )
-CHROOT_NOTICE = (
-    "notice: namespaces are closed here; builds run in a chroot, as root without capabilities. It does not contain "
-    "the network, signals to root's processes, shared memory, and changes to the build root's copy (docs/security.md)"
-)
 MACHINES_VARIABLE = "HOSTWRIGHT_MACHINES"
 ASKED = "uncontained"
+CHROOT_NOTICE = (
+    "notice: namespaces are closed here; builds run in a chroot, as root without capabilities. It does not contain "
+    "the network, signals to root's processes, shared memory, and changes to the build root's copy; emulated "
+    f"machines are refused unless {MACHINES_VARIABLE}={ASKED} (docs/security.md)"
+)
 REFUSED = (
     "emulated machines are not contained here: {why}",
     "run as a plain user where namespaces are open, or as root where mounts are; if you trust what the machine runs, "

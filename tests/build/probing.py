@@ -22,7 +22,7 @@ from pathlib import Path
 from unittest import mock
 
 from hostwright.base import paths
-from hostwright.sandbox import buildroot, sandbox
+from hostwright.sandbox import buildroot, sandbox, seccomp
 from hostwright.sandbox.sandbox import Bind, Job
 from tests.build import ways_out
 
@@ -54,8 +54,13 @@ COLUMNS = (
 
 
 def possible() -> list[Column]:
-    """The columns that this user can try: root plays the plain user too."""
-    return [column for column in COLUMNS if os.geteuid() == 0 or not column.root]
+    """The columns that this user can try here: root plays the plain user too, where root may mount."""
+    tools = buildroot.root(buildroot.load_lock()) / "tools"
+    if os.geteuid() != 0:
+        return [column for column in COLUMNS if not column.root]
+    seccomp.place()
+    kinds = ("bwrap", "chroot") if sandbox._can_stand_apart(tools) else ("chroot",)
+    return [column for column in COLUMNS if column.kind in kinds]
 
 
 @dataclass
