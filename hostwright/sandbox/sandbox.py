@@ -120,8 +120,10 @@ def plan_apart(job: Job, tools: Path, nodes: Mapping[str, Path]) -> list[str]:
         *_bwrap(tools), "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try",
         *(() if job.network else ("--unshare-net",)),
         "--cap-drop", "ALL", *(word for name in CHANGING_ACCOUNT for word in ("--cap-add", name)),
-        *_closed(job), *_devices(nodes), "--",
-        *_losing(job), *job.argv,
+        *_closed(replace(job, cwd="/")), *_devices(nodes), "--",
+        # The account may enter its folder, which can be closed to root without capabilities.
+        *_losing(job), "/usr/bin/env", f"--chdir={job.cwd}", "--",
+        *job.argv,
     ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The probe in each kind of sandbox: what it finds is the table of docs/security.md."""
 
 import functools
+import os
 import re
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 from hostwright.base import paths
 from hostwright.sandbox import buildroot, seccomp
+from hostwright.vm import process
+from hostwright.vm.board import Accelerator
 from tests.build import probing, ways_out
 from tests.build.probing import Column
 
@@ -78,3 +81,19 @@ def test_the_numbers_of_the_calls_are_the_kernels() -> None:
     assert {name: known[name] for name in ours if name not in YOUNGER} == {
         name: number for name, number in ours.items() if name not in YOUNGER
     }
+
+
+def test_a_machine_enters_a_folder_that_is_closed_to_others(tmp_path: Path) -> None:
+    """Whoever starts it: root without capabilities could not."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "disk").touch(mode=0o644)
+    tools = buildroot.root(buildroot.load_lock()) / "tools"
+    # As QEMU writes its later serial ports: to a pipe, by name.
+    job = process.plan_job(("sh", "-c", "pwd >/dev/stdout; echo new >disk"), home, tools, Accelerator.TCG)
+    with process.running(job, tmp_path / "log") as (console, status):
+        console.wait_for_end(30)
+        assert status() == 0
+        assert console.text.split() == ["/output"]
+    assert (home / "disk").read_text() == "new\n"
+    assert (home / "disk").stat().st_uid == os.geteuid()

@@ -89,6 +89,9 @@ def test_a_machine_that_root_starts_has_an_account_without_rights() -> None:
     assert "--unshare-net" not in sandbox.plan_apart(replace(MACHINE, network=True), TOOLS, {})
     assert pairs(argv, "--dev-bind", 2) == [("/cache/devices/kvm", "/dev/kvm")]
     assert inside[-3:] == list(MACHINE.argv)
+    # Root has no capability here, and cannot enter the account's folder if that is closed to others.
+    assert pairs(argv, "--chdir") == [("/",)]
+    assert inside[-5:-3] == ["--chdir=/build", "--"]
 
 
 def test_a_machine_of_a_plain_user_is_not_called_root_either() -> None:
