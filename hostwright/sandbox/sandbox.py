@@ -1,24 +1,25 @@
 """The sandbox of every build and every emulated machine: no network unless requested, fixed paths, a clean environment.
 
-    Job (argv, binds, view) --plan_bwrap()--> argv    user namespaces, or root with mounts
+    Job (argv, binds, view) --plan_bwrap()--> argv    user namespaces
+                            --plan_apart()--> argv    an emulated machine that root starts: an account of its own
                             --plan_chroot()-> argv    root where neither is allowed (a plain container)
 
-bubblewrap also comes from the build root and is started through the build root's own loader, so the machine needs no
-package for it. bwrap(1), chroot(1), setpriv(1).
+No kind leaves a job a capability, or a system call of `seccomp`. bubblewrap also comes from the build root and is
+started through the build root's own loader, so the machine needs no package for it. bwrap(1), chroot(1), setpriv(1).
 """
 
 import functools
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hostwright.base import canonical, run
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
-from hostwright.sandbox import chroot
+from hostwright.sandbox import account, chroot, seccomp
 
 LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
@@ -39,9 +40,24 @@ CLOSED = (
     "open them (sysctl kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0) "
     "or run as root",
 )
+MACHINES_VARIABLE = "HOSTWRIGHT_MACHINES"
+ASKED = "uncontained"
 CHROOT_NOTICE = (
-    "notice: namespaces are closed here; builds run in a chroot (network not cut off, build root writable)"
+    "notice: namespaces are closed here; builds run in a chroot, as root without capabilities. It does not contain "
+    "the network, signals to root's processes, shared memory, and changes to the build root's copy; emulated "
+    f"machines are refused unless {MACHINES_VARIABLE}={ASKED} (docs/security.md)"
 )
+REFUSED = (
+    "emulated machines are not contained here: {why}",
+    "run as a plain user where namespaces are open, or as root where mounts are; if you trust what the machine runs, "
+    f"set {MACHINES_VARIABLE}={ASKED} (docs/security.md says what that leaves open)",
+)
+
+# What a job loses, last of all. The loss needs the capability to lose one.
+WITHOUT_CAPABILITIES = ("--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs")
+# Until the job has its account, bubblewrap needs these of root's.
+CHANGING_ACCOUNT = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
+FILTER_FD = "3"
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,8 @@ class Job:
     network: bool = False
     # For a program that is run, not built: configure scripts read /proc, and a chroot has none.
     proc: bool = False
+    # An emulated machine: what runs in it is not trusted, so it has no account that owns anything else.
+    machine: bool = False
     # For a person at a terminal, who wants job control: a build has a session of its own.
     terminal: bool = False
 
@@ -84,20 +102,67 @@ def text(job: Job) -> str:
 
 def plan_bwrap(job: Job, tools: Path) -> list[str]:
     """The argv that runs `job` under bubblewrap; `tools` is the build root that contains bwrap."""
+    number = str(account.ACCOUNT if job.machine else 0)
     return [
-        str(tools / LOADER), "--library-path", str(tools / LIBRARIES), str(tools / "usr/bin/bwrap"),
-        "--unshare-all", *(("--share-net",) if job.network else ()),
-        "--uid", "0", "--gid", "0",
+        *_bwrap(tools), "--unshare-all", *(("--share-net",) if job.network else ()),
+        "--uid", number, "--gid", number, "--cap-drop", "ALL",
+        *_closed(job), *_devices({name: Path(name) for name in job.devices}), "--",
+        *job.argv,
+    ]  # fmt: skip
+
+
+def plan_apart(job: Job, tools: Path, nodes: Mapping[str, Path]) -> list[str]:
+    """The argv that runs an emulated machine for root: no user namespace, and an account without rights.
+
+    A namespace would show root as another number, yet the machine's kernel would still see root.
+    """
+    return [
+        *_bwrap(tools), "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try",
+        *(() if job.network else ("--unshare-net",)),
+        "--cap-drop", "ALL", *(word for name in CHANGING_ACCOUNT for word in ("--cap-add", name)),
+        *_closed(replace(job, cwd="/")), *_devices(nodes), "--",
+        # The account may enter its folder, which can be closed to root without capabilities.
+        *_losing(job), "/usr/bin/env", f"--chdir={job.cwd}", "--",
+        *job.argv,
+    ]  # fmt: skip
+
+
+def _started(tools: Path, program: str) -> list[str]:
+    """The first words of an argv that starts a program of the build root."""
+    return [str(tools / LOADER), "--library-path", str(tools / LIBRARIES), str(tools / program)]
+
+
+def _bwrap(tools: Path) -> list[str]:
+    """bubblewrap reads its filter from a file that a shell has opened for it."""
+    opened = f'exec "$@" {FILTER_FD}<"$0"'
+    shell = [*_started(tools, "usr/bin/sh"), "-c", opened, str(seccomp.path())]
+    return [*shell, *_started(tools, "usr/bin/bwrap"), "--seccomp", FILTER_FD]
+
+
+def _closed(job: Job) -> list[str]:
+    """What each kind of bubblewrap gives a job: files, an environment, and nothing else."""
+    return [
         "--hostname", "hostwright",
         "--die-with-parent", *(() if job.terminal else ("--new-session",)), "--clearenv",
         "--ro-bind", str(job.root), "/",
-        *(("--proc", "/proc") if job.proc else ()), "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run",
+        # All of it read-only: /proc/sys belongs to the machine's root, whatever a namespace calls it.
+        *(("--proc", "/proc", "--remount-ro", "/proc") if job.proc else ()),
+        "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run",
         *_binds(job.binds),
-        *(word for name in job.devices for word in ("--dev-bind", name, name)),
         *(word for pair in environment(job).items() for word in ("--setenv", *pair)),
-        "--chdir", job.cwd, "--",
-        *job.argv,
+        "--chdir", job.cwd,
     ]  # fmt: skip
+
+
+def _devices(nodes: Mapping[str, Path]) -> list[str]:
+    return [word for name, node in nodes.items() for word in ("--dev-bind", str(node), name)]
+
+
+def _losing(job: Job) -> list[str]:
+    """The words that take from a job what root has: capabilities, and for a machine the account too."""
+    number = str(account.ACCOUNT)
+    apart = ("--reuid", number, "--regid", number, "--clear-groups") if job.machine else ()
+    return ["/usr/bin/setpriv", *apart, *WITHOUT_CAPABILITIES, "--"]
 
 
 def _binds(binds: Sequence[Bind]) -> list[str]:
@@ -112,11 +177,11 @@ def plan_chroot(job: Job, tools: Path) -> list[str]:
     """The argv that runs `job` in a chroot whose binds have been placed by `chroot.placed`."""
     inside = ["env", "-i", *(f"{name}={value}" for name, value in environment(job).items())]
     change = ["sh", "-c", 'cd "$1" && shift && umask 022 && exec "$@"', "sh", job.cwd]
-    loader = [str(tools / LOADER), "--library-path", str(tools / LIBRARIES)]
     return [
-        *loader, str(tools / "usr/bin/setpriv"), "--pdeathsig", "KILL",
-        *loader, str(tools / "usr/sbin/chroot"), str(job.root),
-        *inside, *change, *job.argv,
+        *_started(tools, "usr/bin/setpriv"), "--pdeathsig", "KILL",
+        "--no-new-privs", "--seccomp-filter", str(seccomp.path()), "--",
+        *_started(tools, "usr/sbin/chroot"), str(job.root),
+        *_losing(job), *inside, *change, *job.argv,
     ]  # fmt: skip
 
 
@@ -135,12 +200,16 @@ def mode(tools: Path) -> str:
 def _find_mode(tools: Path) -> str:
     if forced := os.environ.get("HOSTWRIGHT_SANDBOX"):
         return _forced(forced)
-    status, _, _ = run.capture(plan_bwrap(Job(tools, ("true",), cwd="/", proc=True), tools))
-    if status == 0:
+    seccomp.place()
+    if _works(plan_bwrap(Job(tools, ("true",), cwd="/", proc=True), tools)):
         return "bwrap"
     if os.geteuid() != 0:
         raise UserError(*CLOSED)
     return "chroot"
+
+
+def _works(argv: Sequence[str]) -> bool:
+    return run.capture(argv)[0] == 0
 
 
 def _forced(name: str) -> str:
@@ -157,11 +226,61 @@ def _forced(name: str) -> str:
 def entered(job: Job, tools: Path) -> Iterator[list[str]]:
     """The argv that runs `job`, with its binds in place as long as the `with` block runs."""
     os.umask(0o022)
-    if mode(tools) == "bwrap":
-        yield plan_bwrap(job, tools)
-        return
-    with chroot.placed(job.root, [(b.source, b.target, b.writable) for b in job.binds]) as root:
-        yield plan_chroot(replace(job, root=root), tools)
+    seccomp.place()
+    kind = mode(tools)
+    if job.machine:
+        kind = machine_mode(tools, kind)
+    with ExitStack() as stack:
+        yield _ENTER[kind](job, tools, stack)
+
+
+def _enter_bwrap(job: Job, tools: Path, _: ExitStack) -> list[str]:
+    return plan_bwrap(job, tools)
+
+
+def _enter_apart(job: Job, tools: Path, stack: ExitStack) -> list[str]:
+    stack.enter_context(account.lent([bind.source for bind in job.binds if bind.writable]))
+    return plan_apart(job, tools, account.nodes(job.devices))
+
+
+def _enter_chroot(job: Job, tools: Path, stack: ExitStack) -> list[str]:
+    binds = [(bind.source, bind.target, bind.writable) for bind in job.binds]
+    root = stack.enter_context(chroot.placed(job.root, binds))
+    if job.machine:
+        lent = [root / bind.target.lstrip("/") for bind in job.binds if bind.writable]
+        stack.enter_context(account.lent(lent))
+    return plan_chroot(replace(job, root=root), tools)
+
+
+_ENTER = {"bwrap": _enter_bwrap, "apart": _enter_apart, "chroot": _enter_chroot}
+
+
+def machine_mode(tools: Path, kind: str) -> str:
+    """The kind for an emulated machine where builds use `kind`: `apart` is bubblewrap for root.
+
+    Raises UserError if nothing here contains it, unless that was asked for.
+    """
+    asked = _is_asked()
+    if kind == "bwrap" and os.geteuid() != 0:
+        return kind
+    if kind == "bwrap" and _can_stand_apart(tools):
+        return "apart"
+    if asked:
+        return kind
+    why = "a chroot has the machine's network and processes" if kind == "chroot" else "root may not mount"
+    raise UserError(REFUSED[0].format(why=why), REFUSED[1])
+
+
+def _is_asked() -> bool:
+    word = os.environ.get(MACHINES_VARIABLE, "")
+    if word not in ("", ASKED):
+        raise UserError(f"{MACHINES_VARIABLE}={word}: not known", f"use {ASKED}, or unset it")
+    return bool(word)
+
+
+@functools.cache
+def _can_stand_apart(tools: Path) -> bool:
+    return _works(plan_apart(Job(tools, ("true",), cwd="/", proc=True, machine=True), tools, {}))
 
 
 def execute(what: str, job: Job, tools: Path, log: Path) -> None:

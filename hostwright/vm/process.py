@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hostwright.base import files, run
 from hostwright.base.times import limit
-from hostwright.sandbox import sandbox
+from hostwright.sandbox import account, sandbox
 from hostwright.vm import board
 from hostwright.vm.board import Accelerator
 from hostwright.vm.console import Console, ConsoleError
@@ -47,6 +47,7 @@ def plan_job(argv: tuple[str, ...], folder: Path, tools: Path, accelerator: Acce
         cwd=board.FOLDER,
         devices=(str(KVM),) if accelerator is Accelerator.KVM else (),
         proc=True,
+        machine=True,
     )
 
 
@@ -79,6 +80,7 @@ def running(job: sandbox.Job, log: Path) -> Iterator[tuple[Console, Callable[[],
     with sandbox.entered(job, job.root) as command:
         child = run.open_pipe(command)
         assert child.stdout and child.stdin
+        account.open_pipe(child.stdout.fileno())
         console = Console(child.stdout, child.stdin, log)
         try:
             yield console, partial(_status, console, child.poll)
