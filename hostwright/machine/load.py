@@ -6,6 +6,7 @@
 docs/host.toml.md documents the same keys.
 """
 
+import errno
 import hashlib
 from dataclasses import replace
 from pathlib import Path
@@ -87,9 +88,8 @@ def _find_file(path: Path, hint: str, way: Way) -> Path:
             raise BadValueError(f"there is no file {path}", hint, way)
         path.open("rb").close()
     except OSError as error:
-        raise BadValueError(
-            f"cannot be read: {error.strerror}", "check the path and its permissions", way
-        ) from None
+        remedy = hint if error.errno == errno.ENAMETOOLONG else "check the path and its permissions"
+        raise BadValueError(f"cannot be read: {error.strerror}", remedy, way) from None
     return path
 
 

@@ -505,9 +505,13 @@ def test_every_function_with_an_iommu_is_in_one_group(
 
 
 def give_bridges_an_iommu(functions: list[Function]) -> list[Function]:
-    """The search for a group goes on from the bridge it climbed to: without an IOMMU that forgets the rest."""
+    """The search goes on from the bridge or the alias it came to: one without an IOMMU forgets the rest."""
     ports = {one.port for one in functions}
-    return [replace(one, has_iommu=one.has_iommu or one.address in ports) for one in functions]
+    aliases = {(one.bus, one.alias) for one in functions}
+    return [
+        replace(one, has_iommu=one.has_iommu or one.address in ports or (one.bus, one.place.devfn) in aliases)
+        for one in functions
+    ]
 
 
 @given(machines(), SOME_WORDS, st.sampled_from(WORDS), SETTINGS)
