@@ -139,6 +139,7 @@ def report(text: str) -> str:
     return render_text((GUEST / "report.html.j2").read_text(), "report.html.j2", values)
 
 
+@settings(deadline=None)
 @given(HOSTILE)
 @example("<script>alert(1)</script>")
 def test_a_guest_adds_no_tag_to_its_report(hostile: str) -> None:
@@ -148,6 +149,7 @@ def test_a_guest_adds_no_tag_to_its_report(hostile: str) -> None:
     assert page.STYLE in text
 
 
+@settings(deadline=None)
 @given(HOSTILE)
 def test_the_path_of_a_guest_is_the_same_in_xml_and_on_qemus_command_line(hostile: str) -> None:
     # A path has no zero byte, and QEMU's arguments are written a line each.
