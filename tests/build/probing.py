@@ -122,9 +122,11 @@ def uncontained(folder: Path) -> dict[str, str]:
 def _placed(column: Column) -> Iterator[Place]:
     tools = buildroot.root(buildroot.load_lock()) / "tools"
     plays = os.geteuid() == 0 and not column.root
-    sandbox.mode.cache_clear()
     paths.cache().mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        # The kind is remembered: neither one from before counts here, nor this one for later tests.
+        sandbox.mode.cache_clear()
+        stack.callback(sandbox.mode.cache_clear)
         # Below the cache a plain user finds nothing of root's.
         at = "/var/tmp" if plays else paths.cache()
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ways-out.", dir=at)))
