@@ -135,18 +135,22 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
 def end_all() -> None:
     """End every child that still runs, with its whole process group."""
     with _lock:
-        for pid in _live:
-            _kill(pid)
+        _kill_live()
 
 
 def end_for_good() -> None:
     """As `end_all`, and no thread starts another child: the lock stays held until the program leaves."""
     _lock.acquire()
-    kill_now()
+    _kill_live()
 
 
 def kill_now() -> None:
-    """Kill every child known by now, without a lock: for a program that leaves whatever its threads hold."""
+    """As `end_for_good`, within a second: for a program that leaves whatever its threads hold."""
+    _lock.acquire(timeout=1.0)
+    _kill_live()
+
+
+def _kill_live() -> None:
     for pid in tuple(_live):
         _kill(pid)
 

@@ -1,6 +1,6 @@
 """What the host itself has of each PCI function: file systems, the default route, the console. Pure.
 
-Whatever hangs on a function has the function's address in its path in sysfs; what is made of other things (a mapped
+Whatever is on a function has the function's address in its path in sysfs; what is made of other things (a mapped
 disk, an array, a bridge, a bond) is followed down to them.
 """
 
@@ -18,9 +18,9 @@ _FRAMEBUFFERS = (
 _SERIAL = re.compile(r"\bconsole=(?:ttyS|ttyUSB|ttyAMA|hvc)\w*")
 _RANGE = re.compile(r"\s*([0-9a-f]+)-([0-9a-f]+) : (.*)")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_NAMESPACE = re.compile(r"nvme(\d+)n(\d+)(?:p\d+)?")
+_WAY = re.compile(r"nvme(\d+)c\d+n(\d+)")
 NETWORK, DISPLAY = 0x02, 0x03
-# Base classes of controllers that disks or network interfaces can hang on: serial buses are USB.
+# Base classes of controllers that disks or network interfaces can be: serial buses are USB.
 _MAY_HOLD_DISKS, _MAY_BE_ON_THE_NET = (0x01, 0x0C), (NETWORK, 0x0C)
 
 
@@ -64,7 +64,8 @@ def _find_unknown(capture: Capture) -> Iterator[tuple[tuple[int, ...], str, str]
         yield _MAY_HOLD_DISKS, "block", f"{point} is on {kind}, and not all of its disks are in the capture"
     if not capture.classes.get("net"):
         yield (NETWORK,), "net", "the network interfaces are not in the capture"
-    lost = [name for name in _find_default(capture) if not any(_find_owners(name, "net", capture))]
+    below = _Below("net", capture)
+    lost = [name for name in _find_default(capture) if not below.owners(name)]
     if lost:
         what = f"the default route is on {' '.join(lost)}, and what card that leads to is not in the capture"
         yield _MAY_BE_ON_THE_NET, "net", what
@@ -81,9 +82,10 @@ def has_serial_console(words: str) -> bool:
 
 
 def _find_mounts(capture: Capture) -> Iterator[tuple[str, Use]]:
+    below = _Below("block", capture)
     for name, point in _mounted(capture):
         rule = "holds-root" if point == "/" else "holds-mount"
-        for address in _find_owners(name, "block", capture):
+        for address in below.owners(name):
             yield address, Use(rule, f"{point} on {name}")
 
 
@@ -112,48 +114,63 @@ def _find_pools(capture: Capture) -> Iterator[tuple[str, str]]:
 
 def _find_assembled(capture: Capture) -> Iterator[tuple[str, Use]]:
     """The parts of mapped disks, arrays and file systems on several disks, mounted or not."""
+    below = _Below("block", capture)
     for upper, parts in capture.lower.items():
         for part in parts:
-            for address in _find_owners(part, "block", capture):
+            for address in below.owners(part):
                 yield address, Use("holds-part", f"{part} is a part of {upper}")
 
 
-def _find_owners(name: str, kind: str, capture: Capture) -> Iterator[str]:
-    """The functions that a disk or an interface hangs on, followed down through what it is made of.
+class _Below:
+    """What the disks or the interfaces of a capture are on, followed down through what they are made of."""
 
-    A btrfs is mounted by the name of one of its disks, and made of all of them.
-    """
-    lower = dict(capture.lower)
-    for parts in [parts for upper, parts in lower.items() if _UUID.fullmatch(upper)]:
-        for part in parts:
-            lower[part] = (*lower.get(part, ()), *parts)
-    entries = capture.classes.get(kind, {})
-    left, seen = [name], {name}
-    while left:
-        one = left.pop()
-        for path in (entries.get(one, ""), *_find_hidden(one, entries)):
-            yield from find_on_path(path)
-        left += (below for below in lower.get(one, ()) if below not in seen)
-        seen.update(lower.get(one, ()))
+    def __init__(self, kind: str, capture: Capture) -> None:
+        self._entries, self._lower = capture.classes.get(kind, {}), capture.lower
+        self._hidden = _find_hidden(self._entries)
+        # A btrfs is mounted by the name of one of its disks, and made of all of them.
+        self._shared = {
+            part: upper for upper, parts in self._lower.items() if _UUID.fullmatch(upper) for part in parts
+        }
+        self._known: dict[str, tuple[str, ...]] = {}
+
+    def owners(self, name: str) -> tuple[str, ...]:
+        """The addresses of the functions below `name`, each once; those of all disks of one file system are equal."""
+        key = self._shared.get(name, name)
+        if key not in self._known:
+            self._known[key] = tuple(dict.fromkeys(self._walk(name)))
+        return self._known[key]
+
+    def _walk(self, name: str) -> Iterator[str]:
+        left, seen = [name], {name}
+        while left:
+            one = left.pop()
+            for path in (self._entries.get(one, ""), *self._hidden.get(one.partition("p")[0], ())):
+                yield from find_on_path(path)
+            shared = (self._shared[one],) if one in self._shared else ()
+            further = [below for below in (*self._lower.get(one, ()), *shared) if below not in seen]
+            left += further
+            seen.update(further)
 
 
-def _find_hidden(name: str, entries: Mapping[str, str]) -> Iterator[str]:
-    """Where the controllers of an NVMe namespace are that hangs below its subsystem: each has a hidden disk of it.
+def _find_hidden(entries: Mapping[str, str]) -> dict[str, list[str]]:
+    """Where the controllers of an NVMe namespace below its subsystem are: each has a hidden disk of it.
 
     Names as in drivers/nvme/host/core.c, nvme_alloc_ns(): nvme0c1n2 is the way of controller 1 to nvme0n2.
     """
-    match = _NAMESPACE.fullmatch(name)
-    if match:
-        way = re.compile(rf"nvme{match[1]}c\d+n{match[2]}")
-        yield from (path for entry, path in entries.items() if way.fullmatch(entry))
+    found: dict[str, list[str]] = {}
+    for entry, path in entries.items():
+        if match := _WAY.fullmatch(entry):
+            found.setdefault(f"nvme{match[1]}n{match[2]}", []).append(path)
+    return found
 
 
 # The network.
 
 
 def _find_routes(capture: Capture) -> Iterator[tuple[str, Use]]:
+    below = _Below("net", capture)
     for interface in _find_default(capture):
-        for address in _find_owners(interface, "net", capture):
+        for address in below.owners(interface):
             yield address, Use("holds-default-route", interface)
 
 
@@ -170,7 +187,7 @@ def _find_consoles(capture: Capture, words: str) -> Iterator[tuple[str, Use]]:
     if not capture.cmdline or has_serial_console(f"{capture.cmdline} {words}"):
         return
     graphics = {name for name in capture.classes.get("graphics", {}) if re.fullmatch(r"fb\d+", name)}
-    owners = list(_find_owners("fb0", "graphics", capture))
+    owners = _Below("graphics", capture).owners("fb0")
     for address in owners:
         yield address, Use("holds-console", "fb0")
     for function in capture.functions:

@@ -88,7 +88,8 @@ def _find_file(path: Path, hint: str, way: Way) -> Path:
             raise BadValueError(f"there is no file {path}", hint, way)
         path.open("rb").close()
     except OSError as error:
-        remedy = hint if error.errno == errno.ENAMETOOLONG else "check the path and its permissions"
+        is_long = error.errno == errno.ENAMETOOLONG
+        remedy = f"check the path: {hint}" if is_long else "check the path and its permissions"
         raise BadValueError(f"cannot be read: {error.strerror}", remedy, way) from None
     return path
 
