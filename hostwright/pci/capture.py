@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hostwright.base.address import is_address, is_root_bus
 from hostwright.base.errors import UserError
-from hostwright.pci import lspci, registers
+from hostwright.pci import bounded, lspci, registers
 from hostwright.pci.function import ROOT
 from hostwright.pci.inventory import (
     HINT,
@@ -36,9 +36,6 @@ from hostwright.pci.sysfs import (
     DMI,
     LINKS,
     MARK,
-    MAX_FILE_BYTES,
-    MAX_MEMBERS,
-    MAX_TOTAL_BYTES,
     TABLES,
     read_folder,
 )
@@ -50,7 +47,11 @@ _IO, _MEMORY, _PREFETCH, _WIDE = 0x100, 0x200, 0x2000, 0x100000
 _BARS = 6
 
 # What the libraries say of a damaged archive.
-_BROKEN = (OSError, EOFError, ValueError, ArithmeticError, tarfile.TarError, lzma.LZMAError, zlib.error)
+# RuntimeError: a loop of links.
+_BROKEN = (
+    *(OSError, EOFError, ValueError, ArithmeticError, RuntimeError),
+    *(tarfile.TarError, lzma.LZMAError, zlib.error),
+)
 
 Files = Mapping[str, bytes]
 
@@ -61,9 +62,10 @@ def load(source: Path | None = None) -> Capture:
     try:
         if place.is_dir():
             return read_files(read_folder(place), str(place))
-        if tarfile.is_tarfile(place):
-            return read_files(read_tar(place), str(place))
-        data = place.read_bytes()[: MAX_TOTAL_BYTES + 1]
+        data = bounded.read_source(place)
+        tar = bounded.open_tar(data)
+        if tar is not None:
+            return read_files(read_tar(tar, place), str(place))
     except _BROKEN as error:
         raise UserError(f"{place}: cannot be read as a capture: {error}", HINT) from None
     return lspci.read(data.decode(errors="replace"), str(place))
@@ -72,13 +74,13 @@ def load(source: Path | None = None) -> Capture:
 # Sources, as files by their path below the root.
 
 
-def read_tar(place: Path) -> dict[str, bytes]:
-    """The files of a tar, compressed or not, that a capture can be made of."""
+def read_tar(tar: tarfile.TarFile, place: Path) -> dict[str, bytes]:
+    """The files of a tar that a capture can be made of; `place` is for messages."""
     files: dict[str, bytes] = {}
-    with tarfile.open(place) as tar:
+    with tar:
         for number, member in enumerate(tar):
-            if number > MAX_MEMBERS or sum(map(len, files.values())) > MAX_TOTAL_BYTES:
-                raise UserError(f"{place}: too large for a capture", HINT)
+            if number > bounded.MAX_MEMBERS:
+                raise bounded.too_large(place)
             _add_member(tar, member, files)
         if not _has_end(tar):
             raise UserError(f"{place}: the capture is cut off or damaged: its archive has no end", HINT)
@@ -99,7 +101,7 @@ def _add_member(tar: tarfile.TarFile, member: tarfile.TarInfo, files: dict[str, 
     if member.issym():
         if Path(path).name in LINKS:
             files[path] = Path(member.linkname).name.encode(errors="replace")
-    elif member.isfile() and member.size <= MAX_FILE_BYTES:
+    elif member.isfile() and member.size <= bounded.MAX_FILE_BYTES:
         content = tar.extractfile(member)
         if content:
             files[path] = content.read()

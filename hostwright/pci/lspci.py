@@ -25,7 +25,8 @@ _NUMBERS = re.compile(rf"{_ADDRESS} (?:Class )?([0-9a-f]{{4}}): {_ID}{_END}")
 _BEGIN = re.compile(rf"{_ADDRESS} \S")
 _HEX = re.compile(r"([0-9a-f]{2,3}): ((?:[0-9a-f]{2} ?){1,16})\s*$")
 _REGION = re.compile(
-    r"\s+Region (\d): (Memory|I/O ports) at (\S+)(?: \((32|64)-bit, (non-)?prefetchable\))?.*\[size=(\d+)([KMGT]?)\]"
+    r"\s+Region (\d): (Memory|I/O ports) at (\S+)(?: \((32|64)-bit, (non-)?prefetchable\))?"
+    r".*\[size=(\d{1,12})([KMGT]?)\]"
 )
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _ACS_NAMES = ("SrcValid", "TransBlk", "ReqRedir", "CmpltRedir", "UpstreamFwd", "EgressCtrl", "DirectTrans")

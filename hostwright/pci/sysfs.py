@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostwright.base.errors import UserError
+from hostwright.pci.bounded import MAX_FILE_BYTES, MAX_MEMBERS, MAX_TOTAL_BYTES, too_large
 from hostwright.pci.inventory import HINT
 
 MARK = "hostwright-capture"
-# A capture is some hundred KiB; what is larger is something else.
-MAX_FILE_BYTES, MAX_MEMBERS, MAX_TOTAL_BYTES = 1 << 22, 100_000, 1 << 28
 
 _ATTRIBUTES = (
     *("vendor", "device", "subsystem_vendor", "subsystem_device", "class", "revision", "config", "resource"),
@@ -55,12 +54,23 @@ def read_folder(place: Path) -> dict[str, bytes]:
     """The files of /sys and of /proc beside it, or of an unpacked capture."""
     root = place if (place / "sys").is_dir() else place.parent
     if (place / MARK).is_file():
-        return {str(file.relative_to(place)): _bytes(file) for file in place.rglob("*") if file.is_file()}
+        return dict(_read_unpacked(place))
     devices = root / "sys/bus/pci/devices" if root is place else place / "bus/pci/devices"
     if not devices.is_dir():
         raise UserError(f"{place}: no PCI devices are described there", HINT)
     sys = devices.parents[2]
     return dict((*_read_devices(devices, sys), *_read_rest(sys, root)))
+
+
+def _read_unpacked(place: Path) -> Iterator[tuple[str, bytes]]:
+    total = 0
+    for number, file in enumerate(place.rglob("*")):
+        if number > MAX_MEMBERS or total > MAX_TOTAL_BYTES:
+            raise too_large(place)
+        if file.is_file():
+            content = _bytes(file)
+            total += len(content)
+            yield str(file.relative_to(place)), content
 
 
 def _read_devices(devices: Path, sys: Path) -> Iterator[tuple[str, bytes]]:
@@ -124,8 +134,8 @@ def _bytes(file: Path) -> bytes:
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             return b""
-        # In small pieces: the kernel takes memory for the whole request.
-        return file.read_bytes()[:MAX_FILE_BYTES]
+        with file.open("rb") as source:
+            return source.read(MAX_FILE_BYTES)
     except OSError:
         return b""
 
