@@ -2,7 +2,6 @@
 
 import bz2
 import gzip
-import io
 import lzma
 import os
 import resource
@@ -69,9 +68,8 @@ def test_a_harmful_file_is_refused_at_once(tmp_path: Path, name: str) -> None:
 
 
 def test_many_members_take_seconds(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "c", "w") as tar:
-        for number in range(99_000):
-            tar.addfile(tarfile.TarInfo(f"sys/{number}"), io.BytesIO())
+    header = tarfile.TarInfo("sys/0").tobuf()
+    (tmp_path / "c").write_bytes(header * 99_000 + bytes(1024))
     before = time.monotonic()
     with pytest.raises(UserError, match=r"too large for a capture|no PCI device"):
         capture.load(tmp_path / "c")
