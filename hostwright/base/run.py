@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from hostwright.base.errors import UserError
+from hostwright.base.times import limit
 
 TAIL_LINES = 30
 
@@ -146,7 +147,7 @@ def end_for_good() -> None:
 
 def kill_now() -> None:
     """As `end_for_good`, within a second: for a program that leaves whatever its threads hold."""
-    _lock.acquire(timeout=1.0)
+    _lock.acquire(timeout=limit(1.0))
     _kill_live()
 
 
