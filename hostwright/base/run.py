@@ -127,6 +127,15 @@ def start(argv: Sequence[str], log: Path) -> Child:
         return _start(argv, None, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)
 
 
+def ends_within(child: Child, seconds: float) -> bool:
+    """Wait for a child of `start`; whether it ended in that time."""
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def tail(log: Path, lines: int = TAIL_LINES) -> str:
     """The last lines of a log, indented for display."""
     text = log.read_text(errors="replace").splitlines()[-lines:]

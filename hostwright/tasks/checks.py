@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hostwright.base import paths, run
 from hostwright.base.errors import UserError
-from hostwright.tasks import reporter
+from hostwright.tasks import reporter, variables
 from hostwright.tasks.define import Task, step
 
 PYTHON_FILES = ("dodo.py", "hostwright", "recipes", "tests")
@@ -33,6 +33,11 @@ def lint() -> Task:
 def audit() -> Task:
     """compare the kernel's configuration with the recommendations of kernel-hardening-checker"""
     return step(_audit, after=["kernel-config"], always=True, counted=False)
+
+
+def torture() -> Task:
+    """kill builds at random moments; each next one must end well, with equal bits"""
+    return step(_torture, after=["host"], always=True, counted=False)
 
 
 def test_fast() -> Task:
@@ -70,6 +75,15 @@ def _audit() -> None:
         raise UserError(
             "\n".join(lines), "set the option in kconfig/, or give the reason in audit/kernel.toml"
         )
+
+
+def _torture() -> None:
+    from hostwright.upkeep import torture
+
+    blows = variables.number("kills"), variables.number("pairs")
+    note = partial(reporter.board().note, "torture")
+    ended = torture.torture(sys.executable, blows, variables.number("seed"), paths.log_file("torture"), note)
+    reporter.board().say(f"{ended} builds were struck; each next one ended well, with equal bits")
 
 
 def _lint() -> None:
