@@ -18,7 +18,7 @@ from hostwright.base.errors import UserError
 from hostwright.pci.inventory import HINT
 
 # A capture is some hundred KiB; what is larger is something else.
-MAX_FILE_BYTES, MAX_MEMBERS, MAX_TOTAL_BYTES = 1 << 22, 100_000, 1 << 26
+MAX_FILE_BYTES, MAX_MEMBERS, MAX_TOTAL_BYTES = 1 << 22, 50_000, 1 << 26
 # What a regular file may hold, packed or not.
 MAX_SOURCE_BYTES = MAX_TOTAL_BYTES
 _STEP = 1 << 20

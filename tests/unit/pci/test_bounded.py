@@ -17,8 +17,8 @@ from hostwright.doctor import hostuse
 from hostwright.pci import bounded, capture
 from tests.unit.pci.test_capture import DECODED as LISTING
 
-# Seconds and MiB on a busy machine; each case took minutes, or all memory.
-MOST_S, MOST_MIB = 30.0, 600
+# Seconds and MiB on a very busy machine; each case took minutes on an idle one, or all memory.
+MOST_S, MOST_MIB = 100.0, 600
 
 
 def pax_of(size: int) -> bytes:
@@ -71,7 +71,7 @@ def test_many_members_take_seconds(tmp_path: Path) -> None:
     header = tarfile.TarInfo("sys/0").tobuf()
     (tmp_path / "c").write_bytes(header * 99_000 + bytes(1024))
     before = time.monotonic()
-    with pytest.raises(UserError, match=r"too large for a capture|no PCI device"):
+    with pytest.raises(UserError, match="too large for a capture"):
         capture.load(tmp_path / "c")
     assert time.monotonic() - before < MOST_S
 
