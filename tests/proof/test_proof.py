@@ -40,8 +40,8 @@ ROWS = (
 )
 DEEPER = {
     "host": (
-        *("ssh", "ssh-methods", "listening", "root-size", "grown", "smoke", "check", "start"),
-        *("inner-lspci", "inner-data", "inner-again", "kept", "twin"),
+        *("ssh", "ssh-methods", "listening", "root-size", "grown", "fstab", "smoke", "check", "start"),
+        *("guest-port", "inner-lspci", "inner-data", "inner-again", "kept", "twin"),
     ),
     "host-unmapped": ("ssh", "ssh-methods", "listening", "check", "start"),
 }
