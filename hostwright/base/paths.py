@@ -12,6 +12,7 @@ PROJECT = TREE / "pyproject.toml"
 LOCK = TREE / "buildroot" / "lock"
 SEEDS = TREE / "buildroot" / "seeds"
 GUEST = TREE / "guest"
+AUDIT = TREE / "audit"
 GOLDEN = TREE / "tests" / "golden"
 RESOLVED_CONFIG = GOLDEN / "kernel.config"
 

@@ -4,7 +4,7 @@
     capture() --> a short child, its output as text
     open_pipe() --> a child to exchange data with
 
-Every child is registered until it ends. `end_all()` ends the remaining ones, so neither Ctrl-C nor an error leaves
+Every child is registered until it ends. `end_for_good()` ends the remaining ones, so neither Ctrl-C nor an error leaves
 a compiler or a virtual machine running.
 """
 
@@ -142,14 +142,8 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
     return "\n".join(f"    {line}" for line in text)
 
 
-def end_all() -> None:
-    """End every child that still runs, with its whole process group."""
-    with _lock:
-        _kill_live()
-
-
 def end_for_good() -> None:
-    """As `end_all`, and no thread starts another child: the lock stays held until the program leaves."""
+    """End every child that still runs, with its process group; no thread starts another until the program leaves."""
     _lock.acquire()
     _kill_live()
 
@@ -174,7 +168,7 @@ def _start(
     stderr: int | None = None,
     cwd: Path | None = None,
 ) -> Child:
-    # Starting and registering are one step: end_all() never misses a child that already runs.
+    # Starting and registering are one step: end_for_good() never misses a child that already runs.
     with _lock:
         try:
             child = subprocess.Popen(

@@ -20,14 +20,19 @@ def read_text(file: Path, hint: str = "") -> str:
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        number = error.object[: error.start].count(b"\n") + 1
-        what = f"not UTF-8 (byte 0x{error.object[error.start]:02x})"
-        raise UserError(f"{name_file(file)}:{number}: {what}", "save the file as UTF-8 text") from None
+        raise not_utf8(name_file(file), error) from None
     except OSError as error:
         if error.errno not in _MISSING:
             raise
         what = "is not a file" if file.is_dir() else "does not exist"
         raise UserError(f"{name_file(file)} {what}", hint or restore(file)) from None
+
+
+def not_utf8(name: str, error: UnicodeDecodeError) -> UserError:
+    """The message for bytes of the file `name` that are not UTF-8, with their line."""
+    number = error.object[: error.start].count(b"\n") + 1
+    what = f"not UTF-8 (byte 0x{error.object[error.start]:02x})"
+    return UserError(f"{name}:{number}: {what}", "save the file as UTF-8 text")
 
 
 def restore(file: Path) -> str:

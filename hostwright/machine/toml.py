@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+from hostwright.base import texts
 from hostwright.base.errors import UserError
 from hostwright.machine.grammar import BadValueError, Way
 
@@ -20,9 +21,7 @@ def read(path: Path) -> str:
             raise UserError(f"{path}: over 1 MiB, so not a machine file", "give the path of a host.toml")
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        number = error.object[: error.start].count(b"\n") + 1
-        what = f"not UTF-8 (byte 0x{error.object[error.start]:02x})"
-        raise UserError(f"{path}:{number}: {what}", "save the file as UTF-8 text") from None
+        raise texts.not_utf8(str(path), error) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{path}: cannot be read: {reason}", "check the path and its permissions") from None

@@ -15,43 +15,18 @@ from hostwright.machine.grammar import BadValueError, text
 _OFF = frozenset(("off", "0", "n", "no", "none", "never"))
 _ON = frozenset(("", "on", "1", "y", "yes"))
 _ANY: frozenset[str] = frozenset()
+_SWITCHES = """
+    mitigations pti spectre_v2 spectre_v2_user spec_store_bypass_disable l1tf mds tsx_async_abort
+    mmio_stale_data retbleed srbds spec_rstack_overflow vmscape tsa gather_data_sampling
+    reg_file_data_sampling indirect_target_selection rodata hardened_usercopy randomize_kstack_offset
+    init_on_alloc lockdown module.sig_enforce kvm.nx_huge_pages kvm_intel.vmentry_l1d_flush iommu.strict
+"""
+_NEGATIVE = """
+    nopti nospectre_v1 nospectre_v2 nokaslr nosmap nosmep norandmaps nointremap
+"""
 _UNPROTECTED = {
-    **dict.fromkeys(
-        (
-            *(
-                "mitigations",
-                "pti",
-                "spectre_v2",
-                "spectre_v2_user",
-                "spec_store_bypass_disable",
-                "l1tf",
-                "mds",
-            ),
-            *(
-                "tsx_async_abort",
-                "mmio_stale_data",
-                "retbleed",
-                "srbds",
-                "spec_rstack_overflow",
-                "vmscape",
-                "tsa",
-            ),
-            *("gather_data_sampling", "reg_file_data_sampling", "indirect_target_selection", "rodata"),
-            *(
-                "hardened_usercopy",
-                "randomize_kstack_offset",
-                "init_on_alloc",
-                "lockdown",
-                "module.sig_enforce",
-            ),
-            *("kvm.nx_huge_pages", "kvm_intel.vmentry_l1d_flush", "iommu.strict"),
-        ),
-        _OFF,
-    ),
-    **dict.fromkeys(
-        ("nopti", "nospectre_v1", "nospectre_v2", "nokaslr", "nosmap", "nosmep", "norandmaps", "nointremap"),
-        _ANY,
-    ),
+    **dict.fromkeys(_SWITCHES.split(), _OFF),
+    **dict.fromkeys(_NEGATIVE.split(), _ANY),
     "intremap": frozenset(("off", "nosid")),
     "vfio_iommu_type1.allow_unsafe_interrupts": _ON,
     "vfio.enable_unsafe_noiommu_mode": _ON,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from hostwright.base.texts import plain
 from hostwright.base.times import limit
 from hostwright.source.address import fault, mask
 
@@ -218,5 +219,4 @@ def _reason(error: Exception) -> str:
 
 def printable(text: str) -> str:
     """What a server or a URL says, safe to show: no secrets, no control characters, not too long."""
-    shown = "".join(one if one.isprintable() else "?" for one in mask(text))
-    return shown if len(shown) <= _LONGEST_REASON else f"{shown[:_LONGEST_REASON]}..."
+    return plain(mask(text), _LONGEST_REASON)

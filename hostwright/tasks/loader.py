@@ -97,14 +97,18 @@ def _no_task(word: str, tasks: Tasks, commands: Iterable[str]) -> UserError:
         return UserError(
             f"{texts.plain(word)}: {group} has no part {texts.show(part)}", _offer_parts(word, parts)
         )
-    near = difflib.get_close_matches(word[:100].lower(), [*tasks, *commands], n=1)
-    question = f"did you mean {near[0]}? " if near else ""
-    return UserError(f"{texts.plain(word)}: there is no such task", f"{question}./doit list shows all")
+    hint = f"{_ask(word, [*tasks, *commands])}./doit list shows all"
+    return UserError(f"{texts.plain(word)}: there is no such task", hint)
+
+
+def _ask(word: str, names: Sequence[str]) -> str:
+    """The question after the nearest name; '' if none is near."""
+    near = difflib.get_close_matches(word[:100].lower(), names, n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def _offer_parts(word: str, parts: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word[:100].lower(), parts, n=1)
-    question = f"did you mean {near[0]}? " if near else ""
+    question = _ask(word, parts)
     if not parts:
         return f"the machine file has no [[guest]]; {word.partition(':')[0]} works on each"
     if len(parts) > _MOST_NAMES:

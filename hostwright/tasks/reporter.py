@@ -103,10 +103,10 @@ def _only_run() -> IO[str]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        other = handle.read().strip() or "unknown"
+        other = handle.read().strip()
+        which, how = (f" (process {other})", f": kill {other}") if other else ("", "")
         print(
-            f"error: another ./doit is running in this tree (process {other})"
-            f"\n  hint: wait for it, or end it: kill {other}",
+            f"error: another ./doit is running in this tree{which}\n  hint: wait for it, or end it{how}",
             file=sys.stderr,
         )
         os._exit(2)

@@ -6,19 +6,19 @@ Every recommendation is met, or refused with a reason in audit/kernel.toml. docs
 """
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright.base import files, paths
+from hostwright.base import files, paths, texts
 from hostwright.formats import deb
+from hostwright.machine import toml
 from hostwright.sandbox import sandbox, workshop
 from hostwright.source import fetch
-from hostwright.source.pins import parse_lock
+from hostwright.source.pins import read_lock
 
-LOCK = paths.TREE / "audit" / "lock"
-REFUSED = paths.TREE / "audit" / "kernel.toml"
+LOCK = paths.AUDIT / "lock"
+REFUSED = paths.AUDIT / "kernel.toml"
 CHECKER = "kernel-hardening-checker"
 PROGRAM = "import sys; from kernel_hardening_checker import main; sys.exit(main())"
 LIBRARIES = "/sources/usr/lib/python3/dist-packages"
@@ -75,9 +75,9 @@ def render(checks: Sequence[Check], refused: Mapping[str, str]) -> str:
 
 
 def refusals() -> dict[str, str]:
-    """The refused recommendations: option to reason."""
-    reasons: dict[str, str] = tomllib.loads(REFUSED.read_text())
-    return reasons
+    """The refused recommendations: option to reason; UserError for a file that cannot be read."""
+    parsed = toml.parse(REFUSED, texts.read_text(REFUSED))
+    return {option: str(reason) for option, reason in parsed.items()}
 
 
 def check(config: Path, log: Path) -> list[Check]:
@@ -89,7 +89,7 @@ def check(config: Path, log: Path) -> list[Check]:
 
 def _auditor(name: str, archives: Sequence[str]) -> Path:
     """The unpacked package of an auditor."""
-    pin = next(one for one in parse_lock(LOCK.read_text(), "audit/lock") if one.name == name)
+    pin = next(one for one in read_lock(LOCK) if one.name == name)
     place = paths.cache() / "auditors" / pin.sha256
     if not place.exists():
         package = fetch.fetch(pin, archives, lambda _: None)

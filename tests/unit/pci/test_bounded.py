@@ -51,7 +51,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "pax header": (lambda place: place.write_bytes(gzip.compress(pax_of(12 << 30))), "c: "),
     "packed and cut": (
         lambda place: place.write_bytes(gzip.compress(bytes(9999))[:-20]),
-        "its end is missing",
+        "ended before the end-of-stream",
     ),
 }
 

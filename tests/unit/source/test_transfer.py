@@ -137,7 +137,7 @@ FAULTS = {
     "403": "403 Forbidden",
     "404": "404 Not Found",
     "500": "500 Internal Server Error",
-    "503": "503 closed?[31m",
+    "503": "503 closed\\x1b[31m",
     "range": "it sent the file from byte 7 on, not from 0",
     "no-range": "it answered with a range that cannot be read",
     "closed": "",

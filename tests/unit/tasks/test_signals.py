@@ -1,4 +1,4 @@
-"""The signals that end a run: the first in order, the second at once, and no child stays behind."""
+"""The signals that end a run: the first in order, the second at once, and nothing that a child started stays behind."""
 
 import os
 import signal
@@ -23,8 +23,8 @@ def leave(number):
     os._exit(128 + number)
 
 signals.watch(leave)
-threading.Thread(target=run.stream, args=(["sh", "-c", f"echo $$ >{sys.argv[1]}; sleep 60"], run.Path("/dev/null")),
-                 daemon=True).start()
+argv = ["sh", "-c", f"sleep 60 & echo $! >{sys.argv[1]}; wait"]
+threading.Thread(target=run.stream, args=(argv, run.Path("/dev/null")), daemon=True).start()
 with lock:
     time.sleep(60)
 """

@@ -3,8 +3,6 @@
 import errno
 import json
 import os
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -133,22 +131,6 @@ def test_words_behind_a_task_reach_it(
 def test_our_own_mistake_keeps_its_traceback() -> None:
     with pytest.raises(KeyError):
         guarded(KeyError("ours"))
-
-
-def test_a_child_ends_with_all_that_it_started(tmp_path: Path) -> None:
-    script = f"(sleep 60 & echo $! > {tmp_path}/pid; wait)"
-    thread = threading.Thread(target=run.stream, args=(["sh", "-c", script], tmp_path / "log"))
-    thread.start()
-    pid = tmp_path / "pid"
-    deadline = time.monotonic() + 10
-    while not (pid.exists() and pid.read_text().strip()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    run.end_all()
-    thread.join(10)
-    assert not thread.is_alive()
-    time.sleep(0.05)
-    status = Path(f"/proc/{pid.read_text().strip()}/status")
-    assert not status.exists() or "State:\tZ" in status.read_text()
 
 
 def test_the_pool_holds_one_token_a_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -245,9 +245,13 @@ def test_a_second_run_in_the_same_tree_is_refused(tree: Path) -> None:
     (tree / "dist").mkdir()
     with (tree / "dist/.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        print(4711, file=handle, flush=True)
         result = doit(tree, "buildroot")
     assert result.returncode == 2
-    assert "another ./doit is running in this tree (process " in result.stderr
+    assert (
+        "another ./doit is running in this tree (process 4711)" in result.stderr
+        and "kill 4711" in result.stderr
+    )
 
 
 def test_clean_removes_what_a_task_wrote_and_no_more(tree: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 
-from hostwright.source.pins import parse_lock
+from hostwright.source.pins import read_lock
 from hostwright.upkeep import hardening
 from hostwright.upkeep.hardening import Check
 
@@ -42,4 +42,4 @@ def test_the_table_lists_each_refusal() -> None:
 
 
 def test_every_auditor_is_pinned() -> None:
-    assert hardening.CHECKER in {pin.name for pin in parse_lock(hardening.LOCK.read_text(), "audit/lock")}
+    assert hardening.CHECKER in {pin.name for pin in read_lock(hardening.LOCK)}

@@ -10,13 +10,13 @@ from hostwright.upkeep import torture
 
 # A child of a child that outlives it, seen by a process that orphans come to.
 PROGRAM = """
-import ctypes, subprocess
+import ctypes, os, signal, subprocess
 from hostwright.upkeep import torture
 torture.GONE_LIMIT_S = 0.3
 ctypes.CDLL(None).prctl(36, 1)
-subprocess.run(["sh", "-c", "sleep 30 & exit"])
+started = subprocess.run(["sh", "-c", "sleep 30 >&- & echo $!"], stdout=subprocess.PIPE)
 print(torture._left_behind())
-subprocess.run(["pkill", "-P", str(__import__("os").getpid()), "sleep"])
+os.kill(int(started.stdout), signal.SIGKILL)
 print(torture._left_behind())
 """
 
