@@ -1,6 +1,7 @@
 """An install that proceeds is not interrupted; one that waits, hangs or failed is recognised within a minute."""
 
 import re
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -131,6 +132,32 @@ def test_an_idle_installer_is_a_fault_within_a_minute_and_a_busy_one_is_not() ->
         alive(busy, now, 0.2)
     assert "does nothing" in fault_of(idle, 60.0).what
     assert busy.fault(60.0) is None
+
+
+# Shares of idle time between signs of life, as a system had them whose network was cut: emulated, on an idle machine.
+WAITING = (0.88, 0.88, 0.91, 0.91, 0.89, 0.90, 0.89, 0.88, 0.91, 0.91, 0.91, 0.92, 0.92, 0.89)
+
+
+def stand(at: Watch, shares: Iterable[float]) -> float:
+    """A sign of life every 5 s, with these shares of idle time in between; when the last one came."""
+    now = idle = 0.0
+    at.line("hostwright: alive 0.00 0.00", now)
+    for share in shares:
+        now, idle = now + 5.0, idle + 5.0 * share
+        at.line(f"hostwright: alive {now:.2f} {idle:.2f}", now)
+    return now
+
+
+def test_an_emulated_system_that_waits_is_idle_though_its_timer_is_not() -> None:
+    at = watch()
+    stand(at, WAITING[:10])
+    assert "does nothing" in fault_of(at, 51.0).what
+
+
+def test_a_system_that_works_now_and_then_is_not_idle() -> None:
+    at = watch()
+    assert at.fault(stand(at, [0.9, 0.9, 0.3] * 9)) is None
+    assert at.fault(stand(at, [0.7] * 20)) is None
 
 
 def test_a_change_on_the_screen_counts_as_life() -> None:
