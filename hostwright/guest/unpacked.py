@@ -8,6 +8,7 @@ Sources: deb(5), deb-control(5), deb-conffiles(5), deb-triggers(5). The format o
 dpkg's lib/dpkg/dump.c and lib/dpkg/triglib.c.
 """
 
+import copy
 import hashlib
 import io
 import posixpath
@@ -154,7 +155,9 @@ class _Writer:
     def _copy(self, data: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
         if member.isdir() and (not path or path in self.folders or path in self.owners):
             return
-        new = member.replace(name=path, uname="", gname="", deep=False)
+        # TarInfo.replace() is younger than Python 3.11.0.
+        new = copy.copy(member)
+        new.name, new.uname, new.gname = path, "", ""
         if member.isdir():
             self.folders.add(path)
         elif member.islnk():
