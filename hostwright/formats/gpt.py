@@ -14,6 +14,12 @@ SECTORS_PER_MIB = 1 << 20 >> 9
 BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
 EFI_SYSTEM = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 LINUX_ROOT_X86_64 = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
+LINUX_DATA = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
+
+# The names of a host's partitions for its root and its data, which the host goes by
+# (rootfs/etc/rc.d/init.d/mountvirtfs).
+ROOTS = ("root-a", "root-b")
+DATA_PART = "data"
 
 
 @dataclass(frozen=True)
@@ -32,27 +38,17 @@ class Partition:
         return self.start * SECTOR
 
 
-# Partition types: no partition, BIOS boot, EFI system.
-NOT_ROOT = (
-    uuid.UUID(int=0),
-    uuid.UUID("21686148-6449-6e6f-744e-656564454649"),
-    uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b"),
-)
-
-
 @dataclass(frozen=True)
-class Root:
-    """The root partition of an image: its unique id, and its start in bytes."""
+class Found:
+    """A partition of an image: its unique id, its start and its size in bytes."""
 
     partuuid: str
     offset: int
+    size: int
 
 
-def find_root(image: Path) -> Root:
-    """The only partition that is neither for BIOS boot nor for EFI (UEFI 2.10, 5.3).
-
-    Raises UserError if there is not exactly one.
-    """
+def find(image: Path, name: str = ROOTS[0]) -> Found:
+    """The partition with that name (UEFI 2.10, 5.3). Raises UserError if there is not exactly one."""
     with image.open("rb") as disk:
         disk.seek(SECTOR)
         header = disk.read(SECTOR)
@@ -61,8 +57,12 @@ def find_root(image: Path) -> Root:
             raise UserError(f"{image}: has no GPT", "write it again: ./doit host")
         disk.seek(first * SECTOR)
         entries = [disk.read(size) for _ in range(count)]
-    roots = [entry for entry in entries if uuid.UUID(bytes_le=entry[:16]) not in NOT_ROOT]
-    if len(roots) != 1:
-        raise UserError(f"{image}: {len(roots)} partitions may be the root", "write it again: ./doit host")
-    offset = int.from_bytes(roots[0][32:40], "little") * SECTOR
-    return Root(str(uuid.UUID(bytes_le=roots[0][16:32])), offset)
+    found = [entry for entry in entries if _name(entry) == name]
+    if len(found) != 1:
+        raise UserError(f"{image}: {len(found)} partitions are named {name}", "write it again: ./doit host")
+    start, last = struct.unpack_from("<QQ", found[0], 32)
+    return Found(str(uuid.UUID(bytes_le=found[0][16:32])), start * SECTOR, (last + 1 - start) * SECTOR)
+
+
+def _name(entry: bytes) -> str:
+    return entry[56:128].decode("utf-16-le", errors="replace").rstrip("\0")

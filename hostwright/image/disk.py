@@ -2,38 +2,58 @@
 
     sector 0      boot.img of GRUB's i386-pc, and the protective MBR
     1 MiB         BIOS boot partition: core.img of i386-pc
-    2 MiB         EFI system partition (FAT32): EFI/BOOT/BOOTX64.EFI, GRUB's x86_64-efi core
-    + esp_mib     root (ext4): all of the root archive, with /boot/vmlinuz and /boot/grub/grub.cfg
+    2 MiB         EFI system partition (FAT32): GRUB's x86_64-efi core, and the menu and environment of both cores
+    + esp_mib     slot A (ext4): all of the root archive, with /boot/vmlinuz and /boot/grub/grub.cfg
+    + root_mib    slot B, empty: the first update writes it
+    + root_mib    data (ext4): /var
     last MiB      the second GPT
 
-Both cores find the root file system by its UUID and read grub.cfg there; every module is built into them.
+Both cores find the EFI system partition by its volume id and read grub.cfg there; every module is built into them.
 Everything random in such a disk, from its GUID to the hash seed of its folders, derives from the machine's name, and no
 root rights are needed: the tools write into the file, at an offset.
 """
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from hostwright.base import files
+from hostwright.base import files, paths
 from hostwright.base.errors import UserError
 from hostwright.formats.gpt import (
     BIOS_BOOT,
+    DATA_PART,
     EFI_SYSTEM,
+    LINUX_DATA,
     LINUX_ROOT_X86_64,
+    ROOTS,
     SECTOR,
     SECTORS_PER_MIB,
     Partition,
 )
-from hostwright.image.grub import PLATFORMS, early_config, patch_boot, patch_core, plan_core, plan_esp
-from hostwright.image.ids import Ids, ids_for
+from hostwright.image.grub import (
+    PLATFORMS,
+    early_config,
+    environment,
+    patch_boot,
+    patch_core,
+    plan_core,
+    plan_esp,
+)
+from hostwright.image.ids import DATA, FIRST_SLOT, SECOND_SLOT, Ids, ids_for
 from hostwright.machine.model import Machine
 from hostwright.sandbox import sandbox
 from hostwright.sandbox.workshop import Workshop
 
 # What ext4 keeps for itself in a small file system: journal, inodes, bitmaps.
 TABLES_MIB = 48
+# The data partition of an image; on a disk it takes what is left. A file system that grows keeps its journal, so that
+# this one has the journal of a large one.
+LEAST_DATA_MIB = 256
+DATA_JOURNAL_MIB = 64
+# The menu on the EFI system partition, which hostwright-install takes from the host.
+FIRST_MENU = paths.ROOTFS / "usr/share/hostwright/esp/grub.cfg"
 # Named here and not taken from mke2fs.conf. Left out: metadata_csum_seed and orphan_file, which boot loaders and repair
 # disks of a few years ago do not know.
 EXT4_FEATURES = (
@@ -49,17 +69,31 @@ class Layout:
     bios: Partition
     esp: Partition
     root: Partition
-    sectors: int
+    other: Partition
+    data: Partition
+
+    @property
+    def parts(self) -> tuple[Partition, ...]:
+        """All partitions, in the order of the disk."""
+        return (self.bios, self.esp, self.root, self.other, self.data)
+
+    @property
+    def sectors(self) -> int:
+        """The size of the whole disk, with the second GPT."""
+        return self.data.start + self.data.sectors + SECTORS_PER_MIB
 
 
-def layout(esp_mib: int, root_mib: int, ids: Ids) -> Layout:
-    """Where everything lies; all starts are multiples of 1 MiB."""
-    esp_start, root_start = 2, 2 + esp_mib
+def layout(name: str, esp_mib: int, root_mib: int, data_mib: int) -> Layout:
+    """Where everything lies on the disk of machine `name`; all starts are multiples of 1 MiB."""
+    first, second, data = (ids_for(name, slot) for slot in (FIRST_SLOT, SECOND_SLOT, DATA))
+    root_start = 2 + esp_mib
+    other_start, data_start = root_start + root_mib, root_start + 2 * root_mib
     return Layout(
-        _partition("bios-boot", BIOS_BOOT, ids.bios_partuuid, 1, 1),
-        _partition("esp", EFI_SYSTEM, ids.esp_partuuid, esp_start, esp_mib),
-        _partition("root", LINUX_ROOT_X86_64, ids.root_partuuid, root_start, root_mib),
-        (root_start + root_mib + 1) * SECTORS_PER_MIB,
+        _partition("bios-boot", BIOS_BOOT, first.bios_partuuid, 1, 1),
+        _partition("esp", EFI_SYSTEM, first.esp_partuuid, 2, esp_mib),
+        _partition(ROOTS[0], LINUX_ROOT_X86_64, first.root_partuuid, root_start, root_mib),
+        _partition(ROOTS[1], LINUX_ROOT_X86_64, second.root_partuuid, other_start, root_mib),
+        _partition(DATA_PART, LINUX_DATA, data.root_partuuid, data_start, data_mib),
     )
 
 
@@ -71,16 +105,17 @@ def sfdisk_script(plan: Layout, ids: Ids) -> str:
     """The partition table in sfdisk's own language, with no id left for it to draw."""
     lines = [
         f'start={part.start}, size={part.sectors}, type={part.type_guid}, uuid={part.partuuid}, name="{part.name}"'
-        for part in (plan.bios, plan.esp, plan.root)
+        for part in plan.parts
     ]
     return "\n".join(["label: gpt", f"label-id: {ids.disk_guid}", "unit: sectors", "", *lines]) + "\n"
 
 
-def script(plan: Layout, ids: Ids) -> str:
+def script(name: str, plan: Layout) -> str:
     """The shell script that fills the folder /build: `disk` without its boot code, and the files that hold that.
 
-    /build has early.cfg, table and root.tar, /input the staged tree of GRUB.
+    /build has early.cfg, grub.cfg, grubenv, table, root.tar and data.tar, /input the staged tree of GRUB.
     """
+    ids, data = ids_for(name), ids_for(name, DATA)
     steps = [
         "set -eu",
         "cd /build",
@@ -89,22 +124,24 @@ def script(plan: Layout, ids: Ids) -> str:
         "sfdisk --quiet --no-reread --no-tell-kernel --wipe never disk < table",
         *(_line(*plan_core(platform)) for platform in PLATFORMS),
         *(_line(*argv) for argv in plan_esp(plan.esp, ids)),
-        _line(*plan_root(plan.root, ids)),
+        _line(*plan_ext4(plan.root, ids, "hostwright", "root.tar")),
+        _line(*plan_ext4(plan.data, data, "data", "data.tar", "-J", f"size={DATA_JOURNAL_MIB}")),
     ]
     return "\n".join(steps) + "\n"
 
 
-def plan_root(root: Partition, ids: Ids) -> list[str]:
-    """An ext4 file system with the content of root.tar, owners and modes as in the archive."""
+def plan_ext4(part: Partition, ids: Ids, label: str, archive: str, *more: str) -> list[str]:
+    """An ext4 file system with the content of an archive, owners and modes as in it."""
     # The lazy ways would be chosen by what the running kernel offers. A second -E would override the first.
-    extended = f"offset={root.offset},hash_seed={ids.hash_seed},lazy_itable_init=0,lazy_journal_init=0"
+    extended = f"offset={part.offset},hash_seed={ids.hash_seed},lazy_itable_init=0,lazy_journal_init=0"
     return [
         "mke2fs", "-q", "-F",
         "-b", "4096", "-I", "256", "-i", "16384", "-m", "1",
         "-O", EXT4_FEATURES, "-E", extended,
-        "-U", ids.root_uuid, "-L", "hostwright",
-        "-d", "root.tar",
-        "disk", f"{root.sectors // 2}k",
+        *more,
+        "-U", ids.root_uuid, "-L", label,
+        "-d", archive,
+        "disk", f"{part.sectors // 2}k",
     ]  # fmt: skip
 
 
@@ -114,26 +151,49 @@ def _line(*argv: str) -> str:
 
 def check_room(root_mib: int, archive_bytes: int) -> None:
     """UserError when files of so many bytes do not fit into the root file system, with its own tables and journal."""
-    need_mib = (archive_bytes >> 20) * 17 // 16 + TABLES_MIB
+    need_mib = _needed_mib(archive_bytes)
     if need_mib > root_mib:
         raise UserError(
             f"disk.root_mib = {root_mib}: the root file system needs {need_mib} MiB",
-            f"set disk.root_mib in host.toml to {need_mib} or more; a guest with embed = true needs room for its disk",
+            f"set disk.root_mib in host.toml to {need_mib} or more",
         )
 
 
-def write_image(machine: Machine, root_tar: Path, grub: Path, target: Path, shop: Workshop) -> None:
+def _needed_mib(archive_bytes: int) -> int:
+    return (archive_bytes >> 20) * 17 // 16 + TABLES_MIB
+
+
+def data_mib(archive_bytes: int) -> int:
+    """The size of the data partition for an archive of so many bytes."""
+    return max(LEAST_DATA_MIB, _needed_mib(archive_bytes) + DATA_JOURNAL_MIB)
+
+
+@dataclass(frozen=True)
+class Archives:
+    """What goes onto the disk, as tar: the root file system, and what is below /var."""
+
+    root: Path
+    data: Path
+
+
+def plan_disk(machine: Machine, archives: Archives) -> Layout:
+    """The disk for the archives. A root archive that does not fit is a UserError that says how much it needs."""
+    check_room(machine.disk.root_mib, archives.root.stat().st_size)
+    return layout(
+        machine.name, machine.disk.esp_mib, machine.disk.root_mib, data_mib(archives.data.stat().st_size)
+    )
+
+
+def write_image(machine: Machine, archives: Archives, grub: Path, target: Path, shop: Workshop) -> None:
     """Write the disk of `machine` to `target`; `grub` is the staged tree of the package.
 
     A root archive that does not fit is a UserError that says how much it needs.
     """
-    check_room(machine.disk.root_mib, root_tar.stat().st_size)
-    ids = ids_for(machine.name)
-    plan = layout(machine.disk.esp_mib, machine.disk.root_mib, ids)
+    plan = plan_disk(machine, archives)
     work = target.with_name(f".{target.name}.work")
     files.remove(work)
     work.mkdir(parents=True)
-    _fill(work, root_tar, plan, ids)
+    _fill(work, machine.name, archives, plan)
     binds = (sandbox.Bind(work, "/build", writable=True), sandbox.Bind(grub, "/input"))
     shop.log.unlink(missing_ok=True)
     shop.run("writing the disk", sandbox.Job(shop.tools, ("sh", "-ex", "/build/script"), binds))
@@ -143,11 +203,14 @@ def write_image(machine: Machine, root_tar: Path, grub: Path, target: Path, shop
     files.remove(work)
 
 
-def _fill(work: Path, root_tar: Path, plan: Layout, ids: Ids) -> None:
-    os.link(root_tar, work / "root.tar")
-    (work / "early.cfg").write_text(early_config(ids))
-    (work / "table").write_text(sfdisk_script(plan, ids))
-    (work / "script").write_text(script(plan, ids))
+def _fill(work: Path, name: str, archives: Archives, plan: Layout) -> None:
+    os.link(archives.root, work / "root.tar")
+    os.link(archives.data, work / "data.tar")
+    shutil.copyfile(FIRST_MENU, work / "grub.cfg")
+    (work / "grubenv").write_text(environment(good=FIRST_SLOT))
+    (work / "early.cfg").write_text(early_config(ids_for(name)))
+    (work / "table").write_text(sfdisk_script(plan, ids_for(name)))
+    (work / "script").write_text(script(name, plan))
 
 
 def _place_boot_code(work: Path, grub: Path, bios: Partition) -> None:

@@ -16,10 +16,13 @@ BLOCK_LIST = struct.Struct("<QHH")
 BLOCK_LIST_OFFSET = SECTOR - BLOCK_LIST.size
 KERNEL_SEGMENT = 0x820
 
+ENVIRONMENT_HEAD = "# GRUB Environment Block\n"
+ENVIRONMENT_BYTES = 1024
+
 # What grub.cfg uses, and what one wants at GRUB's prompt when it does not boot.
 MODULES = (
     "normal", "part_gpt", "ext2", "fat", "search", "search_fs_uuid", "search_label", "linux", "chain",
-    "configfile", "test", "true", "echo", "help", "minicmd", "ls", "cat", "probe", "sleep", "loadenv",
+    "configfile", "regexp", "test", "true", "echo", "help", "minicmd", "ls", "cat", "probe", "sleep", "loadenv",
     "serial", "terminal", "terminfo", "all_video", "acpi", "halt", "reboot",
     "password_pbkdf2",
 )  # fmt: skip
@@ -31,7 +34,13 @@ PLATFORMS = {
 
 def early_config(ids: Ids) -> str:
     """What both cores run before anything else; `normal` then reads $prefix/grub.cfg."""
-    return f"search --no-floppy --fs-uuid --set=root {ids.root_uuid}\nset prefix=($root)/boot/grub\n"
+    return f"search --no-floppy --fs-uuid --set=root {ids.esp_uuid}\nset prefix=($root)/grub\n"
+
+
+def environment(**variables: str) -> str:
+    """An environment block, which GRUB reads and writes in place (grub-core/lib/envblk.c of GRUB)."""
+    lines = "".join(f"{name}={value}\n" for name, value in variables.items())
+    return f"{ENVIRONMENT_HEAD}{lines}".ljust(ENVIRONMENT_BYTES, "#")
 
 
 def plan_core(platform: str) -> list[str]:
@@ -48,14 +57,18 @@ def plan_core(platform: str) -> list[str]:
 
 
 def plan_esp(esp: Partition, ids: Ids) -> list[list[str]]:
-    """A FAT32 file system (one sector a cluster, as even the smallest ESP needs it) with the removable-media loader."""
+    """A FAT32 file system with the removable-media loader, the first menu and its environment.
+
+    One sector is a cluster, as even the smallest ESP needs it.
+    """
     drive = f"disk@@{esp.offset}"
     serial = ids.esp_uuid.replace("-", "")
     shape = ["-F", "-c", "1", "-h", "255", "-s", "63", "-T", str(esp.sectors), "-H", str(esp.start)]
     return [
         ["mformat", "-i", drive, *shape, "-N", serial, "-v", "ESP", "::"],
-        ["mmd", "-i", drive, "::/EFI", "::/EFI/BOOT"],
+        ["mmd", "-i", drive, "::/EFI", "::/EFI/BOOT", "::/grub"],
         ["mcopy", "-i", drive, "core.x86_64-efi", "::/EFI/BOOT/BOOTX64.EFI"],
+        ["mcopy", "-i", drive, "grub.cfg", "grubenv", "::/grub/"],
     ]
 
 

@@ -8,15 +8,13 @@ from hostwright.machine.cmdline import kernel_words, serial_lines
 from hostwright.machine.model import Machine
 
 
-def host_values(machine: Machine, ids: object, kernel_release: str) -> dict[str, object]:
-    """What the templates of rootfs/ may name.
+def host_values(machine: Machine, kernel_release: str) -> dict[str, object]:
+    """What the templates of rootfs/ may name; `kernel_release` is what `uname -r` will say.
 
-    `ids` has the attributes root_uuid (ext4), root_partuuid and esp_partuuid (GPT); `kernel_release` is what
-    `uname -r` will say.
+    No id of a disk is among them: the same root file system goes into either slot, of any disk.
     """
     return {
         "machine": machine,
-        "ids": ids,
         "kernel_release": kernel_release,
         "kernel_words": kernel_words,
         "serial_lines": serial_lines(machine),

@@ -7,15 +7,15 @@ from hostwright.base import canonical
 
 _NAMESPACE = uuid.UUID("2b3ad3a1-5a4e-5d0c-9e0c-6f2f1b7a9f10")
 
-# A disk has one root so far; the name of its slot is part of its ids.
-FIRST_SLOT = "a"
+# The name of a file system's place on the disk is part of its ids: two slots for a root, and the data below /var.
+FIRST_SLOT, SECOND_SLOT, DATA = "a", "b", "data"
 
 
 @dataclass(frozen=True)
 class Ids:
     """All ids of a disk, as its tools and the kernel spell them; `esp_uuid` is the volume id, `XXXX-XXXX`.
 
-    Those of the root belong to one slot of the disk, the others to the whole of it.
+    Those of the root belong to one slot of the disk, or to its data; the others to the whole of it.
     """
 
     disk_guid: str
@@ -28,7 +28,7 @@ class Ids:
 
 
 def ids_for(name: str, slot: str = FIRST_SLOT) -> Ids:
-    """The ids of the disk of machine `name`, with the root in `slot`.
+    """The ids of the disk of machine `name`, with the root, or the data, in `slot`.
 
     Nothing else goes in, so that no other setting ever changes where a host finds its root.
     """

@@ -7,7 +7,7 @@ from hostwright.base import files
 from hostwright.base.errors import UserError
 
 # Logs and the proof belong to one run; stamps and state are doit's; the rest is the artifact.
-ARTIFACTS = ("host.img", "rootfs.tar", "kernel", "ovmf")
+ARTIFACTS = ("host.img", "rootfs.tar", "data.tar", "kernel", "ovmf")
 # A comment to sha256sum(1).
 MADE_FROM = "# made from "
 

@@ -13,7 +13,7 @@ import io
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,6 +35,9 @@ FOLDERS = {
     "var": 0o755, "var/cache": 0o755, "var/lib": 0o755, "var/lib/hostwright": 0o755, "var/log": 0o755,
     "var/spool": 0o755, "var/tmp": 0o1777, "lib64": 0o755,
 }  # fmt: skip
+
+# A file system of its own.
+VAR = "var/"
 
 LINKS = {"bin": "usr/bin", "lib": "usr/lib", "sbin": "usr/sbin"}
 
@@ -212,17 +215,28 @@ def _add(tar: tarfile.TarFile, node: Node) -> None:
 
 
 def assemble(
-    machine: Machine, packages: Iterable[store.Built], ids: object, release: str, target: Path
+    machine: Machine, packages: Iterable[store.Built], release: str, target: Path, data: Path
 ) -> None:
-    """Write the root file system of `machine` to the tar archive `target`."""
-    values = host_values.host_values(machine, ids, release)
+    """Write the root file system of `machine` to the tar archive `target`, and what is below /var to `data`.
+
+    The root has the folders of /var too: a host without its data starts from them.
+    """
+    values = host_values.host_values(machine, release)
     nodes = [*standard_nodes(), *tree_nodes(paths.ROOTFS, values), *machine_nodes(machine)]
     for built in packages:
         nodes += package_nodes(built)
     check_timezone(machine.timezone, nodes)
     nodes.append(_name_release(values, merge(nodes)))
+    whole = merge(nodes)
     with target.open("wb") as sink:
-        write_tar(merge(nodes), sink)
+        write_tar((node for node in whole if not (node.content and node.path.startswith(VAR))), sink)
+    with data.open("wb") as sink:
+        write_tar(data_nodes(whole), sink)
+
+
+def data_nodes(nodes: Iterable[Node]) -> list[Node]:
+    """What is below /var, by its path there."""
+    return [replace(node, path=node.path.removeprefix(VAR)) for node in nodes if node.path.startswith(VAR)]
 
 
 def _name_release(values: dict[str, object], nodes: Iterable[Node]) -> Node:

@@ -127,7 +127,11 @@ def start(
         job = process.plan_job(argv, folder, inputs.proof.tools, accelerator)
         outcome, facts = carry_out(Visit(boot, job, port, key), record, out, ask)
         if facts:
-            facts = replace(facts, drives=tuple(_digest(folder / f"{drive}.img") for drive in lab.DRIVES))
+            facts = replace(
+                facts,
+                drives=tuple(_digest(folder / f"{drive}.img") for drive in lab.DRIVES),
+                image_mib=gpt.find(inputs.proof.image, gpt.DATA_PART).size >> 20,
+            )
     return outcome, facts
 
 
@@ -194,7 +198,8 @@ def copy_image(folder: Path, inputs: boots.Inputs, key: login.Key) -> None:
 
 def drop_password(menu: str) -> str:
     """grub.cfg without the boot menu's password."""
-    kept = [line for line in menu.splitlines(True) if not line.startswith(("set superusers=", "password_"))]
+    password = ("set superusers=", "password_")
+    kept = [line for line in menu.splitlines(True) if not line.lstrip().startswith(password)]
     return "".join(kept)
 
 
@@ -206,7 +211,7 @@ def opened(inputs: boots.Inputs, out: Path) -> Iterator[boots.Inputs]:
         return
     with process.folder(out, "opened") as folder:
         _copy_sparse(inputs.image, folder / IMAGE)
-        drive = f"{IMAGE}?offset={gpt.find_root(inputs.image).offset}"
+        drive = f"{IMAGE}?offset={gpt.find(inputs.image).offset}"
         bind = Bind(folder, "/build", writable=True)
         menu = sandbox.output(
             Job(inputs.tools, ("debugfs", "-R", f"cat {MENU}", drive), (bind,)), inputs.tools
@@ -218,12 +223,14 @@ def opened(inputs: boots.Inputs, out: Path) -> Iterator[boots.Inputs]:
 
 def _place_guest(folder: Path, inputs: Inputs) -> None:
     """Put the inner guest's disk where `guest start` looks for it."""
-    place = f"{GUESTS}/{inputs.guest.name}"
+    guests = GUESTS.removeprefix("/var")
+    place = f"{guests}/{inputs.guest.name}"
     os.link(inputs.disk, folder / inner.DISK)
     alter(
         folder,
         inputs.proof,
-        (f"mkdir {GUESTS}", f"mkdir {place}", f"write {inner.DISK} {place}/{inner.DISK}"),
+        (f"mkdir {guests}", f"mkdir {place}", f"write {inner.DISK} {place}/{inner.DISK}"),
+        gpt.DATA_PART,
     )
     (folder / inner.DISK).unlink()
 
@@ -235,10 +242,10 @@ def _copy_sparse(source: Path, target: Path) -> None:
         raise UserError(f"{source}: cannot be copied: {said.strip()}", "free disk space below dist/")
 
 
-def alter(folder: Path, inputs: boots.Inputs, commands: Sequence[str]) -> None:
-    """Run commands of debugfs(8) on the root file system of the copy."""
+def alter(folder: Path, inputs: boots.Inputs, commands: Sequence[str], partition: str = gpt.ROOTS[0]) -> None:
+    """Run commands of debugfs(8) on a file system of the copy: its root, or another partition."""
     (folder / COMMANDS).write_text("\n".join(commands) + "\n")
-    offset = gpt.find_root(inputs.image).offset
+    offset = gpt.find(inputs.image, partition).offset
     argv = ("debugfs", "-w", "-f", COMMANDS, f"{IMAGE}?offset={offset}")
     sandbox.output(Job(inputs.tools, argv, (Bind(folder, "/build", writable=True),)), inputs.tools)
     (folder / COMMANDS).unlink()
@@ -262,8 +269,8 @@ class Asker:
             uptime_s=float(self._run("cat /proc/uptime").output.split()[0]),
             methods=login.find_methods("127.0.0.1", port, "root"),
             listening=tuple(self._run("ss -Hltun").output.splitlines()),
-            used_mib=self._mib("used"),
-            size_mib=self._mib("size"),
+            used_mib=self._mib("used", "/"),
+            size_mib=self._mib("size", "/var"),
             fstab=self._run(MOUNT_ALL),
             check=self._run(f"guest check {self.name}"),
         )
@@ -286,9 +293,9 @@ class Asker:
     def _run(self, command: str) -> Answer:
         return Answer(*self.shell.run(command, COMMAND_LIMIT_S))
 
-    def _mib(self, field: str) -> int:
-        """A field of df in MiB, for the root file system; 0 if it is not a number."""
-        return int(self._run(f"df -BM --output={field} / | tail -n 1 | tr -dc 0-9").output or 0)
+    def _mib(self, field: str, place: str) -> int:
+        """A field of df in MiB, for the file system of `place`; 0 if it is not a number."""
+        return int(self._run(f"df -BM --output={field} {place} | tail -n 1 | tr -dc 0-9").output or 0)
 
     def _run_guest(self, step: str) -> tuple[Answer, inner.Report | None]:
         """Start the guest, wait until it powers itself off, and read its console."""

@@ -45,7 +45,7 @@ def examine(inputs: Inputs, out: Path, progress: Progress) -> Proof:
     """Boot and judge; writes only console logs, to `out`."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    origin = Origin(kernel_release(inputs.kernel), gpt.find_root(inputs.image).partuuid)
+    origin = Origin(kernel_release(inputs.kernel), gpt.find(inputs.image).partuuid)
     progress("trying the accelerators")
     accelerator, reason = process.find_accelerator(inputs.kernel, inputs.tools, out)
     with (

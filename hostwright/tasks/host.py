@@ -23,6 +23,7 @@ from hostwright.tasks.define import Task, made_from, step
 from hostwright.tasks.inputs import (
     BUILDROOT_STAMP,
     CONFIG_FILE,
+    DATA_TAR,
     ROOTFS_TAR,
     host_packages,
     machine,
@@ -178,12 +179,10 @@ def rootfs() -> Task:
     """lay packages, kernel and rootfs/ together as one archive"""
 
     def act() -> None:
-        from hostwright.image import ids
-
         built = [_ready(name) for name in [*_on_host(), "linux"]]
         release = linux.release(store.read_stamp("linux"))
-        with files.replaced(ROOTFS_TAR) as new:
-            assembly.assemble(machine(), built, ids.ids_for(machine().name), release, new)
+        with files.replaced(ROOTFS_TAR) as new, files.replaced(DATA_TAR) as data:
+            assembly.assemble(machine(), built, release, new, data)
 
     return step(
         act,
@@ -193,7 +192,7 @@ def rootfs() -> Task:
             paths.PROJECT,
             *(file for guest in machine().guests for file in assembly.embedded_files(guest)),
         ],
-        writes=[ROOTFS_TAR],
+        writes=[ROOTFS_TAR, DATA_TAR],
         value=canonical.text([model.fingerprint(machine()), assembly.literal_nodes()]),
     )
 
@@ -218,13 +217,15 @@ def host() -> Task:
         from hostwright.image import disk
 
         grub = _ready("grub").tree
-        disk.write_image(machine(), ROOTFS_TAR, grub, paths.HOST_IMAGE, workshop("host"))
+        archives = disk.Archives(ROOTFS_TAR, DATA_TAR)
+        disk.write_image(machine(), archives, grub, paths.HOST_IMAGE, workshop("host"))
         manifest.write_manifest(paths.DIST, paths.MANIFEST, _made_from())
 
     return step(
         act,
         reads=[
             ROOTFS_TAR,
+            DATA_TAR,
             paths.package_stamp("grub"),
             BUILDROOT_STAMP,
             paths.KERNEL / "bzImage",

@@ -9,8 +9,7 @@ from pathlib import Path
 from hostwright.base import run
 from hostwright.build import kernel, recipes, store
 from hostwright.image import rootfs
-from hostwright.image.disk import write_image
-from hostwright.image.ids import ids_for
+from hostwright.image.disk import Archives, write_image
 from hostwright.machine.model import Machine
 from hostwright.proof import boot
 from hostwright.proof.lab import IMAGE, plan_boot
@@ -52,11 +51,11 @@ def write_disk(host: Machine, folder: Path) -> Path:
     special = ("linux", "edk2")
     names = recipes.closure([name for name in recipes.recipe_names() if name not in special])
     built = [store.read_stamp(name) for name in [*names, *special] if name not in rootfs.NOT_ON_HOST]
-    ids = ids_for(host.name)
-    rootfs.assemble(host, built, ids, kernel.release(store.read_stamp("linux")), folder / "rootfs.tar")
+    archives = Archives(folder / "rootfs.tar", folder / "data.tar")
+    rootfs.assemble(host, built, kernel.release(store.read_stamp("linux")), archives.root, archives.data)
     image = folder / "host.img"
     shop = open_at(folder / "image.log")
-    write_image(host, folder / "rootfs.tar", store.read_stamp("grub").tree, image, shop)
+    write_image(host, archives, store.read_stamp("grub").tree, image, shop)
     return image
 
 

@@ -1,13 +1,11 @@
 """The image with something wrong in every place that its owner meets: the login works, and no other row is green."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hostwright.base import paths
 from hostwright.image.ids import ids_for
-from hostwright.image.templates import render_text
 from hostwright.machine import load
 from hostwright.machine.model import Machine
 from hostwright.proof import boot, lab, login_rows
@@ -32,18 +30,17 @@ def break_all(folder: Path) -> list[str]:
     (folder / "S96spoil").write_text(SPOIL_DRIVES)
     (folder / "ballast").touch()
     # As it was once: the serial number of the FAT file system in place of the partition's id.
-    ids = ids_for(load.load(paths.TREE / "host.toml").name)
-    template = (paths.ROOTFS / "etc/fstab.j2").read_text()
-    wrong = replace(ids, esp_partuuid=ids.esp_uuid)
-    (folder / "fstab").write_text(render_text(template, "fstab", {"ids": wrong}))
+    esp = f"PARTUUID={ids_for(load.load(paths.TREE / 'host.toml').name).esp_uuid}"
+    table = (paths.ROOTFS / "etc/fstab").read_text()
+    (folder / "fstab").write_text(table.replace("/dev/hostwright/esp", esp))
     return [
         *write_over("/etc/ssh/sshd_config"),
         *write_over("/etc/hostwright/devices"),
         *write_over("/etc/rc.d/rc3.d/S96spoil", "0100755"),
-        *write_over("/var/ballast"),
+        *write_over("/ballast"),
         *write_over("/etc/fstab"),
-        f"fallocate /var/ballast 0 {(MOST_ROOT_MIB << 20) // BLOCK}",
-        "rm /etc/rc.d/rcS.d/S45growroot",
+        f"fallocate /ballast 0 {(MOST_ROOT_MIB << 20) // BLOCK}",
+        "rm /etc/rc.d/rcS.d/S45growdata",
         "rm /usr/bin/tmux",
     ]
 

@@ -28,7 +28,7 @@ def broken(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 
 def origin() -> Origin:
-    return Origin(kernel_release(paths.KERNEL / "bzImage"), gpt.find_root(paths.HOST_IMAGE).partuuid)
+    return Origin(kernel_release(paths.KERNEL / "bzImage"), gpt.find(paths.HOST_IMAGE).partuuid)
 
 
 def test_the_broken_host_comes_up_and_is_found_out(host: Machine, broken: Outcome) -> None:

@@ -82,7 +82,7 @@ def booted(host: Machine, folder: Path, initrd: bytes | None) -> Iterator[login.
     copy_image(folder, inputs, key)
     files.write(folder / board.KERNEL, inputs.kernel.read_bytes())
     files.write(folder / INITRD, initrd or b"")
-    root = gpt.find_root(inputs.image).partuuid
+    root = gpt.find(inputs.image).partuuid
     words = (f"root=PARTUUID={root}", "ro", "rootwait", "console=ttyS0,115200", *kernel_words(host, True))
     argv = (
         *lab.plan_boot(host, Firmware.BIOS, Accelerator.TCG, port),

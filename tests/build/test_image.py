@@ -5,6 +5,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,18 +14,29 @@ from hostwright.base import files, paths
 from hostwright.build import store
 from hostwright.formats import gpt
 from hostwright.image import ids
-from hostwright.image.disk import layout, write_image
+from hostwright.image.disk import Archives, Layout, plan_disk, write_image
 from hostwright.machine import load
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.sandbox.workshop import open_at
 
 LAB = load.load(paths.TREE / "host.toml")
 IDS = ids.ids_for(LAB.name)
-PLAN = layout(LAB.disk.esp_mib, LAB.disk.root_mib, IDS)
-ROOT = f"/input/host.img?offset={PLAN.root.offset}"
-ESP = f"dd if=/input/host.img of=/tmp/esp bs=1M skip={PLAN.esp.offset >> 20} count={LAB.disk.esp_mib} status=none"
+ARCHIVES = Archives(paths.DIST / "rootfs.tar", paths.DIST / "data.tar")
+ESP = f"dd if=/input/host.img of=/tmp/esp bs=1M skip=2 count={LAB.disk.esp_mib} status=none"
+
 
 Shell = Callable[[str], str]
+
+
+@cache
+def plan() -> Layout:
+    """The layout that the archives call for."""
+    return plan_disk(LAB, ARCHIVES)
+
+
+def at(part: gpt.Partition) -> str:
+    """A file system of the image, as the tools of ext4 name it."""
+    return f"/input/host.img?offset={part.offset}"
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +73,27 @@ def test_the_partition_table_is_sound(shell: Shell) -> None:
 def test_partitions_and_ids_are_the_planned_ones(shell: Shell) -> None:
     table = json.loads(shell("sfdisk --json /input/host.img"))["partitiontable"]
     found = [(p["name"], p["type"], p["uuid"].lower(), p["start"], p["size"]) for p in table["partitions"]]
-    parts = (PLAN.bios, PLAN.esp, PLAN.root)
-    assert found == [(p.name, p.type_guid, p.partuuid, p.start, p.sectors) for p in parts]
+    assert found == [(p.name, p.type_guid, p.partuuid, p.start, p.sectors) for p in plan().parts]
     assert table["id"].lower() == IDS.disk_guid
-    assert paths.HOST_IMAGE.stat().st_size == PLAN.sectors * gpt.SECTOR
+    assert paths.HOST_IMAGE.stat().st_size == plan().sectors * gpt.SECTOR
 
 
-def test_the_root_file_system_is_clean(shell: Shell) -> None:
-    assert "hostwright: " in shell(f"e2fsck -fn '{ROOT}'")
+def test_both_file_systems_are_clean(shell: Shell) -> None:
+    assert "hostwright: " in shell(f"e2fsck -fn '{at(plan().root)}'")
+    assert "data: " in shell(f"e2fsck -fn '{at(plan().data)}'")
+
+
+def test_the_second_slot_is_empty() -> None:
+    assert not any(read(plan().other.offset, 1 << 20))
+
+
+def test_the_data_is_what_a_host_keeps_below_var(shell: Shell) -> None:
+    listing = shell(f"debugfs -R 'ls -p /' '{at(plan().data)}' 2> /dev/null")
+    assert {"lib", "log", "tmp", "run"} <= {line.split("/")[5] for line in listing.splitlines() if line}
 
 
 def test_the_root_file_system_has_its_ids_and_nothing_that_grub_cannot_read(shell: Shell) -> None:
-    header = shell(f"debugfs -R 'stats -h' '{ROOT}' 2>&1")
+    header = shell(f"debugfs -R 'stats -h' '{at(plan().root)}' 2>&1")
     fields = dict(line.split(":", 1) for line in header.splitlines() if ":" in line)
     assert fields["Filesystem UUID"].strip() == IDS.root_uuid
     assert fields["Directory Hash Seed"].strip() == IDS.hash_seed
@@ -92,24 +113,28 @@ def test_the_esp_is_clean_and_has_the_loader_that_firmware_looks_for(shell: Shel
 def test_the_bios_is_led_to_the_core_in_its_partition() -> None:
     sector = read(0, gpt.SECTOR)
     assert sector[-2:] == b"\x55\xaa"
-    assert struct.unpack_from("<Q", sector, 0x5C) == (PLAN.bios.start,)
-    start, count, _ = struct.unpack_from("<QHH", read(PLAN.bios.offset, gpt.SECTOR), 500)
-    assert start == PLAN.bios.start + 1
-    assert 0 < count < PLAN.bios.sectors
+    assert struct.unpack_from("<Q", sector, 0x5C) == (plan().bios.start,)
+    start, count, _ = struct.unpack_from("<QHH", read(plan().bios.offset, gpt.SECTOR), 500)
+    assert start == plan().bios.start + 1
+    assert 0 < count < plan().bios.sectors
     # kernel.img follows; after the last sector of the block list the partition is empty.
-    assert any(read(PLAN.bios.offset + count * gpt.SECTOR, gpt.SECTOR))
-    rest = PLAN.bios.sectors - count - 1
-    assert not any(read(PLAN.bios.offset + (count + 1) * gpt.SECTOR, rest * gpt.SECTOR))
+    assert any(read(plan().bios.offset + count * gpt.SECTOR, gpt.SECTOR))
+    rest = plan().bios.sectors - count - 1
+    assert not any(read(plan().bios.offset + (count + 1) * gpt.SECTOR, rest * gpt.SECTOR))
 
 
-def test_grub_accepts_the_menu_on_the_disk(shell: Shell) -> None:
-    menu = shell(f"debugfs -R 'cat /boot/grub/grub.cfg' '{ROOT}' 2> /dev/null")
-    assert IDS.root_uuid in menu
-    shell(f"debugfs -R 'cat /boot/grub/grub.cfg' '{ROOT}' 2> /dev/null | /sysroot/usr/bin/grub-script-check")
+def test_grub_accepts_both_menus_on_the_disk(shell: Shell) -> None:
+    shell(f"{ESP}; mtype -i /tmp/esp ::/grub/grub.cfg | /sysroot/usr/bin/grub-script-check")
+    assert shell(f"{ESP}; mtype -i /tmp/esp ::/grub/grubenv").startswith(
+        "# GRUB Environment Block\ngood=a\n#"
+    )
+    shell(
+        f"debugfs -R 'cat /boot/grub/grub.cfg' '{at(plan().root)}' 2> /dev/null | /sysroot/usr/bin/grub-script-check"
+    )
 
 
 def test_owners_and_modes_are_those_of_the_archive(shell: Shell) -> None:
-    listing = shell(f"debugfs -R 'stat /etc/shadow' '{ROOT}' 2> /dev/null")
+    listing = shell(f"debugfs -R 'stat /etc/shadow' '{at(plan().root)}' 2> /dev/null")
     assert "Mode:  0600" in listing
     assert "User:     0   Group:     0" in listing
 
@@ -118,6 +143,6 @@ def test_a_second_writing_gives_the_same_bits() -> None:
     grub = store.read_stamp("grub").tree
     with tempfile.TemporaryDirectory(dir=paths.DIST, prefix=".test-") as folder:
         again = Path(folder) / "again.img"
-        write_image(LAB, paths.DIST / "rootfs.tar", grub, again, open_at(Path(folder) / "log"))
+        write_image(LAB, ARCHIVES, grub, again, open_at(Path(folder) / "log"))
         assert sorted(file.name for file in Path(folder).iterdir()) == ["again.img", "log"]
         assert files.digest(again) == files.digest(paths.HOST_IMAGE)

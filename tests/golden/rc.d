@@ -29,5 +29,5 @@ rcS.d/S10udev -> ../init.d/udev
 rcS.d/S15localnet -> ../init.d/localnet
 rcS.d/S30checkfs -> ../init.d/checkfs
 rcS.d/S40mountfs -> ../init.d/mountfs
-rcS.d/S45growroot -> ../init.d/growroot
+rcS.d/S45growdata -> ../init.d/growdata
 rcS.d/S90sysctl -> ../init.d/sysctl

@@ -564,7 +564,7 @@ def test_the_boot_reserves_loads_and_binds_in_this_order(two_shells: FakeHost) -
     device = two_shells.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}"
     two_shells.write("etc/modules", "nvme_competitor\nvfio_pci\n")
     two_shells.command("modprobe", f"cat {device}/driver_override >>{two_shells.root}/calls")
-    for name_ in ("mountvirtfs", "udev", "localnet", "checkfs", "mountfs", "growroot", "sysctl"):
+    for name_ in ("mountvirtfs", "udev", "localnet", "checkfs", "mountfs", "growdata", "sysctl"):
         two_shells.write(f"etc/rc.d/init.d/{name_}", f"#!/bin/sh\necho {name_}\n")
     with two_shells:
         said = two_shells.init("rc", "S", INIT_VERSION="x").stdout
@@ -583,7 +583,7 @@ def test_the_boot_reserves_loads_and_binds_in_this_order(two_shells: FakeHost) -
         "localnet",
         "checkfs",
         "mountfs",
-        "growroot",
+        "growdata",
         "sysctl",
     ]
     assert (two_shells.root / "run/hostwright/boot.log").read_text().count("[ OK ]") == 3
@@ -604,6 +604,51 @@ def test_mountvirtfs_mounts_only_what_is_not_mounted(two_shells: FakeHost) -> No
     assert mounted == ["/sys", "/run", "/dev/pts", "/dev/shm", "/sys/fs/cgroup"]
     assert (two_shells.root / "dev/fd").readlink() == Path("/proc/self/fd")
     assert (two_shells.root / "run/hostwright").is_dir()
+
+
+PARTITIONS = {2: "esp", 3: "root-a", 4: "root-b", 5: "data", 1: "bios-boot", 6: "mine"}
+
+
+@pytest.mark.parametrize(("running", "other"), [(3, 4), (4, 3)])
+def test_the_partitions_of_the_hosts_own_disk_have_names(host: FakeHost, running: int, other: int) -> None:
+    for disk, number in (("sda", 8), ("sdb", 9)):
+        folder = f"sys/devices/pci0000:00/{disk}"
+        for part, name in PARTITIONS.items():
+            host.write(f"{folder}/{disk}{part}/partition", f"{part}\n")
+            host.write(f"{folder}/{disk}{part}/uevent", f"MAJOR=8\nDEVNAME={disk}{part}\nPARTNAME={name}\n")
+            link = host.root / f"sys/dev/block/{number}:{part}"
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(host.root / folder / f"{disk}{part}")
+    host.write(
+        "proc/self/mountinfo", f"2 1 0:5 / /proc rw - proc p rw\n1 0 8:{running} / / rw - ext4 /dev/root rw\n"
+    )
+    (host.root / "dev").mkdir(exist_ok=True)
+    host.command("mount")
+    assert host.init("mountvirtfs", "start").returncode == 0
+    links = {link.name: str(link.readlink()) for link in (host.root / "dev/hostwright").iterdir()}
+    assert links == {
+        "root": f"../sda{running}",
+        "other": f"../sda{other}",
+        "esp": "../sda2",
+        "data": "../sda5",
+    }
+
+
+@pytest.mark.parametrize("mounted", [True, False])
+def test_a_host_without_its_data_has_a_var_in_memory(host: FakeHost, mounted: bool) -> None:
+    host.write(
+        "etc/fstab", "/dev/hostwright/root / ext4 defaults 0 1\n/dev/hostwright/data /var ext4 defaults 0 2\n"
+    )
+    host.write("var/lib/dhcpcd/.keep", "")
+    for name in ("mount", "swapon"):
+        host.command(name)
+    host.command("mountpoint", "exit 0" if mounted else "exit 1")
+    done = host.init("mountfs", "start")
+    assert (done.returncode, "/var is in memory" in done.stdout) == ((0, False) if mounted else (1, True))
+    bound = f"mount --bind {host.root}/run/hostwright/var {host.root}/var"
+    assert (bound in host.calls(), (host.root / "run/hostwright/var/lib/dhcpcd").is_dir()) == (
+        not mounted,
+    ) * 2
 
 
 TABLE = """\

@@ -159,7 +159,7 @@ def arrange_sshd(host: FakeHost, keys: str) -> None:
     host.write("etc/ssh/sshd_config", "")
     host.write("usr/sbin/sshd", f"#!/bin/sh\necho sshd >>{host.root}/calls\n").chmod(0o755)
     host.command("sync")
-    key = host.root / "etc/ssh/ssh_host_ed25519_key"
+    key = host.root / "var/lib/hostwright/ssh/ssh_host_ed25519_key"
     host.command(
         "ssh-keygen", f'[ "$1" = -q ] && echo x >{key} && echo x >{key}.pub || echo 256 SHA256:abc lab'
     )
@@ -175,7 +175,7 @@ def test_sshd_makes_the_hosts_key_once(host: FakeHost) -> None:
 
 def test_a_host_key_without_its_other_half_is_made_anew(host: FakeHost) -> None:
     arrange_sshd(host, "ssh-ed25519 AAAA me\n")
-    host.write("etc/ssh/ssh_host_ed25519_key", "half")
+    host.write("var/lib/hostwright/ssh/ssh_host_ed25519_key", "half")
     assert host.init("sshd", "start").returncode == 0
     assert host.calls()[0].startswith("ssh-keygen -q -t ed25519")
 
@@ -219,7 +219,7 @@ def test_the_system_log_is_started(host: FakeHost, body: str, status: int, said:
 
 
 def arrange_disk(host: FakeHost, sectors: int, behind: bool = False) -> None:
-    """The root file system on sda3, of 2048 sectors from 4096 on, on a disk of so many `sectors`."""
+    """The data on sda3, of 2048 sectors from 4096 on, on a disk of so many `sectors`."""
     disk = host.root / "sys/devices/pci0000:00/sda"
     for name, values in {
         "sda": {"size": sectors},
@@ -230,6 +230,10 @@ def arrange_disk(host: FakeHost, sectors: int, behind: bool = False) -> None:
         for key, value in values.items():
             host.write(f"{disk.parent.relative_to(host.root)}/{name}/{key}", f"{value}\n")
     (host.root / "sys/dev/block/8:3").symlink_to(disk / "sda3")
+    (host.root / "sys/class/block").mkdir(parents=True, exist_ok=True)
+    (host.root / "sys/class/block/sda3").symlink_to(disk / "sda3")
+    host.write("dev/hostwright/.keep", "")
+    (host.root / "dev/hostwright/data").symlink_to("../sda3")
     host.write(
         "proc/self/mountinfo", "1 0 8:3 / / rw - ext4 /dev/root rw\n2 1 0:5 / /proc rw - proc proc rw\n"
     )
@@ -239,12 +243,12 @@ def arrange_disk(host: FakeHost, sectors: int, behind: bool = False) -> None:
     host.command("sfdisk", f"cat >>{host.root}/asked")
 
 
-GROWN = "[ OK ] growroot: the root file system has grown by 1021 MiB to the end of sda\n"
+GROWN = "[ OK ] growdata: the data partition has grown by 1021 MiB to the end of sda\n"
 
 
-def test_the_root_file_system_takes_the_rest_of_the_disk_once(host: FakeHost) -> None:
+def test_the_data_takes_the_rest_of_the_disk_once(host: FakeHost) -> None:
     arrange_disk(host, 6144 + 1021 * 2048)
-    done = host.init("growroot", "start")
+    done = host.init("growdata", "start")
     assert (done.returncode, done.stdout) == (0, GROWN)
     assert host.calls() == [
         "sfdisk -q --relocate gpt-bak-std /dev/sda",
@@ -253,7 +257,7 @@ def test_the_root_file_system_takes_the_rest_of_the_disk_once(host: FakeHost) ->
         "resize2fs /dev/sda3",
     ]
     assert (host.root / "asked").read_text() == ", +\n"
-    again = host.init("growroot", "start")
+    again = host.init("growdata", "start")
     assert (again.returncode, again.stdout, len(host.calls())) == (0, "", 4)
 
 
@@ -262,17 +266,17 @@ FULL = 6144 + 4095
 
 def test_where_another_partition_begins_behind_it_the_disk_stays(host: FakeHost) -> None:
     arrange_disk(host, 1 << 30, behind=True)
-    said = host.init("growroot", "start").stdout
-    assert said == "[ OK ] growroot: another partition begins behind the root file system\n"
+    said = host.init("growdata", "start").stdout
+    assert said == "[ OK ] growdata: another partition begins behind the data\n"
     assert host.calls() == []
 
 
 def test_where_nothing_is_free_the_file_system_still_fills_its_partition(host: FakeHost) -> None:
     """The partition may have grown at a boot that ended before the file system did."""
     arrange_disk(host, FULL)
-    said = host.init("growroot", "start").stdout
-    assert said == "[ OK ] growroot: nothing is free behind the root file system\n"
-    assert host.init("growroot", "start").stdout == ""
+    said = host.init("growdata", "start").stdout
+    assert said == "[ OK ] growdata: nothing is free behind the data\n"
+    assert host.init("growdata", "start").stdout == ""
     assert host.calls() == ["resize2fs /dev/sda3"]
 
 
@@ -281,28 +285,33 @@ def test_a_disk_that_cannot_grow_is_told_and_tried_again(host: FakeHost, sectors
     arrange_disk(host, sectors)
     host.command("resize2fs", "exit 1")
     for _ in range(2):
-        done = host.init("growroot", "start")
-        assert (done.returncode, done.stdout[:17]) == (1, "[FAIL] growroot: ")
+        done = host.init("growdata", "start")
+        assert (done.returncode, done.stdout[:17]) == (1, "[FAIL] growdata: ")
 
 
-def test_a_root_on_no_partition_is_left_alone(host: FakeHost) -> None:
+def test_a_host_without_its_data_grows_nothing(host: FakeHost) -> None:
     arrange_disk(host, 1 << 22)
-    host.write("proc/self/mountinfo", "1 0 0:21 / / rw - overlay overlay rw\n")
-    assert (
-        host.init("growroot", "start").stdout == "[ OK ] growroot: the root file system is on no partition\n"
-    )
+    (host.root / "dev/hostwright/data").unlink()
+    assert host.init("growdata", "start").stdout == "[WARN] growdata: there is no data partition\n"
+    assert host.calls() == []
 
 
 # ---- onto another disk
 
 
 def arrange_install(host: FakeHost) -> None:
-    """An empty disk sdb of 4 GiB beside the one that the host runs from, of which 300 MiB are in use."""
+    """An empty disk sdb of 4 GiB beside the host's own: an ESP of 64 MiB, a root of 1 GiB, 300 MiB in use."""
     arrange_disk(host, 1 << 22)
     devices = host.root / "sys/devices/pci0000:00"
     for name, number in {"sda": "8:0", "sda/sda3": "8:3", "sdb": "8:16", "sdb/sdb1": "8:17"}.items():
         host.write(f"{(devices / name).relative_to(host.root)}/dev", f"{number}\n")
-        (host.root / "sys/class/block" / name.rpartition("/")[2]).symlink_to(devices / name)
+        if not (link := host.root / "sys/class/block" / name.rpartition("/")[2]).is_symlink():
+            link.symlink_to(devices / name)
+    for name, part, mib in (("esp", "sda2", 64), ("root", "sda3", 1024)):
+        (host.root / "dev/hostwright" / name).symlink_to(f"../{part}")
+        if not (link := host.root / "sys/class/block" / part).is_symlink():
+            link.symlink_to(devices / "sda" / part)
+        host.write(f"{devices.relative_to(host.root)}/sda/{part}/size", f"{mib * 2048}\n")
     host.write(f"{devices.relative_to(host.root)}/sdb/sdb1/partition", "1\n")
     host.write(f"{devices.relative_to(host.root)}/sdb/size", f"{8 << 20}\n")
     host.write("dev/.keep", "")
@@ -346,7 +355,7 @@ def test_install_refuses_a_disk_in_use(host: FakeHost, use: str) -> None:
     told = {"mount": "sdb1 is mounted on /srv", "swap": "sdb1 is swap space", "holder": "sdb1 is part of md0"}
     status, said = install(host, "--yes", "/dev/sdb")
     assert status == 1
-    assert told.get(use, "/dev/sdb has 400 MiB, and this host needs 504") in said
+    assert told.get(use, "/dev/sdb has 400 MiB, and this host needs 2617") in said
 
 
 GUESTS = """\
@@ -402,20 +411,20 @@ def test_install_goes_on_with_a_whole_copy_alone(
     arrange_install(host)
     for name in ("sfdisk", "udevadm", "mkfs.vfat", "mkfs.ext4", "mount"):
         host.command(name)
-    host.command("blkid", "exit 1")
+    host.command("grub-install", "exit 1")
     host.command(
         "tar",
         f'case "$*" in *-cf*) echo tar: ./x: Read error >&2; exit {reader};; *) cat; exit {writer};; esac',
     )
     status, said = install(host, "--yes", "/dev/sdb")
     assert status == 1
-    assert ("naming the new partitions" in said) == goes_on
+    assert ("writing the boot loaders" in said) == goes_on
     assert "tar: ./x: Read error" in said
 
 
 # Files of a host that has run; those that others know it by are born anew on the copy.
 IDENTITY = (
-    *("etc/ssh/ssh_host_ed25519_key", "etc/ssh/ssh_host_ed25519_key.pub", "etc/machine-id"),
+    *("var/lib/hostwright/ssh/ssh_host_ed25519_key", "etc/machine-id"),
     *("var/lib/dhcpcd/duid", "var/lib/dhcpcd/secret", "var/lib/dhcpcd/eth0.lease"),
     *("var/lib/hostwright/random-seed", "var/lib/random-seed", "var/lib/dbus/machine-id"),
 )
@@ -432,15 +441,80 @@ def test_install_copies_all_but_what_identifies_the_host(host: FakeHost) -> None
         host.write(f"running/{name}", name)
     for name in ("sfdisk", "udevadm", "mkfs.vfat", "mkfs.ext4"):
         host.command(name)
-    host.command("mount", f'[ "$1" != --bind ] || cp -R {host.root}/running/. "$3"')
-    host.command("blkid", "exit 1")
+    bind = 'case $2 in / ) from={0};; *) from={0}/var; esac; cp -R "$from/." "$3"; rm -rf "$3/var"'
+    host.command("mount", '[ "$1" != --bind ] || { ' + bind.format(host.root / "running") + "; }")
+    host.command("grub-install")
+    host.command("grub-editenv")
+    host.command("sync")
+    host.write("usr/share/hostwright/esp/grub.cfg", "menu")
+    host.write("run/hostwright/install/esp/grub/.keep", "")
     status, said = install(host, "--yes", "/dev/sdb")
-    assert (status, "naming the new partitions" in said) == (1, True)
-    copy = host.root / "run/hostwright/install/to"
-    copied = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
-    assert copied == set(KEPT)
+    assert (status, said.splitlines()[-1]) == (0, "done: /dev/sdb boots this host, under UEFI and under BIOS")
+    target = host.root / "run/hostwright/install"
+    copied = {str(path.relative_to(target / "to")) for path in (target / "to").rglob("*") if path.is_file()}
+    below = {
+        f"var/{path.relative_to(target / 'to-var')}"
+        for path in (target / "to-var").rglob("*")
+        if path.is_file()
+    }
+    assert copied | below == set(KEPT)
     # Its mode and owner must stay as the image has them.
-    assert (copy / "var/lib/dhcpcd").is_dir()
+    assert (target / "to-var/lib/dhcpcd").is_dir()
+    assert (target / "esp/grub/grub.cfg").read_text() == "menu"
+    assert f"grub-editenv {target}/esp/grub/grubenv set good=a" in host.calls()
+
+
+def arrange_kept(host: FakeHost, names: tuple[str, ...], slot_mib: int = 1024) -> None:
+    """The disk sdb with partitions of these names."""
+    arrange_install(host)
+    disk = host.root / "sys/devices/pci0000:00/sdb"
+    for number, name in enumerate(names, start=1):
+        part = f"sdb{number}"
+        host.write(f"{disk.relative_to(host.root)}/{part}/uevent", f"DEVNAME={part}\nPARTNAME={name}\n")
+        host.write(f"{disk.relative_to(host.root)}/{part}/size", f"{slot_mib * 2048}\n")
+        if not (link := host.root / "sys/class/block" / part).is_symlink():
+            link.symlink_to(disk / part)
+    for name in (
+        "sfdisk",
+        "udevadm",
+        "mkfs.vfat",
+        "mkfs.ext4",
+        "mount",
+        "grub-install",
+        "grub-editenv",
+        "sync",
+    ):
+        host.command(name)
+    host.command("tar", "cat")
+    host.write("usr/share/hostwright/esp/grub.cfg", "menu")
+    host.write("run/hostwright/install/esp/grub/.keep", "")
+
+
+def test_install_keeps_the_data_and_the_second_slot_if_asked(host: FakeHost) -> None:
+    arrange_kept(host, ("bios-boot", "esp", "root-a", "root-b", "data"))
+    status, said = install(host, "--yes", "--keep-data", "/dev/sdb")
+    assert (status, "except for the second slot (root-b) and the data" in said) == (0, True)
+    assert not [call for call in host.calls() if call.startswith("sfdisk")]
+    made = [call.rpartition("/")[2] for call in host.calls() if call.startswith(("mkfs", "mount /dev"))]
+    assert [name for name in made if name in ("sdb4", "sdb5")] == []
+    assert {call.split()[-1] for call in host.calls() if call.startswith("mkfs")} == {
+        "/dev/sdb2",
+        "/dev/sdb3",
+    }
+
+
+OTHER_DISKS = {
+    ("esp", "root"): "/dev/sdb has other partitions than a host's, and so nothing to keep: esp root",
+    ("bios-boot", "esp", "root-a", "root-b", "data"): "the first slot of /dev/sdb has 300 MiB",
+}
+
+
+@pytest.mark.parametrize("names", OTHER_DISKS)
+def test_install_keeps_nothing_of_another_disk(host: FakeHost, names: tuple[str, ...]) -> None:
+    arrange_kept(host, names, slot_mib=300)
+    status, said = install(host, "--yes", "--keep-data", "/dev/sdb")
+    assert (status, OTHER_DISKS[names] in said) == (1, True)
+    assert not [call for call in host.calls() if call.startswith(("mkfs", "sfdisk"))]
 
 
 @pytest.mark.parametrize("words", [[], ["sdb"], ["/dev/sdb", "/dev/sdc"], ["--no", "/dev/sdb"]])

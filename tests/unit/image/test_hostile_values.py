@@ -17,7 +17,6 @@ from hostwright.base.escape import visible
 from hostwright.base.paths import GUEST, ROOTFS, TREE
 from hostwright.guest import medium, preseed
 from hostwright.image.host_values import host_values
-from hostwright.image.ids import ids_for
 from hostwright.image.templates import render_text
 from hostwright.machine.load import load
 from hostwright.vm import guest_argv
@@ -82,7 +81,7 @@ def render_all(folder: Path, content: str) -> dict[str, str]:
     path = folder / "host.toml"
     path.write_text(content)
     machine = load(path)
-    values = {**host_values(machine, ids_for(machine.name), "6.12.1"), "build_id": "0123456789abcdef"}
+    values = {**host_values(machine, "6.12.1"), "build_id": "0123456789abcdef"}
     files = {file.name: render_text(file.read_text(), file.name, values) for file in TEMPLATES}
     for guest in machine.guests:
         files["preseed"] = preseed.render(machine, guest, "10.0.2.2:80")

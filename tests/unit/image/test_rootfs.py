@@ -14,7 +14,7 @@ import pytest
 from hostwright.base.errors import UserError
 from hostwright.base.paths import ROOTFS, TREE
 from hostwright.base.times import EPOCH
-from hostwright.image import ids, rootfs
+from hostwright.image import rootfs
 from hostwright.image.rootfs import Node
 from hostwright.machine import load as model
 
@@ -116,7 +116,7 @@ def test_a_zone_that_tzdata_does_not_have_is_refused(zone: str, hint: str) -> No
 def test_an_unknown_zone_stops_the_root_file_system(tmp_path: Path) -> None:
     machine = replace(model.load(TREE / "host.toml"), timezone="Europe/Berlim")
     with pytest.raises(UserError, match="Europe/Berlim"):
-        rootfs.assemble(machine, [], ids.ids_for("x"), "6.12", tmp_path / "tar")
+        rootfs.assemble(machine, [], "6.12", tmp_path / "tar", tmp_path / "data")
     assert not (tmp_path / "tar").exists()
 
 
@@ -180,12 +180,11 @@ def assembled(folder: Path, host: str) -> dict[str, bytes]:
     """The files of the root file system of a machine, without packages but for one zone."""
     (folder / "host.toml").write_text(host)
     machine = model.load(folder / "host.toml")
-    rootfs.assemble(machine, [], ids.ids_for(machine.name), "6.12.1", folder / "root.tar")
+    rootfs.assemble(machine, [], "6.12.1", folder / "root.tar", folder / "data.tar")
     with tarfile.open(folder / "root.tar") as tar:
         return {one.name: tar.extractfile(one).read() for one in tar if one.isfile()}  # type: ignore[union-attr]
 
 
-ROOT_LINES = {"etc/fstab", "boot/grub/grub.cfg"}
 LARGER = """
 memory_mib = 65536
 [[device]]
@@ -199,17 +198,28 @@ devices = ["0000:82:00.0"]
 """
 
 
-def test_no_setting_changes_where_a_host_finds_its_root(
+def test_a_root_file_system_names_no_disk_so_that_it_fits_either_slot_of_any(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rootfs, "check_timezone", lambda zone, nodes: None)
     plain, larger = (assembled(tmp_path, 'name = "x"\n' + more) for more in ("", LARGER))
-    found = [
-        {word for name in ROOT_LINES for word in re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", one[name].decode())}
-        for one in (plain, larger)
-    ]
-    assert found[0] == found[1] and len(found[0]) == 3
+    for name, content in larger.items():
+        assert not re.search(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}", content), name
     assert plain["etc/os-release"] != larger["etc/os-release"]
+
+
+def test_a_guest_that_comes_along_lies_in_the_data_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rootfs, "check_timezone", lambda zone, nodes: None)
+    (tmp_path / "disk.qcow2").write_bytes(b"disk")
+    monkeypatch.setattr(rootfs, "embedded_files", lambda guest: [tmp_path / "disk.qcow2"])
+    found = assembled(tmp_path, 'name = "x"\n' + LARGER)
+    with tarfile.open(tmp_path / "data.tar") as tar:
+        names = {one.name for one in tar}
+    assert "lib/hostwright/guests/more/disk.qcow2" in names
+    assert {"lib/hostwright", "log", "tmp", "run"} <= names
+    assert not any(name.startswith("var/") for name in found)
 
 
 def test_the_release_names_version_and_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

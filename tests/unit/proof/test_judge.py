@@ -318,17 +318,14 @@ def test_linux_is_told_one_serial_console(tmp_path: Path) -> None:
 
 # What is read from the artifacts.
 
-ROOT, ESP, BIOS_BOOT = (
-    "4f68bce3-e8cd-4db1-96e7-fbcaf984b709",
-    "c12a7328-f81f-11d2-ba4b-00a0c93ec93b",
-    "21686148-6449-6e6f-744e-656564454649",
-)
 
-
-def gpt_disk(file: Path, types: Sequence[str], signature: bytes = b"EFI PART") -> Path:
+def gpt_disk(file: Path, names: Sequence[str], signature: bytes = b"EFI PART") -> Path:
     entries = b"".join(
-        uuid.UUID(kind).bytes_le + uuid.UUID(int=number + 1).bytes_le + bytes(96)
-        for number, kind in enumerate(types)
+        bytes(16)
+        + uuid.UUID(int=number + 1).bytes_le
+        + struct.pack("<QQQ", 2048 * number, 2048 * number + 2047, 0)
+        + name.encode("utf-16-le").ljust(72, b"\0")
+        for number, name in enumerate(names)
     )
     header = bytearray(512)
     header[:8] = signature
@@ -337,18 +334,19 @@ def gpt_disk(file: Path, types: Sequence[str], signature: bytes = b"EFI PART") -
     return file
 
 
-def test_root_partition_of_an_image(tmp_path: Path) -> None:
-    disk = gpt_disk(tmp_path / "disk", [BIOS_BOOT, ESP, ROOT])
-    assert gpt.find_root(disk).partuuid == str(uuid.UUID(int=3))
+def test_partitions_of_an_image_are_found_by_their_names(tmp_path: Path) -> None:
+    disk = gpt_disk(tmp_path / "disk", ["bios-boot", "esp", "root-a", "root-b", "data"])
+    assert gpt.find(disk) == gpt.Found(str(uuid.UUID(int=3)), 2 << 20, 1 << 20)
+    assert gpt.find(disk, "data") == gpt.Found(str(uuid.UUID(int=5)), 4 << 20, 1 << 20)
 
 
 @pytest.mark.parametrize(
-    ("types", "signature"),
-    [([BIOS_BOOT, ESP], b"EFI PART"), ([ROOT, ROOT], b"EFI PART"), ([ROOT], b"NOT PART")],
+    ("names", "signature"),
+    [(["esp"], b"EFI PART"), (["root-a", "root-a"], b"EFI PART"), (["root-a"], b"NOT PART")],
 )
-def test_image_without_a_root_partition(tmp_path: Path, types: list[str], signature: bytes) -> None:
+def test_image_without_a_root_partition(tmp_path: Path, names: list[str], signature: bytes) -> None:
     with pytest.raises(UserError, match="doit host"):
-        gpt.find_root(gpt_disk(tmp_path / "disk", types, signature))
+        gpt.find(gpt_disk(tmp_path / "disk", names, signature))
 
 
 def test_release_of_a_kernel(tmp_path: Path) -> None:
