@@ -159,6 +159,7 @@ _NETWORK = Section(
         "gateway": Field(values.gateway, 'gateway = "192.168.1.1"'),
         "nameservers": Field(sequence(values.nameserver), 'nameservers = ["192.168.1.1"]', default=[]),
         "isolated": Field(boolean, "isolated = false", default=True),
+        "inbound": Field(sequence(values.inbound), 'inbound = ["tcp/443"]', default=[]),
     },
 )
 _DISK = Section(

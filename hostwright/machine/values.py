@@ -265,6 +265,23 @@ def nameserver(raw: object) -> str:
     return str(found)
 
 
+_SSH_PORT = "tcp/22"
+
+
+def inbound(raw: object) -> str:
+    """A port that the host accepts connections or packets at: tcp/PORT or udp/PORT."""
+    given = text(raw)
+    hint = 'write the protocol and the port, as in "tcp/443" or "udp/51820"'
+    found = re.fullmatch(r"(tcp|udp)/([1-9][0-9]{0,4})", given)
+    if not found:
+        raise BadValueError("not a protocol with a port", hint)
+    if int(found[2]) > 65535:
+        raise BadValueError("out of range", "write a port from 1 to 65535")
+    if given == _SSH_PORT:
+        raise BadValueError("is the port of ssh", "leave it out: ssh is always accepted")
+    return given
+
+
 def mac(raw: object) -> str:
     """A unicast MAC address with the locally administered bit (IEEE 802 section 8.2), in lower case."""
     given = text(raw).lower()

@@ -127,6 +127,7 @@ def _checks(machine: Machine, boot: Boot, origin: Origin) -> Iterator[tuple[str,
     yield "by-address", _check_by_address
     yield "groups", lambda found: _check_groups(prediction, found)
     yield "override", lambda found: _check_override(prediction, found)
+    yield "filter", _filter_check(machine)
     yield "verdict", lambda found: _check_verdict(expected_failures(machine, passthrough), found)
 
 
@@ -242,6 +243,17 @@ def _check_override(prediction: Prediction, found: SelfCheck) -> Checked:
         f"{before.split()[-1].rstrip(':')}={word.split(':')[0]}" for before, sign, word in lines if sign
     )
     return Checked(f"the kernel log names as overridden: {_list(expected)}", _list(said), expected == said)
+
+
+def _filter_check(machine: Machine) -> Check:
+    families = ["ipv4", *(["ipv6"] if "ipv6.disable=1" not in machine.kernel.cmdline else [])]
+
+    def check(found: SelfCheck) -> Checked:
+        evidence = _list([f"{family}: {result}" for family, result in found.filters.items()])
+        expectation = f"the packet filter is loaded: {_list(families)}"
+        return Checked(expectation, evidence, found.filters == dict.fromkeys(families, "pass"))
+
+    return check
 
 
 def _check_verdict(expected: frozenset[str], found: SelfCheck) -> Checked:

@@ -30,6 +30,9 @@ ROOT_DISK = "0000:00:1f.2"
 DRIVES = ("drive1", "drive2")
 NVME_DRIVES = ("0000:01:00.0", "0000:02:00.0")
 MAC = "52:54:00:4c:41:01"
+SSH_PORT = 22
+# The first port that is tried from outside; tried is the next one that host.toml does not open.
+CLOSED_PORT = 2200
 
 
 @dataclass(frozen=True)
@@ -106,11 +109,17 @@ CLOCK = "2026-01-02T00:00:00"
 
 
 def plan_boot(
-    machine: Machine, firmware: Firmware, accelerator: Accelerator, ssh_port: int = 0, guest_port: int = 0
+    machine: Machine,
+    firmware: Firmware,
+    accelerator: Accelerator,
+    ssh_port: int = 0,
+    guest_port: int = 0,
+    closed_port: int = 0,
 ) -> tuple[str, ...]:
     """The lab with the image as its root disk, which is never written to.
 
-    The host's ssh is at `ssh_port` of loopback, the ssh of a guest on its bridge at `guest_port`; 0 forwards no port.
+    The host's ssh is at `ssh_port` of loopback, the ssh of a guest on its bridge at `guest_port`, and a port that the
+    host does not open at `closed_port`; 0 forwards no port.
     The machine's main serial line is QEMU's standard input and output. Raises UserError for a line that a PC lacks.
     """
     return (
@@ -121,15 +130,21 @@ def plan_boot(
         *_plan_firmware(firmware),
         *_plan_devices(),
         # What runs inside must not reach the loopback of this machine.
-        "-netdev", "user,id=net,restrict=on" + _forward(ssh_port, HOST_ADDRESS) + _forward(guest_port, GUEST_ADDRESS),
+        "-netdev", "user,id=net,restrict=on" + _forward(ssh_port, HOST_ADDRESS) + _forward(guest_port, GUEST_ADDRESS)
+        + _forward(closed_port, HOST_ADDRESS, find_closed_port(machine)),
         # The image stays unchanged: writes of the guest go to a temporary file.
         "-drive", f"if=none,id=root,file={FOLDER}/{IMAGE},format=raw,snapshot=on",
         "-device", "ide-hd,bus=ide.0,drive=root,bootindex=1",
     )  # fmt: skip
 
 
-def _forward(port: int, address: str) -> str:
-    return f",hostfwd=tcp:127.0.0.1:{port}-{address}:22" if port else ""
+def find_closed_port(machine: Machine) -> int:
+    """A TCP port that host.toml does not open."""
+    return next(port for port in range(CLOSED_PORT, 1 << 16) if f"tcp/{port}" not in machine.network.inbound)
+
+
+def _forward(port: int, address: str, target: int = SSH_PORT) -> str:
+    return f",hostfwd=tcp:127.0.0.1:{port}-{address}:{target}" if port else ""
 
 
 def _plan_firmware(firmware: Firmware) -> tuple[str, ...]:

@@ -38,6 +38,8 @@ LOGIN_LIMIT_S = limit(300.0)
 COMMAND_LIMIT_S = limit(120.0)
 INNER_LIMIT_S = limit(1500.0)
 STOP_LIMIT_S = limit(60.0)
+# How long an answer is waited for that must not come. One that may come takes a tenth of it.
+SILENCE_S = limit(10.0)
 POLL_S = 3.0
 
 # For a shell on the host, or in a guest.
@@ -49,6 +51,10 @@ MOUNT_ALL = """mount -a && for place in $(findmnt --fstab --noheadings --output 
     echo "$place" && mount "$place" && umount "$place" || exit 1
 done && findmnt --verify"""
 LIST_PORTS = "bridge -d link"
+# A second server on a port: it tells whether a packet comes through.
+LISTEN = "/usr/sbin/sshd -p {0} -o PidFile=/run/probe.pid && bash -c 'head -n 1 </dev/tcp/127.0.0.1/{0}'"
+OPEN = "iptables -w -I INPUT -p tcp --dport {0} -j ACCEPT"
+CLOSE = "iptables -w -D INPUT -p tcp --dport {0} -j ACCEPT"
 
 _Answers = TypeVar("_Answers")
 Answered = tuple[Outcome, Facts | None]
@@ -110,11 +116,11 @@ def start(
 
     The facts are None if no login was possible; the outcome contains the reason.
     """
-    record, key, port = Record(), login.generate_key(), free_port()
+    record, key, port, closed = Record(), login.generate_key(), free_port(), free_port()
 
     def ask(shell: login.Session) -> Facts:
         asker = Asker(shell, inputs, record, lambda text: progress(f"{boot.name}: {text}"))
-        facts = asker.ask(boot, port)
+        facts = replace(asker.ask(boot, port), inbound=asker.ask_inbound(closed))
         if asker.said:
             files.write(out / f"{boot.name}-guest.log", asker.said)
         return facts
@@ -122,7 +128,7 @@ def start(
     with process.folder(out, boot.name) as folder:
         fill(folder, inputs.proof, key)
         _place_guest(folder, inputs)
-        argv = plan_boot(inputs.proof.machine, boot.firmware, accelerator, port)
+        argv = plan_boot(inputs.proof.machine, boot.firmware, accelerator, port, closed_port=closed)
         progress(f"{boot.name}: booting")
         job = process.plan_job(argv, folder, inputs.proof.tools, accelerator)
         outcome, facts = carry_out(Visit(boot, job, port, key), record, out, ask)
@@ -289,6 +295,16 @@ class Asker:
             again=again,
             drivers=self._drivers(),
         )
+
+    def ask_inbound(self, outside: int) -> Mapping[str, str]:
+        """What a server on a closed port says: on loopback, at `outside`, and there with a rule that opens the port."""
+        port = lab.find_closed_port(self.inputs.proof.machine)
+        inside = self._run(LISTEN.format(port)).output.strip()
+        closed = login.read_banner("127.0.0.1", outside, SILENCE_S)
+        self._run(OPEN.format(port))
+        opened = login.read_banner("127.0.0.1", outside, COMMAND_LIMIT_S)
+        self._run(f"{CLOSE.format(port)}; kill $(cat /run/probe.pid)")
+        return {"loopback": inside, "closed": closed, "opened": opened}
 
     def _run(self, command: str) -> Answer:
         return Answer(*self.shell.run(command, COMMAND_LIMIT_S))

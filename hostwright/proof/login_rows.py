@@ -48,6 +48,7 @@ class Answer:
 class Facts:
     """The answers of a boot: `methods` of RFC 4252, `listening` lines of ss, `drives` sha256 of each drive's sample.
 
+    `inbound` is what a server on a closed port says: on `loopback`, from outside `closed`, and there once `opened`.
     `used_mib` is what the root file system uses, `size_mib` the size of the one of /var, `image_mib` the size of its
     partition in the image. `fstab` is the answer of MOUNT_ALL, `ports` of LIST_PORTS while the guest runs. `start` is
     the output of `guest start`. `first` and `again` are the guest's reports, None if there is none.
@@ -56,6 +57,7 @@ class Facts:
     uptime_s: float = 0.0
     methods: frozenset[str] = frozenset()
     listening: tuple[str, ...] = ()
+    inbound: Mapping[str, str] = field(default_factory=dict)
     used_mib: int = 0
     size_mib: int = 0
     image_mib: int = 0
@@ -118,6 +120,7 @@ def _findings(
     yield "ssh", _check_ssh(outcome, facts)
     yield "ssh-methods", _check_methods(facts)
     yield "listening", _check_listening(facts)
+    yield "inbound", _check_inbound(facts)
     if outcome.boot == UNMAPPED:
         yield "check", _check_refused("guest check", facts.check)
         yield "start", _check_refused("guest start", facts.start)
@@ -167,6 +170,14 @@ def _may_listen(kind: str, place: str) -> bool:
         or (kind == "tcp" and place.endswith(SSH_PORT))
         or (kind == "udp" and place.endswith(DHCP_CLIENT_PORTS))
     )
+
+
+def _check_inbound(facts: Facts) -> Checked:
+    """What listens there answers the host, and outside once the filter lets it: the filter alone is in the way."""
+    heard = {place for place, said in facts.inbound.items() if said.startswith("SSH-")}
+    evidence = "; ".join(f"{place}: {said or 'silence'}" for place, said in facts.inbound.items())
+    what = "a port that host.toml does not open is closed to the network, and answers once a rule opens it"
+    return Checked(what, evidence or "not asked", heard == {"loopback", "opened"})
 
 
 def _check_size(facts: Facts) -> Checked:

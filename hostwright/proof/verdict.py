@@ -32,7 +32,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """The fields of hostwright-selfcheck's document that the proof reads; `modules` maps a name to its loader."""
+    """The fields of hostwright-selfcheck's document that the proof reads; `modules` maps a name to its loader.
+
+    `filters` maps a family to the result of its packet filter.
+    """
 
     kernel: str
     cmdline: str
@@ -43,6 +46,7 @@ class SelfCheck:
     modules: Mapping[str, str]
     log: tuple[str, ...]
     failing: frozenset[str]
+    filters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,11 @@ def read_document(document: Mapping[str, Any]) -> SelfCheck:
             },
             log=tuple(document["log"]),
             failing=frozenset(document["failing"]),
+            filters={
+                row["id"].removeprefix("filter:"): row["result"]
+                for row in document["rows"]
+                if row["id"].startswith("filter:")
+            },
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"the self-check's document is not of the known form: {error}") from None

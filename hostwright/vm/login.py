@@ -109,6 +109,15 @@ def accepts_password(host: str, port: int, user: str = "root", limit_s: float = 
     return bool(find_methods(host, port, user, limit_s) & GUESSABLE)
 
 
+def read_banner(host: str, port: int, limit_s: float) -> str:
+    """What a server says first, such as SSH-2.0-...; empty if nothing comes in time."""
+    try:
+        with socket.create_connection((host, port), timeout=limit_s) as line:
+            return line.recv(_BLOCK).decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
 class Session:
     """A login; `fingerprint` is that of the host key, as ssh-keygen(1) shows it."""
 

@@ -28,6 +28,7 @@ def break_all(folder: Path) -> list[str]:
     (folder / "sshd_config").write_text(settings)
     (folder / "devices").write_text("")
     (folder / "S96spoil").write_text(SPOIL_DRIVES)
+    (folder / "firewall").write_text("#!/bin/sh\n")
     (folder / "ballast").touch()
     # As it was once: the serial number of the FAT file system in place of the partition's id.
     esp = f"PARTUUID={ids_for(load.load(paths.TREE / 'host.toml').name).esp_uuid}"
@@ -37,6 +38,7 @@ def break_all(folder: Path) -> list[str]:
         *write_over("/etc/ssh/sshd_config"),
         *write_over("/etc/hostwright/devices"),
         *write_over("/etc/rc.d/rc3.d/S96spoil", "0100755"),
+        *write_over("/etc/rc.d/init.d/firewall", "0100755"),
         *write_over("/ballast"),
         *write_over("/etc/fstab"),
         f"fallocate /ballast 0 {(MOST_ROOT_MIB << 20) // BLOCK}",
@@ -75,6 +77,7 @@ def test_each_is_red_for_its_cause(answered: Answered) -> None:
     assert "password" in facts.methods
     assert any(":2222" in line for line in facts.listening)
     assert [name for name, answer in facts.smokes.items() if answer.status != 0] == ["tmux"]
+    assert facts.inbound["closed"].startswith("SSH-2.0-")
     assert facts.fstab and "/boot/efi" in facts.fstab.output
     assert facts.used_mib > MOST_ROOT_MIB
     assert facts.drivers[SPOILT] == "nvme"

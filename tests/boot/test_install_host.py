@@ -46,7 +46,9 @@ def booted(host: Machine, folder: Path, boot: Boot, argv: tuple[str, ...], name:
 
 def identity(shell: login.Session) -> str:
     """The host's key and its DHCP DUID: a line each, none of them empty."""
-    status, said = shell.run("cut -d ' ' -f 2 /var/lib/hostwright/ssh/ssh_host_ed25519_key.pub && cat /var/lib/dhcpcd/duid")
+    status, said = shell.run(
+        "cut -d ' ' -f 2 /var/lib/hostwright/ssh/ssh_host_ed25519_key.pub && cat /var/lib/dhcpcd/duid"
+    )
     assert status == 0, said
     lines = said.split()
     assert len(lines) == 2

@@ -35,7 +35,8 @@ FOLDERS = (
 DANGEROUS = (
     *("mount", "umount", "swapon", "swapoff", "fsck", "modprobe", "sysctl", "ip", "bridge"),
     *("halt", "init", "killall", "killall5", "reboot"),
-    *("dhcpcd", "iptables", "ssh-keygen", "syslogd", "udevadm", "udevd"),
+    *("iptables", "iptables-restore", "ip6tables", "ip6tables-restore"),
+    *("dhcpcd", "ssh-keygen", "syslogd", "udevadm", "udevd"),
     *("partx", "resize2fs", "sfdisk", "mkfs.ext4", "mkfs.vfat", "grub-install", "sync"),
 )
 

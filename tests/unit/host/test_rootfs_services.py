@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from hostwright.base.paths import ROOTFS
+from hostwright.image.templates import render_text
+from hostwright.machine.load import load
 from tests.fakes.host import FakeHost
 
 SHELL = ("dash",) if shutil.which("dash") else ("sh",)
@@ -61,10 +63,15 @@ def arrange(host: FakeHost, **given: str) -> None:
     made = f"{host.root}/sys/class/net/br0"
     host.command("ip", f'[ "$2" != add ] || {{ mkdir -p {made} && echo {RANDOM_MAC} >{made}/address; }}')
     host.command("dhcpcd")
-    host.command("iptables")
+    host.write("proc/net/if_inet6", "")
+    host.command("iptables-restore", f"cat >{host.root}/ipv4")
+    host.command("ip6tables-restore", f"cat >{host.root}/ipv6")
 
 
+FILTER = ["iptables-restore -w", "ip6tables-restore -w"]
+FILTERED = "[ OK ] firewall: nothing comes in but ssh\n"
 BRIDGE = [
+    *FILTER,
     "ip link add name br0 type bridge forward_delay 0",
     f"ip link set br0 address {MAC} up",
     "ip link set enp1s0 master br0 up",
@@ -75,7 +82,7 @@ BRIDGE = [
 def test_a_card_goes_into_the_bridge_by_name_or_by_mac(host: FakeHost, nic: str) -> None:
     arrange(host, nic=nic, address="192.168.1.10/24", gateway="192.168.1.1")
     done = host.init("network", "start")
-    assert (done.returncode, done.stdout) == (0, "[ OK ] network: br0 has 192.168.1.10/24\n")
+    assert (done.returncode, done.stdout) == (0, f"{FILTERED}[ OK ] network: br0 has 192.168.1.10/24\n")
     assert host.calls() == [
         *BRIDGE,
         "ip address add 192.168.1.10/24 dev br0",
@@ -91,7 +98,9 @@ def test_the_bridge_asks_for_its_address(host: FakeHost) -> None:
 
 def test_a_bridge_may_have_no_address(host: FakeHost) -> None:
     arrange(host, nic="enp1s0")
-    assert host.init("network", "start").stdout == "[ OK ] network: br0 is up, without an address\n"
+    assert (
+        host.init("network", "start").stdout == f"{FILTERED}[ OK ] network: br0 is up, without an address\n"
+    )
     assert host.calls() == BRIDGE
 
 
@@ -101,7 +110,7 @@ def test_a_card_that_is_not_there_is_named_with_those_that_are(host: FakeHost) -
     done = host.init("network", "start")
     assert (done.returncode, done.stdout) == (
         1,
-        "[FAIL] network: there is no card eth7; the machine has: enp1s0\n",
+        f"{FILTERED}[FAIL] network: there is no card eth7; the machine has: enp1s0\n",
     )
 
 
@@ -111,35 +120,169 @@ def test_a_bridge_that_cannot_be_made_is_told(host: FakeHost) -> None:
     done = host.init("network", "start")
     assert (done.returncode, done.stdout) == (
         1,
-        "[FAIL] network: the bridge br0 cannot be made over enp1s0\n",
+        f"{FILTERED}[FAIL] network: the bridge br0 cannot be made over enp1s0\n",
     )
 
 
 def test_without_a_named_card_every_card_asks(host: FakeHost) -> None:
     arrange(host)
     done = host.init("network", "start")
-    said = "[ OK ] network: asking for an address on every wired card\n"
+    said = f"{FILTERED}[ OK ] network: asking for an address on every wired card\n"
     assert (done.returncode, done.stdout) == (0, said)
-    assert host.calls() == ["dhcpcd -q -b --denyinterfaces br0 vnet* tap*"]
+    assert host.calls() == [*FILTER, "dhcpcd -q -b --denyinterfaces br0 vnet* tap*"]
 
 
 def test_guests_behind_the_host_leave_under_its_address(host: FakeHost) -> None:
     arrange(host, address="10.9.0.1/24")
     done = host.init("network", "start")
     assert done.returncode == 0
-    assert done.stdout.splitlines()[1:] == [
+    assert done.stdout.splitlines()[3:] == [
         "[ OK ] network: br0 has 10.9.0.1/24",
         "[ OK ] network: a guest on br0 needs a static address, with 10.9.0.1 as its gateway: there is no DHCP server",
     ]
-    assert host.calls()[1:] == [
+    assert host.calls()[3:] == [
         "ip link add name br0 type bridge forward_delay 0",
         f"ip link set br0 address {RANDOM_MAC} up",
-        "iptables -w -A FORWARD -o br0 -m conntrack ! --ctstate ESTABLISHED,RELATED -j DROP",
-        "iptables -w -A FORWARD -i br0 ! -s 10.9.0.1/24 -j DROP",
-        "iptables -w -t nat -A POSTROUTING -s 10.9.0.1/24 ! -o br0 -j MASQUERADE",
+        *FILTER,
         "ip address add 10.9.0.1/24 dev br0",
     ]
     assert (host.root / "proc/sys/net/ipv4/ip_forward").read_text() == "1\n"
+
+
+FORWARDED = [
+    "-A FORWARD -s 10.9.0.1/24 -i br0 ! -o br0 -j ACCEPT",
+    "-A FORWARD ! -i br0 -o br0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+]
+TRANSLATED = ["*nat", "-A POSTROUTING -s 10.9.0.1/24 ! -o br0 -j MASQUERADE", "COMMIT"]
+
+
+def loaded(host: FakeHost, family: str = "ipv4") -> list[str]:
+    """The rules that were loaded last; each load replaces the tables that it names."""
+    return (host.root / family).read_text().splitlines()
+
+
+def test_a_network_that_starts_again_has_each_rule_once(host: FakeHost) -> None:
+    arrange(host, address="10.9.0.1/24")
+    host.init("network", "start")
+    first = loaded(host)
+    assert [line for line in first if line.startswith("-A FORWARD")] == FORWARDED
+    assert first[-3:] == TRANSLATED
+    host.write("proc/net/ip_tables_names", "nat\nfilter\n")
+    host.init("network", "stop")
+    # What comes in is filtered still, and nothing is left of what was for guests.
+    assert loaded(host) == [line for line in first if not line.startswith(("-A FORWARD", "-A POSTROUTING"))]
+    assert loaded(host)[-2:] == ["*nat", "COMMIT"]
+    host.init("network", "start")
+    assert loaded(host) == first
+    assert not [call for call in host.calls() if call.startswith(("iptables ", "ip6tables "))]
+
+
+def test_the_filter_is_there_before_any_interface_comes_up(host: FakeHost) -> None:
+    for nic, address in (("enp1s0", "dhcp"), ("", ""), ("", "10.9.0.1/24")):
+        (host.root / "calls").unlink(missing_ok=True)
+        arrange(host, nic=nic, address=address)
+        host.init("network", "start")
+        assert host.calls()[:2] == FILTER
+
+
+INPUT = [
+    "*filter",
+    ":INPUT DROP [0:0]",
+    ":FORWARD DROP [0:0]",
+    ":OUTPUT ACCEPT [0:0]",
+    "-A INPUT -i lo -j ACCEPT",
+    "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT",
+]
+ECHO = "-A INPUT -p icmp -m icmp --icmp-type 8 -j ACCEPT"
+DHCP = "-A INPUT -p udp -m udp --sport 67 --dport 68 -j ACCEPT"
+TYPES = [
+    f"-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type {type} -j ACCEPT" for type in (128, 130, 134, 135, 136)
+]
+DHCP6 = "-A INPUT -s fe80::/10 -d fe80::/10 -p udp -m udp --sport 547 --dport 546 -j ACCEPT"
+
+
+@pytest.mark.parametrize(
+    "nic, address, has_dhcp", [("enp1s0", "dhcp", True), ("enp1s0", "10.9.0.1/24", False), ("", "", True)]
+)
+def test_what_comes_in_is_dropped_but_for_ssh_and_what_a_network_needs(
+    host: FakeHost, nic: str, address: str, has_dhcp: bool
+) -> None:
+    arrange(host, nic=nic, address=address)
+    host.init("network", "start")
+    assert loaded(host) == [*INPUT, ECHO, *([DHCP] if has_dhcp else []), "COMMIT"]
+    assert loaded(host, "ipv6") == [*INPUT, *TYPES, *([DHCP6] if has_dhcp else []), "COMMIT"]
+
+
+def test_ports_of_the_owner_are_open_in_both_families(host: FakeHost) -> None:
+    arrange(host, nic="enp1s0", inbound='"tcp/443 udp/51820"')
+    assert (
+        "[ OK ] firewall: nothing comes in but ssh tcp/443 udp/51820\n"
+        in host.init("network", "start").stdout
+    )
+    for family in ("ipv4", "ipv6"):
+        assert loaded(host, family)[len(INPUT) :][:2] == [
+            "-A INPUT -p tcp -m tcp --dport 443 -j ACCEPT",
+            "-A INPUT -p udp -m udp --dport 51820 -j ACCEPT",
+        ]
+
+
+def test_the_ports_of_host_toml_reach_the_filter(host: FakeHost, tmp_path: Path) -> None:
+    arrange(host)
+    machine = tmp_path / "host.toml"
+    machine.write_text('name = "x"\n[network]\ninbound = ["tcp/443", "udp/51820"]\n')
+    template = ROOTFS / "etc/sysconfig/network.j2"
+    values = {"machine": load(machine)}
+    host.write("etc/sysconfig/network", render_text(template.read_text(), template.name, values))
+    shown = host.init("firewall", "show", "ipv6").stdout
+    assert "--dport 443 " in shown and "--dport 51820 " in shown
+
+
+def test_a_port_that_is_refused_leaves_the_rest_of_the_filter(host: FakeHost) -> None:
+    arrange(host, nic="enp1s0", inbound='"tcp/https"')
+    body = f"cat >{host.root}/ipv4; ! grep -q https {host.root}/ipv4"
+    host.command("iptables-restore", body)
+    done = host.init("firewall", "start")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "[FAIL] firewall: ipv4 has no port but ssh: a rule for inbound=tcp/https was refused"
+        " (/etc/sysconfig/network)\n",
+    )
+    assert loaded(host) == [*INPUT, ECHO, "COMMIT"]
+    assert "-A INPUT -p tcp -m tcp --dport https -j ACCEPT" in loaded(host, "ipv6")
+
+
+def test_a_kernel_that_cannot_filter_is_named_and_the_host_comes_up(host: FakeHost) -> None:
+    arrange(host, nic="enp1s0")
+    host.command("ip6tables-restore", "exit 3")
+    done = host.init("network", "start")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "[FAIL] firewall: there is no filter for ipv6",
+        "[ OK ] network: br0 is up, without an address",
+    ]
+
+
+def test_guests_without_a_filter_have_no_way_out(host: FakeHost) -> None:
+    arrange(host, address="10.9.0.1/24")
+    host.command("iptables-restore", "exit 3")
+    assert host.init("network", "start").returncode == 1
+    assert (host.root / "proc/sys/net/ipv4/ip_forward").read_text() == "0\n"
+    assert not [call for call in host.calls() if "address add" in call]
+
+
+def test_a_kernel_without_ipv6_has_nothing_to_filter_there(host: FakeHost) -> None:
+    arrange(host, nic="enp1s0")
+    (host.root / "proc/net/if_inet6").unlink()
+    assert host.init("firewall", "start").stdout == FILTERED
+    assert host.calls() == FILTER[:1]
+
+
+@pytest.mark.parametrize("arguments", [(), ("stop",), ("show",), ("show", "arp")])
+def test_the_firewall_has_no_way_to_be_stopped(host: FakeHost, arguments: tuple[str, ...]) -> None:
+    arrange(host)
+    assert host.init("firewall", *arguments).returncode == 2
+    assert host.calls() == []
 
 
 @pytest.mark.parametrize("nic, stopped", [("enp1s0", "dhcpcd -q -x br0"), ("", "dhcpcd -q -x")])

@@ -1,6 +1,7 @@
 """hostwright-selfcheck and the boot script that runs it, on made-up hosts."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ def lab(host: FakeHost) -> Iterator[FakeHost]:
     host.write("sys/class/iommu/dmar0/x", "")
     host.write("etc/sysconfig/network", "bridge=br0\nisolated=yes\n")
     set_sysctls(host)
+    load_filter(host)
     shutil.copytree(ROOTFS / "usr/libexec", host.root / "usr/libexec", dirs_exist_ok=True)
     (host.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}/reset_method").write_text("flr bus\n")
     host.write("log", LOG)
@@ -46,7 +48,7 @@ def lab(host: FakeHost) -> Iterator[FakeHost]:
 SYSCTLS = dict(
     line.split(" = ") for line in (ROOTFS / "etc/sysctl.conf").read_text().splitlines() if line[:1] not in "#"
 )
-ROWS = 9 + len(SYSCTLS)
+ROWS = 11 + len(SYSCTLS)
 INTERFACES = ("all", "default", "br0", "eno1.10")
 
 
@@ -56,6 +58,19 @@ def set_sysctls(host: FakeHost) -> None:
         for interface in INTERFACES:
             path = "/".join(interface if part == "*" else part for part in key.split("."))
             host.write(f"proc/sys/{path}", f"{value}\n")
+
+
+FILTERS = {"ipv4": "iptables", "ipv6": "ip6tables"}
+
+
+def load_filter(host: FakeHost, spoil: Callable[[str], str] = str) -> None:
+    """The rules of the script firewall, as iptables -S prints them once they are loaded."""
+    host.write("proc/net/if_inet6", "")
+    for family, program in FILTERS.items():
+        said = host.init("firewall", "show", family).stdout.partition("COMMIT")[0]
+        said = re.sub(r"(?m)^:(.*) \[0:0\]$", r"-P \1", said).replace("*filter\n", "")
+        host.write(f"{program}.out", spoil(said))
+        host.command(program, f'[ "$*" = "-w -S" ] && cat {host.root}/{program}.out')
 
 
 LOG = """\
@@ -91,6 +106,8 @@ def test_selfcheck_passes_on_a_host_that_is_as_it_should_be(lab: FakeHost) -> No
         "module:vfio_pci": "pass",
         "microcode": "note",
         "guest-ports": "note",
+        "filter:ipv4": "pass",
+        "filter:ipv6": "pass",
         **dict.fromkeys((f"sysctl:{key}" for key in SYSCTLS), "pass"),
     }
     assert document["named"] == [
@@ -140,6 +157,53 @@ def test_selfcheck_finds_a_default_that_does_not_hold(lab: FakeHost, key: str) -
     (lab.root / "proc/sys" / path).unlink()
     if "*" not in key:
         assert check(lab)[1][f"sysctl:{key}"]["found"] == f"{path} is absent"
+
+
+OPENED: dict[str, tuple[Callable[[str], str], str]] = {
+    "policy": (
+        lambda text: text.replace("-P INPUT DROP", "-P INPUT ACCEPT"),
+        "not there: -P INPUT DROP; added: -P INPUT ACCEPT",
+    ),
+    "forwarding": (
+        lambda text: text.replace("-P FORWARD DROP", "-P FORWARD ACCEPT"),
+        "not there: -P FORWARD DROP; added: -P FORWARD ACCEPT",
+    ),
+    "a rule by hand": (lambda text: f"{text}-A INPUT -j ACCEPT\n", "added: -A INPUT -j ACCEPT"),
+    "no ssh": (
+        lambda text: text.replace("-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n", ""),
+        "not there: -A INPUT -p tcp -m tcp --dport 22 -j ACCEPT",
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FILTERS)
+@pytest.mark.parametrize("spoil, found", OPENED.values(), ids=OPENED)
+def test_selfcheck_finds_a_filter_that_is_another(
+    lab: FakeHost, family: str, spoil: Callable[[str], str], found: str
+) -> None:
+    out = lab.root / f"{FILTERS[family]}.out"
+    out.write_text(spoil(out.read_text()))
+    status, rows, document = check(lab)
+    assert (status, document["failing"]) == (1, [f"filter:{family}"])
+    assert rows[f"filter:{family}"]["found"] == found
+
+
+def test_selfcheck_finds_a_filter_that_is_not_there(lab: FakeHost) -> None:
+    lab.command("ip6tables", "exit 3")
+    assert check(lab)[2]["failing"] == ["filter:ipv6"]
+
+
+def test_what_guests_behind_the_host_need_is_part_of_the_filter(lab: FakeHost) -> None:
+    lab.write("etc/sysconfig/network", 'bridge=br0\naddress=10.9.0.1/24\ninbound="tcp/443"\n')
+    load_filter(lab, lambda text: f"{text}-A FORWARD -s 10.9.0.0/24 -i br0 ! -o br0 -j ACCEPT\n")
+    status, rows, _ = check(lab)
+    assert (status, rows["filter:ipv4"]["found"]) == (0, "9 policies and rules")
+
+
+def test_a_kernel_without_ipv6_has_no_row_for_its_filter(lab: FakeHost) -> None:
+    (lab.root / "proc/net/if_inet6").unlink()
+    status, rows, _ = check(lab)
+    assert status == 0 and "filter:ipv4" in rows and "filter:ipv6" not in rows
 
 
 def add_tap(host: FakeHost, name: str, isolated: int, learning: int) -> None:

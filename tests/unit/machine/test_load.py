@@ -61,6 +61,7 @@ address = "192.168.1.10/255.255.255.0"
 gateway = "192.168.1.1"
 nameservers = ["192.168.1.1", "FD00::1"]
 isolated = false
+inbound = ["tcp/443", "udp/51820", "udp/22"]
 [disk]
 root_mib = 2048
 esp_mib = 128
@@ -207,6 +208,16 @@ ONE_KEY = [
     ("network.gateway", '"router"', "the router's address"),
     ("network.gateway", '"10.0.0.1"', "set network.address"),
     ("network.nameservers[0]", '"dns.example"', "not a name"),
+    ("network.inbound[0]", '"443"', "the protocol and the port"),
+    ("network.inbound[0]", '"https"', "the protocol and the port"),
+    ("network.inbound[0]", '"443/tcp"', "the protocol and the port"),
+    ("network.inbound[0]", '"TCP/443"', "the protocol and the port"),
+    ("network.inbound[0]", '"sctp/443"', "the protocol and the port"),
+    ("network.inbound[0]", '"tcp/0443"', "the protocol and the port"),
+    ("network.inbound[0]", '"tcp/8000-8010"', "the protocol and the port"),
+    ("network.inbound[0]", '"tcp/0"', "the protocol and the port"),
+    ("network.inbound[0]", '"tcp/65536"', "from 1 to 65535"),
+    ("network.inbound[0]", '"tcp/22"', "ssh is always accepted"),
     ("disk.root_mib", "255", "from 256 to 1048576"),
     ("disk.root_mib", "-1", "from 256 to 1048576"),
     ("disk.esp_mib", "33", "from 34 to 4096"),
@@ -550,7 +561,13 @@ def test_everything_set_comes_back(tmp_path: Path) -> None:
     assert machine.kernel.microcode == tmp_path / "ucode.img"
     assert machine.kernel.options[3] == 'CONFIG_C="x y"'
     assert machine.network == Network(
-        "br1", "eth0.10", "192.168.1.10/24", "192.168.1.1", ("192.168.1.1", "fd00::1"), isolated=False
+        "br1",
+        "eth0.10",
+        "192.168.1.10/24",
+        "192.168.1.1",
+        ("192.168.1.1", "fd00::1"),
+        isolated=False,
+        inbound=("tcp/443", "udp/51820", "udp/22"),
     )
     assert machine.access.root_password_hash == HASH
     assert machine.access.grub_password == GRUB_HASH

@@ -46,6 +46,7 @@ GOOD = Facts(
     uptime_s=20.0,
     methods=frozenset({"publickey"}),
     listening=(SSH, "udp   UNCONN 0 0 10.0.2.15:68 0.0.0.0:*", "tcp LISTEN 0 1 127.0.0.1:5900 0.0.0.0:*"),
+    inbound={"loopback": "SSH-2.0-x", "closed": "", "opened": "SSH-2.0-x"},
     used_mib=200,
     size_mib=430,
     image_mib=256,
@@ -103,7 +104,7 @@ def test_without_a_login_every_row_is_red_and_says_why(guest: Guest) -> None:
     rows = login_rows.judge(
         [(Outcome(HOST, error="no login; the console's last lines:"), None)], HOST_TOML, guest, SAMPLES
     )
-    assert len(rows) == 15
+    assert len(rows) == 16
     assert not any(row.ok for row in rows)
     assert {row.evidence for row in rows} == {"unknown: no login"}
 
@@ -115,6 +116,13 @@ SPOILT: dict[str, tuple[Callable[[Facts], Facts], set[str]]] = {
         {"listening"},
     ),
     "deaf": (lambda f: replace(f, listening=()), {"listening"}),
+    "unfiltered": (
+        lambda f: replace(f, inbound={**f.inbound, "closed": "SSH-2.0-x"}),
+        {"inbound"},
+    ),
+    "a deaf server": (lambda f: replace(f, inbound={**f.inbound, "loopback": ""}), {"inbound"}),
+    "another way": (lambda f: replace(f, inbound={**f.inbound, "opened": ""}), {"inbound"}),
+    "inbound not asked": (lambda f: replace(f, inbound={}), {"inbound"}),
     "fat": (lambda f: replace(f, used_mib=250), {"root-size"}),
     "not grown": (lambda f: replace(f, size_mib=250), {"grown"}),
     "smoke": (lambda f: replace(f, smokes={"bash": Answer(127, "")}), {"smoke"}),

@@ -49,6 +49,14 @@ def test_argv_is_the_golden_one(host: Machine) -> None:
     assert "\n".join(f"# {name}\n{show(argv)}" for name, argv in plans.items()) == GOLDEN.read_text()
 
 
+def test_a_closed_port_is_one_that_the_machine_does_not_open(host: Machine) -> None:
+    argv = plan_boot(host, Firmware.UEFI, Accelerator.TCG, 2001, closed_port=2002)
+    forwarded = "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:2001-10.0.2.15:22,hostfwd=tcp:127.0.0.1:2002-10.0.2.15:"
+    assert f"{forwarded}2200" in argv
+    opened = replace(host, network=replace(host.network, inbound=("tcp/2200", "udp/2201", "tcp/2202")))
+    assert f"{forwarded}2201" in plan_boot(opened, Firmware.UEFI, Accelerator.TCG, 2001, closed_port=2002)
+
+
 def test_iommu_comes_before_every_device(host: Machine) -> None:
     argv = plan_boot(host, Firmware.UEFI, Accelerator.TCG)
     devices = [value for option, value in pairwise(argv) if option == "-device"]

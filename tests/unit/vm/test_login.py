@@ -210,3 +210,24 @@ def test_passwords_are_found_out(sshd: Sshd, methods: str, guessable: bool) -> N
 def test_only_loopback_is_connected_to() -> None:
     with pytest.raises(ValueError, match=r"192\.0\.2\.1 is no loopback address"):
         login.accepts_password("192.0.2.1", 22)
+
+
+def greet(listener: socket.socket, greeting: bytes) -> None:
+    with listener.accept()[0] as line:
+        line.sendall(greeting)
+        # A server that says nothing keeps the line.
+        if not greeting:
+            line.recv(1)
+
+
+@pytest.mark.parametrize("greeting, read", [(b"SSH-2.0-x\r\n", "SSH-2.0-x"), (b"", "")])
+def test_a_server_is_known_by_what_it_says_first(greeting: bytes, read: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=greet, args=(listener, greeting), daemon=True)
+        server.start()
+        assert login.read_banner("127.0.0.1", listener.getsockname()[1], 5.0 if greeting else 0.2) == read
+        server.join()
+
+
+def test_where_nobody_listens_nothing_is_said() -> None:
+    assert login.read_banner("127.0.0.1", login.free_port(), 1.0) == ""

@@ -5,7 +5,7 @@
 
 BEGIN {
     FS = "\t"
-    rows = groups = devices = named = modules = settings = logs = ids_failed = 0
+    rows = groups = devices = named = modules = settings = families = logs = ids_failed = 0
 }
 
 # The kernel log stands last, each line as it is.
@@ -62,6 +62,17 @@ $1 == "port" {
         open_ports = open_ports (open_ports == "" ? "" : ", ") $2
 }
 
+$1 == "filter" { family[++families] = $2 }
+
+$1 == "wanted_rule" { wanted_rule[$2, $3] = 1 }
+
+$1 == "loaded_rule" {
+    loaded[$2]++
+    if (!(($2, $3) in wanted_rule))
+        added_rules[$2] = added_rules[$2] "; added: " $3
+    loaded_rule[$2, $3] = 1
+}
+
 $1 == "named" {
     address = tolower($2)
     if (address !~ /^[^:]*:[^:]*:/)
@@ -90,6 +101,8 @@ END {
     for (i = 1; i <= settings; i++)
         judge_setting(setting[i])
     judge_ports()
+    for (i = 1; i <= families; i++)
+        judge_filter(family[i])
     if (format == "json")
         print_json()
     else
@@ -250,6 +263,19 @@ function judge_ports(  expected) {
         row("guest-ports", "note", expected, "no guest is on the bridge")
     else
         row("guest-ports", open_ports == "" ? "pass" : "fail", expected, open_ports == "" ? ports : "open: " open_ports)
+}
+
+# A line of the firewall is there under the name that iptables -S gives it.
+function judge_filter(name,  found, rule, part) {
+    for (rule in wanted_rule) {
+        split(rule, part, SUBSEP)
+        if (part[1] == name && !(rule in loaded_rule))
+            found = found "; not there: " part[2]
+    }
+    found = found added_rules[name]
+    row("filter:" name, found == "" ? "pass" : "fail",
+        "what comes in is dropped, but for what /etc/rc.d/init.d/firewall lets in",
+        found == "" ? loaded[name] " policies and rules" : substr(found, 3))
 }
 
 function driver_name(address) {
