@@ -129,7 +129,7 @@ def _all() -> tuple[Victim, ...]:
         Victim("build", (f"package:{PACKAGE}",), _unmake_build, _built),
         Victim("fetch", fetched, _unmake_fetch, _fetched),
         Victim("image", ("host",), _unmake_image, _image),
-        Victim("proof", ("prove-groups", "n=1"), _unmake_proof, _proof),
+        Victim("proof", ("host", "prove-groups", "n=1"), _unmake_proof, _proof),
         Victim("install", ("guest", "offline=yes"), _unmake_install, _installed, sign="watch the install"),
     )
 

@@ -50,7 +50,8 @@ class Disk:
     def _failing(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*words: Any, **named: Any) -> Any:  # noqa: ANN401
             self.change(words[0], name in GROWING)
-            return real(*words, **named)
+            # No power fails in a test, and syncing takes most of its time.
+            return None if name == "fsync" else real(*words, **named)
 
         return call
 
