@@ -3,12 +3,11 @@
     a copy of the tree and of its cache --> each victim made once; then for each blow: unmake, strike, look for what is
     left and what is half made, run again, compare
 
-A folder in which a run did not end well is kept.
+The copy in which a run did not end well is kept until the next torture.
 """
 
 import os
 import signal
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -98,7 +97,7 @@ def torture(python: str, planned: Sequence[Blow], log: Path, note: Note) -> Coun
 @contextmanager
 def copied(python: str) -> Iterator[Place]:
     """A copy of the tree and of its cache, removed at the end unless something was not well."""
-    place = Place(Path(tempfile.mkdtemp(prefix="torture-", dir=paths.cache())), python)
+    place = Place(files.temporary_folder(paths.cache(), "torture"), python)
     try:
         victims.copy(place)
         yield place
