@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hostwright.base import files, intact, paths
 from hostwright.base.pin import Pin
-from hostwright.build import recipes, stage, store
+from hostwright.build import recipes, stage
 from hostwright.image.reproduce import NOT_COPIED
 
 # Compiled in two seconds, and in every image.
@@ -206,8 +206,3 @@ def _digests(place: Place, found: Iterable[Path]) -> dict[str, str]:
         with suppress(FileNotFoundError):
             digests[str(file.relative_to(place.base))] = files.digest(file)
     return digests
-
-
-def stamped() -> list[store.Built]:
-    """The packages that this tree uses, each with its place in the store."""
-    return [store.read_stamp(name) for name in recipes.recipe_names() if store.is_stamped(name)]

@@ -6,6 +6,7 @@ import sys
 from itertools import pairwise
 
 from hostwright.base import paths
+from hostwright.tasks import variables
 from hostwright.upkeep import torture, victims
 
 # A child of a child that outlives it, seen by a process that orphans come to.
@@ -34,6 +35,10 @@ def test_blows_fall_all_over_each_victim() -> None:
         moments = sorted(blow.share for blow in blows if blow.victim == name)
         assert len(moments) == 50 and moments[0] >= 0 and moments[-1] <= 1
         assert max(after - before for before, after in pairwise(moments)) < 0.2
+
+
+def test_what_is_cheap_is_struck_by_default() -> None:
+    assert variables.TABLE["what"].default == ",".join(victims.CHEAP)
 
 
 def test_what_outlives_its_parent_is_found() -> None:
