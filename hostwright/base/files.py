@@ -1,6 +1,7 @@
 """Files that appear complete or not at all, and locks between runs."""
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -55,11 +56,20 @@ def write(target: Path, content: str | bytes) -> None:
         new.write_bytes(data)
 
 
+def temporary_folder(parent: Path, name: str) -> Path:
+    """A new folder whose name begins with `name` and the process; those of killed processes are removed."""
+    for left in parent.glob(f"{glob.escape(name)}.*.*"):
+        process = left.name.removeprefix(f"{name}.").partition(".")[0]
+        if process.isdigit() and not Path("/proc", process).exists():
+            remove(left)
+    return Path(tempfile.mkdtemp(prefix=f"{name}.{os.getpid()}.", dir=parent))
+
+
 @contextmanager
 def folder_replaced(target: Path) -> Iterator[Path]:
     """A temporary folder that replaces `target` when the block ends without an error; otherwise it is removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    new = temporary_folder(target.parent, f".{target.name}")
     new.chmod(0o755)
     try:
         yield new

@@ -2,7 +2,6 @@
 
 import json
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -195,8 +194,11 @@ def _write(path: Path, content: bytes) -> None:
 def workplace() -> Iterator[Path]:
     """An empty temporary folder, removed at the end."""
     paths.work().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=paths.work(), prefix="installer.") as folder:
-        yield Path(folder)
+    folder = files.temporary_folder(paths.work(), "installer")
+    try:
+        yield folder
+    finally:
+        files.remove(folder)
 
 
 def run(what: str, argv: tuple[str, ...], work: Path, shop: Workshop, *binds: sandbox.Bind) -> None:

@@ -6,12 +6,14 @@
 The only module that imports requests.
 """
 
+import functools
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from hostwright.base.texts import plain
@@ -19,6 +21,8 @@ from hostwright.base.times import limit
 from hostwright.source.address import fault, mask
 
 if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
     import requests
 
 _MOST_REDIRECTS = 5
@@ -34,10 +38,13 @@ _threads = threading.local()
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds to connect, of silence, and in all; a window in seconds, and the bytes that must come in each."""
+    """Seconds to connect, of silence, until the head of the answer is whole, and in all; a window in seconds, and the
+    bytes that must come in each.
+    """
 
     connect_s: float = limit(10)
     silence_s: float = limit(60)
+    head_s: float = limit(120)
     total_s: float = limit(7200)
     window_s: float = limit(60)
     window_bytes: int = 60 << 10
@@ -86,6 +93,9 @@ class Answer:
             if seen > most:
                 raise RefusedError(f"it has more than the {most} bytes that it may have")
             yield block
+        if self.size is None and not seen:
+            # A head that is cut reads like a whole one with fewer lines.
+            raise TransferError("it ended before the first byte")
         if self.size is not None and seen < self.size:
             raise TransferError(f"it ended after {seen} of {self.size} bytes")
 
@@ -149,8 +159,10 @@ def parse_size(text: str) -> int | None:
 def session() -> "requests.Session":
     """The session of this thread: its connections are used again, and a session is not safe between threads."""
     import requests
+    import urllib3.connection
 
     if not hasattr(_threads, "session"):
+        urllib3.connection.HTTPConnection.response_class = _timed_head()
         _threads.session = requests.Session()
         # It reads the whole body of an answer that redirects, whatever its size, even if it is to follow none.
         _threads.session.resolve_redirects = lambda *_, **__: iter(())
@@ -158,10 +170,43 @@ def session() -> "requests.Session":
     return found
 
 
+@functools.cache
+def _timed_head() -> "type[HTTPResponse]":
+    """The class that reads the head of an answer: http.client's own would read a drip, or 100 Continue, for ever."""
+    from http.client import HTTPResponse
+
+    class Head(HTTPResponse):
+        def __init__(self, sock: socket.socket, *words: Any, **named: Any) -> None:  # noqa: ANN401
+            super().__init__(sock, *words, **named)
+            self._sock = sock
+
+        def begin(self) -> None:
+            is_over = threading.Event()
+
+            def end() -> None:
+                is_over.set()
+                with suppress(OSError):
+                    self._sock.shutdown(socket.SHUT_RDWR)
+
+            timer = threading.Timer(getattr(_threads, "head_s", LIMITS.head_s), end)
+            timer.daemon = True
+            timer.start()
+            try:
+                super().begin()
+            finally:
+                timer.cancel()
+                # A head that is cut reads like a whole one, or as one that cannot be read.
+                if is_over.is_set():
+                    raise TimeoutError("timed out")
+
+    return Head
+
+
 def _request(method: str, place: str, limits: Limits, wanted: dict[str, str]) -> "requests.Response":
     """The answer of the last place that redirects lead to."""
     headers = {"Accept-Encoding": "identity", **wanted}
     timeout = (limits.connect_s, limits.silence_s)
+    _threads.head_s = limits.head_s
     for _ in range(_MOST_REDIRECTS + 1):
         if why := fault(place):
             raise RefusedError(f"{printable(place)}: {why}")

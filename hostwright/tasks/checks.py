@@ -36,7 +36,7 @@ def audit() -> Task:
 
 
 def torture() -> Task:
-    """kill builds at random moments; each next one must end well, with equal bits"""
+    """kill runs at random moments and spoil cached files; each next run must end well, with equal bits"""
     return step(_torture, after=["host"], always=True, counted=False)
 
 
@@ -78,12 +78,18 @@ def _audit() -> None:
 
 
 def _torture() -> None:
-    from hostwright.upkeep import torture
+    from hostwright.upkeep import flips, torture
 
-    blows = variables.number("kills"), variables.number("pairs")
     note = partial(reporter.board().note, "torture")
-    ended = torture.torture(sys.executable, blows, variables.number("seed"), paths.log_file("torture"), note)
-    reporter.board().say(f"{ended} builds were struck; each next one ended well, with equal bits")
+    seed, log = variables.number("seed"), paths.log_file("torture")
+    what = variables.text("what").split(",")
+    planned = torture.plan(seed, variables.number("kills"), variables.number("pairs"), what)
+    ended = torture.torture(sys.executable, planned, log, note) if planned else {}
+    for name, count in ended.items():
+        reporter.board().say(f"{name}: {count} runs were struck; each next one ended well, with equal bits")
+    if count := variables.number("flips"):
+        for line in flips.sweep_copy(sys.executable, count, seed, log, note):
+            reporter.board().say(line)
 
 
 def _lint() -> None:

@@ -86,6 +86,12 @@ def _recipe(value: str) -> str:
         raise grammar.BadValueError(error.message, error.hint) from None
 
 
+def _victims(value: str) -> list[str]:
+    from hostwright.upkeep import victims
+
+    return [str(grammar.one_of(*victims.ALL)(word)) for word in value.split(",")]
+
+
 _package = grammar.matching(r"[a-z0-9][a-z0-9+.-]+", "not the name of a package", "write it as in name=zlib")
 _SHOWN = ("groups", "doctor")
 _GUESTS = ("guest", "guest-fast")
@@ -102,8 +108,10 @@ VARIABLES = (
     Variable("disable_acs_redir", "VALUE", ("groups",), "the same of `pci=disable_acs_redir=`", words.pci_devices),
     Variable("series", "SERIES", ("groups", "prove-groups"), "the kernel's series, as in `6.12`", _series),
     Variable("n", "NUMBER", ("prove-groups",), "how many random topologies", _number(1, 1_000_000), "20"),
-    Variable("kills", "NUMBER", ("torture",), "how many builds are killed", _number(0, 100_000), "20"),
-    Variable("pairs", "NUMBER", ("torture",), "how many builds get two signals", _number(0, 100_000), "5"),
+    Variable("kills", "NUMBER", ("torture",), "how many runs are killed", _number(0, 100_000), "20"),
+    Variable("pairs", "NUMBER", ("torture",), "how many runs get two signals", _number(0, 100_000), "5"),
+    Variable("what", "RUNS", ("torture",), "which of build,fetch,image,proof,install", _victims, "build,fetch,image"),
+    Variable("flips", "NUMBER", ("torture",), "how many cached files get a flipped bit", _number(0, 100_000), "30"),
     Variable("seed", "NUMBER", ("prove-groups", "torture"), "where random numbers begin", _number(0, 999_999_999), "1"),
     Variable("kernel", "FILE", ("prove-groups",), "a bzImage that you have built", _file),
     Variable("repair", "yes", ("verify",), "set what is damaged in the cache aside", _is_yes, "no"),

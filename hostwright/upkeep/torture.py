@@ -1,19 +1,18 @@
-"""`./doit torture`: builds that are killed at seeded random moments. The next one must end well, with equal bits.
+"""`./doit torture`: runs that are struck at seeded random moments. The next one must end well, with equal bits.
 
-    a copy of the tree --host--> MANIFEST; then for each blow: unmake, host, strike, look for leftovers, host, compare
+    a copy of the tree and of its cache --> each victim made once; then for each blow: unmake, strike, look for what is
+    left and what is half made, run again, compare
 
-The copy shares the cache. Unmaking removes the image and one built package, so that a compiler may be struck as well.
+The copy in which a run did not end well is kept until the next torture.
 """
 
-import ctypes
 import os
-import shutil
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -21,106 +20,148 @@ from hostwright.base import files, paths, run
 from hostwright.base.errors import UserError
 from hostwright.base.times import clock, limit
 from hostwright.image import manifest
-from hostwright.image.reproduce import NOT_COPIED
+from hostwright.upkeep import leftovers, slow, victims
+from hostwright.upkeep.victims import Place, Victim
 
-# Built in seconds, and in every image.
-PACKAGE = "zlib"
-MADE = ("host.img", "rootfs.tar", "MANIFEST", f"packages/{PACKAGE}.json")
-# Seconds after which a struck build and all that it started must be gone.
-GONE_LIMIT_S = limit(20.0)
-# include/uapi/linux/prctl.h
-_PR_SET_CHILD_SUBREAPER = 36
+# Seconds that each source takes from the archive on loopback.
+FETCH_S = 1.0
+# A run may take so many times what it took undisturbed, and so many seconds more.
+SLOWER, SLACK_S = 8, limit(120.0)
+# The time after the sign of a run that is ended; the machine that it started runs by then.
+AFTER_SIGN_S = 5.0
+# Before it, the signals that end a run in order find no handler yet.
+EARLIEST_PAIR_S = 0.5
 
 Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Blow:
-    """Signals for a build, `after_s` seconds from its start, `gap_s` seconds apart."""
+    """Signals for a victim, at a share of the time that it takes, `gap_s` seconds apart."""
 
-    after_s: float
+    victim: str
+    share: float
     signals: tuple[int, ...]
     gap_s: float = 0.0
 
     def __str__(self) -> str:
         names = " and ".join(signal.Signals(number).name for number in self.signals)
-        return f"{names} after {self.after_s:.2f} s"
+        return f"{names} at {100 * self.share:.1f} % of {self.victim}"
 
 
-def plan(seed: int, kills: int, pairs: int, span_s: float) -> list[Blow]:
-    """`kills` blows of SIGKILL and `pairs` of two other signals, at moments of a build that takes `span_s` seconds."""
+@dataclass(frozen=True)
+class Standard:
+    """A victim undisturbed: the seconds that it takes, and the digests of what it makes."""
+
+    seconds: float
+    made: dict[str, str]
+
+
+def plan(seed: int, kills: int, pairs: int, what: Sequence[str]) -> list[Blow]:
+    """`kills` blows of SIGKILL and `pairs` of two other signals, in turn on each victim of `what`."""
     dice = Random(seed)
     ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    single = [Blow(dice.uniform(0.0, span_s), (signal.SIGKILL,)) for _ in range(kills)]
+    single = [Blow(what[number % len(what)], dice.random(), (signal.SIGKILL,)) for number in range(kills)]
     double = [
-        Blow(dice.uniform(0.5, span_s), tuple(dice.choices(ending, k=2)), dice.choice((0.0, 0.01, 0.3)))
-        for _ in range(pairs)
+        Blow(
+            what[number % len(what)],
+            dice.random(),
+            tuple(dice.choices(ending, k=2)),
+            dice.choice((0.0, 0.01, 0.3)),
+        )
+        for number in range(pairs)
     ]
     return [*single, *double]
 
 
-def torture(python: str, blows: tuple[int, int], seed: int, log: Path, note: Note) -> int:
-    """Strike `blows` (kills, pairs) builds; the number that ended well. UserError names the first that did not."""
-    with _copied_tree() as tree:
-        argv = ["env", f"--chdir={tree}", python, "-m", "doit", "host"]
-        run.check("the build before the first blow", argv, log)
-        expected = manifest.load(tree / "dist" / "MANIFEST")
-        span_s = _time(tree, argv, log)
-        planned = plan(seed, *blows, span_s)
+def torture(python: str, planned: Sequence[Blow], log: Path, note: Note) -> Counter[str]:
+    """Strike as planned; how often each victim ended well. UserError names the first blow that did not."""
+    leftovers.adopt_orphans()
+    ended: Counter[str] = Counter()
+    with copied(python) as place, slow.archive(slow.places(victims.pins()), FETCH_S) as mirror:
+        places = {name: replace(place, mirror=mirror if name == "fetch" else "") for name in victims.ALL}
+        standards = {}
+        for name in dict.fromkeys(blow.victim for blow in planned):
+            note(f"{name}, undisturbed")
+            standards[name] = _measure(victims.find(name), places[name], log)
+        known = _names(place)
         for number, blow in enumerate(planned, 1):
-            note(f"blow {number} of {len(planned)}: {blow} of {clock(span_s)}")
-            _suffer(blow, tree, argv, log)
-            found = manifest.load(tree / "dist" / "MANIFEST")
-            if wrong := manifest.differences(expected, found):
-                raise UserError(f"after {blow} (seed {seed}), these differ: {', '.join(wrong)}")
-    return len(planned)
+            standard = standards[blow.victim]
+            note(f"blow {number} of {len(planned)}: {blow}, which takes {clock(standard.seconds)}")
+            _suffer(blow, standard, places[blow.victim], log)
+            _require(f"after {blow} and the next run, these are left", _names(place) - known)
+            ended[blow.victim] += 1
+    return ended
 
 
 @contextmanager
-def _copied_tree() -> Iterator[Path]:
-    base = Path(tempfile.mkdtemp(prefix="torture-", dir=paths.cache()))
+def copied(python: str) -> Iterator[Place]:
+    """A copy of the tree and of its cache, removed at the end unless something was not well."""
+    place = Place(files.temporary_folder(paths.cache(), "torture"), python)
     try:
-        shutil.copytree(paths.TREE, base / "tree", ignore=NOT_COPIED, symlinks=True)
-        yield base / "tree"
-    finally:
-        files.remove(base)
+        victims.copy(place)
+        yield place
+    except UserError as error:
+        raise UserError(
+            error.message, f"{error.hint}{'; ' if error.hint else ''}kept: {place.base}"
+        ) from None
+    except BaseException:
+        files.remove(place.base)
+        raise
+    files.remove(place.base)
 
 
-def _time(tree: Path, argv: list[str], log: Path) -> float:
-    """How long a build from unmade takes, in seconds."""
-    _unmake(tree)
+def _measure(victim: Victim, place: Place, log: Path) -> Standard:
+    """Make a victim twice: once with all that it needs, and once alone."""
+    limit_s = limit(1800.0)
+    _run(victim, place, log, limit_s)
+    victim.unmake(place)
     start = time.monotonic()
-    run.check("the build that is timed", argv, log)
-    return time.monotonic() - start
+    _run(victim, place, log, limit_s)
+    seconds = time.monotonic() - start
+    return Standard(seconds, victim.made(place))
 
 
-def _unmake(tree: Path) -> None:
-    for name in MADE:
-        files.remove(tree / "dist" / name)
-    for entry in paths.store().glob(f"{PACKAGE}-*"):
-        files.remove(entry)
+def _names(place: Place) -> set[str]:
+    """The names that runs gave in the copy and its cache; logs are named by tasks."""
+    found = {f"cache/{name}" for name in leftovers.names(place.cache)}
+    found |= {f"dist/{name}" for name in leftovers.names(place.dist) if not name.startswith("log/")}
+    return found | {f"tmp/{name}" for name in leftovers.names(place.base / "tmp")}
 
 
-def _suffer(blow: Blow, tree: Path, argv: list[str], log: Path) -> None:
-    """Strike a build, and let the next one end."""
-    _unmake(tree)
-    mounts = Path("/proc/self/mounts").read_text()
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    _strike(blow, argv, log)
-    if left := _left_behind():
-        raise UserError(f"after {blow}, these still run: {', '.join(left)}")
-    if Path("/proc/self/mounts").read_text() != mounts:
-        raise UserError(f"after {blow}, a mount is left: see /proc/self/mounts")
-    run.check(f"the build after {blow}", argv, log)
+def _suffer(blow: Blow, standard: Standard, place: Place, log: Path) -> None:
+    """Strike a victim, look around, and let the next run end."""
+    victim = victims.find(blow.victim)
+    victim.unmake(place)
+    mounts = leftovers.mounts()
+    _strike(blow, victim, standard.seconds, place, log)
+    _require(f"after {blow}, these still run", leftovers.processes())
+    _require(f"after {blow}, these mounts are left", leftovers.mounts() - mounts)
+    held = [*leftovers.held_locks(place.dist), *leftovers.held_locks(place.cache)]
+    _require(f"after {blow}, these locks are held", held)
+    found = victim.made(place)
+    _require(f"after {blow}, these are there and not whole", found.items() - standard.made.items())
+    _run(victim, place, log, SLOWER * standard.seconds + SLACK_S)
+    _require(f"after {blow}, these differ", manifest.differences(standard.made, victim.made(place)))
 
 
-def _strike(blow: Blow, argv: list[str], log: Path) -> None:
-    child = run.start(argv, log)
+def _require(what: str, found: object) -> None:
+    """UserError if anything was found."""
+    if found:
+        listed = sorted(map(str, found)) if isinstance(found, list | set) else [str(found)]
+        raise UserError(f"{what}: {', '.join(listed)}")
+
+
+def _strike(blow: Blow, victim: Victim, seconds: float, place: Place, log: Path) -> None:
+    after_s = blow.share * seconds
+    if signal.SIGKILL not in blow.signals:
+        after_s = max(after_s, EARLIEST_PAIR_S)
+    child = run.start(place.argv(*victim.words), log)
     try:
-        if not run.ends_within(child, blow.after_s):
+        if not run.ends_within(child, after_s):
             _send(blow, child.pid)
-        if not run.ends_within(child, GONE_LIMIT_S):
-            raise UserError(f"{blow} did not end the build within {GONE_LIMIT_S:g} s")
+        if not run.ends_within(child, leftovers.GONE_LIMIT_S):
+            raise UserError(f"{blow} did not end the run within {leftovers.GONE_LIMIT_S:g} s")
     finally:
         run.close_pipe(child)
 
@@ -132,24 +173,31 @@ def _send(blow: Blow, process: int) -> None:
         time.sleep(blow.gap_s)
 
 
-def _left_behind() -> list[str]:
-    """What the struck build started and left: as orphans, they are children of this process now."""
-    end = time.monotonic() + GONE_LIMIT_S
-    while (left := _orphans()) and time.monotonic() < end:
-        time.sleep(0.1)
-    return left
+def _run(victim: Victim, place: Place, log: Path, limit_s: float) -> None:
+    """Let a victim end well, or get as far as its sign; UserError if it does not, or takes too long."""
+    own = log.with_name(f"{log.stem}-last.log")
+    own.unlink(missing_ok=True)
+    child = run.start(place.argv(*victim.words), own)
+    try:
+        if victim.sign:
+            _await_sign(victim, child, own, limit_s)
+        elif not run.ends_within(child, limit_s):
+            raise UserError(f"{victim.name} does not end within {clock(limit_s)}", f"its log is {own}")
+        elif child.returncode != 0:
+            raise run.ProgramError(victim.name, child.returncode, own, run.tail(own))
+    finally:
+        run.close_pipe(child)
 
 
-def _orphans() -> list[str]:
-    """The names of this process's children that run; those that have ended are taken off the kernel's list."""
-    own, names = str(os.getpid()), []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError, ChildProcessError):
-            # The name may hold blanks and brackets (proc_pid_stat(5)).
-            head, _, rest = status.read_text().rpartition(")")
-            state, parent = rest.split()[:2]
-            if parent == own and state == "Z":
-                os.waitpid(int(status.parent.name), os.WNOHANG)
-            elif parent == own:
-                names.append(head.partition("(")[2])
-    return names
+def _await_sign(victim: Victim, child: run.Child, own: Path, limit_s: float) -> None:
+    """Wait for the sign and a little longer, end the run in order, and require that nothing of it is left."""
+    end = time.monotonic() + limit_s
+    while victim.sign not in own.read_text(errors="replace"):
+        if run.ends_within(child, 0.2) or time.monotonic() > end:
+            raise UserError(f"{victim.name} did not get as far as {victim.sign!r}:\n{run.tail(own)}")
+    if run.ends_within(child, AFTER_SIGN_S):
+        raise UserError(f"{victim.name} ended by itself:\n{run.tail(own)}")
+    os.kill(child.pid, signal.SIGTERM)
+    if not run.ends_within(child, leftovers.GONE_LIMIT_S):
+        raise UserError(f"SIGTERM did not end {victim.name} within {leftovers.GONE_LIMIT_S:g} s")
+    _require(f"after SIGTERM to {victim.name}, these still run", leftovers.processes())

@@ -1,6 +1,7 @@
 """Staged trees, their manifests, and the keys under which they are kept."""
 
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +154,19 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         (new / "half").write_text("")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+    left, busy, other = (
+        tmp_path / name for name in (f".folder.{ended}.x", f".folder.{os.getpid()}.x", ".folder.x")
+    )
+    for folder in (left, busy, other):
+        folder.mkdir()
+        (folder / "half").write_text("")
+    with files.folder_replaced(tmp_path / "folder") as new:
+        (new / "whole").write_text("")
+    assert set(tmp_path.iterdir()) == {busy, other, tmp_path / "folder"}
 
 
 def test_an_equal_write_keeps_the_time_stamp(tmp_path: Path) -> None:

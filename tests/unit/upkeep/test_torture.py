@@ -6,33 +6,39 @@ import sys
 from itertools import pairwise
 
 from hostwright.base import paths
-from hostwright.upkeep import torture
+from hostwright.tasks import variables
+from hostwright.upkeep import torture, victims
 
 # A child of a child that outlives it, seen by a process that orphans come to.
 PROGRAM = """
-import ctypes, os, signal, subprocess
-from hostwright.upkeep import torture
-torture.GONE_LIMIT_S = 0.3
-ctypes.CDLL(None).prctl(36, 1)
+import os, signal, subprocess
+from hostwright.upkeep import leftovers
+leftovers.GONE_LIMIT_S = 0.3
+leftovers.adopt_orphans()
 started = subprocess.run(["sh", "-c", "sleep 30 >&- & echo $!"], stdout=subprocess.PIPE)
-print(torture._left_behind())
+print(leftovers.processes())
 os.kill(int(started.stdout), signal.SIGKILL)
-print(torture._left_behind())
+print(leftovers.processes())
 """
 
 
 def test_the_same_seed_gives_the_same_blows() -> None:
-    assert torture.plan(1, 9, 4, 10.0) == torture.plan(1, 9, 4, 10.0)
-    assert torture.plan(1, 9, 4, 10.0) != torture.plan(2, 9, 4, 10.0)
+    assert torture.plan(1, 9, 4, victims.CHEAP) == torture.plan(1, 9, 4, victims.CHEAP)
+    assert torture.plan(1, 9, 4, victims.CHEAP) != torture.plan(2, 9, 4, victims.CHEAP)
 
 
-def test_blows_fall_all_over_the_build() -> None:
-    blows = torture.plan(1, 200, 50, 10.0)
+def test_blows_fall_all_over_each_victim() -> None:
+    blows = torture.plan(1, 200, 50, victims.ALL)
     assert [blow.signals for blow in blows[:200]] == [(signal.SIGKILL,)] * 200
     assert all(len(blow.signals) == 2 and signal.SIGKILL not in blow.signals for blow in blows[200:])
-    moments = sorted(blow.after_s for blow in blows)
-    assert moments[0] >= 0 and moments[-1] <= 10.0
-    assert max(after - before for before, after in pairwise(moments)) < 1.0
+    for name in victims.ALL:
+        moments = sorted(blow.share for blow in blows if blow.victim == name)
+        assert len(moments) == 50 and moments[0] >= 0 and moments[-1] <= 1
+        assert max(after - before for before, after in pairwise(moments)) < 0.2
+
+
+def test_what_is_cheap_is_struck_by_default() -> None:
+    assert variables.TABLE["what"].default == ",".join(victims.CHEAP)
 
 
 def test_what_outlives_its_parent_is_found() -> None:
