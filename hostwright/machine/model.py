@@ -50,7 +50,8 @@ class Access:
 class Network:
     """The bridge, the card in it (name or MAC), and the bridge's `address`: IPv4/prefix, `dhcp` or None.
 
-    `isolated`: a guest on the bridge sends from its own MAC address only, and reaches no other guest.
+    `isolated`: a guest on the bridge sends from its own MAC address only, and reaches no other guest. `timeservers`:
+    names or addresses of NTP servers.
     """
 
     bridge: str
@@ -59,6 +60,7 @@ class Network:
     gateway: str | None
     nameservers: tuple[str, ...]
     isolated: bool = True
+    timeservers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,9 @@ from hostwright.proof.verdict import Boot, Outcome
 from hostwright.sandbox import sandbox
 from hostwright.sandbox.sandbox import Bind, Job
 from hostwright.vm import login, process
-from hostwright.vm.board import Accelerator
+from hostwright.vm.board import FOLDER, Accelerator
 from hostwright.vm.login import free_port
+from hostwright.vm.monitor import Monitor
 
 # Seconds. An emulated machine inside an emulated one takes two minutes, or ten beside four compilers.
 LOGIN_LIMIT_S = limit(300.0)
@@ -56,6 +57,8 @@ Answered = tuple[Outcome, Facts | None]
 KEY, COMMANDS = "authorized_keys", "debugfs.cmds"
 GUESTS = "/var/lib/hostwright/guests"
 MENU = "/boot/grub/grub.cfg"
+MONITOR = "monitor"
+MONITOR_OPTIONS = ("-qmp", f"unix:{FOLDER}/{MONITOR},server=on,wait=off")
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,16 @@ class Record:
 
 @dataclass(frozen=True)
 class Visit:
-    """A boot with a login as root with `key`, at `port` of loopback; `job` is its QEMU."""
+    """A boot with a login as root with `key`, at `port` of loopback; `job` is its QEMU.
+
+    With `monitor`, the socket of QEMU's monitor, its power button ends the boot.
+    """
 
     boot: Boot
     job: Job
     port: int
     key: login.Key
+    monitor: Path | None = None
 
 
 def find_smokes() -> dict[str, tuple[str, ...]]:
@@ -122,10 +129,10 @@ def start(
     with process.folder(out, boot.name) as folder:
         fill(folder, inputs.proof, key)
         _place_guest(folder, inputs)
-        argv = plan_boot(inputs.proof.machine, boot.firmware, accelerator, port)
+        argv = (*plan_boot(inputs.proof.machine, boot.firmware, accelerator, port), *MONITOR_OPTIONS)
         progress(f"{boot.name}: booting")
         job = process.plan_job(argv, folder, inputs.proof.tools, accelerator)
-        outcome, facts = carry_out(Visit(boot, job, port, key), record, out, ask)
+        outcome, facts = carry_out(Visit(boot, job, port, key, folder / MONITOR), record, out, ask)
         if facts:
             facts = replace(facts, drives=tuple(_digest(folder / f"{drive}.img") for drive in lab.DRIVES))
     return outcome, facts
@@ -143,13 +150,22 @@ def carry_out(
             with login.connect("127.0.0.1", visit.port, "root", visit.key.private, LOGIN_LIMIT_S) as shell:
                 record.reach("ssh")
                 answers = ask(shell)
-                shell.run("init 0", COMMAND_LIMIT_S)
+                end(visit, shell)
             console.wait_for_end(boots.POWER_OFF_LIMIT_S)
             record.reach("power-off")
         except UserError as what:
             error = what.message
         status, text = status_of(), console.text
     return Outcome(boot, None, text, "", status, error, record.seconds), answers
+
+
+def end(visit: Visit, shell: login.Session) -> None:
+    """Begin the host's way down."""
+    if visit.monitor:
+        with Monitor(visit.monitor) as monitor:
+            monitor.powerdown()
+    else:
+        shell.run("init 0", COMMAND_LIMIT_S)
 
 
 def sample(number: int) -> bytes:

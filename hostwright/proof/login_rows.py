@@ -13,7 +13,7 @@ from hostwright.machine.model import Guest, Machine
 from hostwright.proof import expect, lab
 from hostwright.proof.expect import LAB_WORDS, UNKNOWN
 from hostwright.proof.inner import Report
-from hostwright.proof.verdict import Boot, Checked, Outcome, Row
+from hostwright.proof.verdict import Boot, Checked, Outcome, Row, check_power_off
 from hostwright.vm import guest_argv
 from hostwright.vm.board import Firmware
 
@@ -116,6 +116,7 @@ def _findings(
     yield "ssh", _check_ssh(outcome, facts)
     yield "ssh-methods", _check_methods(facts)
     yield "listening", _check_listening(facts)
+    yield "power-button", check_power_off(outcome, "the power button shuts the host down")
     if outcome.boot == UNMAPPED:
         yield "check", _check_refused("guest check", facts.check)
         yield "start", _check_refused("guest start", facts.start)

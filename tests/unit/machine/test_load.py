@@ -60,6 +60,7 @@ nic = "eth0.10"
 address = "192.168.1.10/255.255.255.0"
 gateway = "192.168.1.1"
 nameservers = ["192.168.1.1", "FD00::1"]
+timeservers = ["time.example.org", "FD00::2"]
 isolated = false
 [disk]
 root_mib = 2048
@@ -207,6 +208,8 @@ ONE_KEY = [
     ("network.gateway", '"router"', "the router's address"),
     ("network.gateway", '"10.0.0.1"', "set network.address"),
     ("network.nameservers[0]", '"dns.example"', "not a name"),
+    ("network.timeservers[0]", '"time example"', "labels of a-z"),
+    ("network.timeservers[0]", '"10.0.0.300"', "put a letter"),
     ("disk.root_mib", "255", "from 256 to 1048576"),
     ("disk.root_mib", "-1", "from 256 to 1048576"),
     ("disk.esp_mib", "33", "from 34 to 4096"),
@@ -550,7 +553,13 @@ def test_everything_set_comes_back(tmp_path: Path) -> None:
     assert machine.kernel.microcode == tmp_path / "ucode.img"
     assert machine.kernel.options[3] == 'CONFIG_C="x y"'
     assert machine.network == Network(
-        "br1", "eth0.10", "192.168.1.10/24", "192.168.1.1", ("192.168.1.1", "fd00::1"), isolated=False
+        "br1",
+        "eth0.10",
+        "192.168.1.10/24",
+        "192.168.1.1",
+        ("192.168.1.1", "fd00::1"),
+        isolated=False,
+        timeservers=("time.example.org", "fd00::2"),
     )
     assert machine.access.root_password_hash == HASH
     assert machine.access.grub_password == GRUB_HASH

@@ -5,7 +5,7 @@
 
 BEGIN {
     FS = "\t"
-    rows = groups = devices = named = modules = settings = logs = ids_failed = 0
+    rows = groups = devices = named = modules = settings = services = logs = ids_failed = 0
 }
 
 # The kernel log stands last, each line as it is.
@@ -62,6 +62,18 @@ $1 == "port" {
         open_ports = open_ports (open_ports == "" ? "" : ", ") $2
 }
 
+$1 == "watchdog" { watchdog = $2 }
+$1 == "panic"    { panic = $2 }
+$1 == "clock"    { clock = $2 ", off by " $3 " s" }
+$1 == "findings" { findings = $2 }
+
+$1 == "service" {
+    service[++services] = $2
+    service_file[$2] = $3
+    service_alive[$2] = $4
+    service_text[$2] = $5
+}
+
 $1 == "named" {
     address = tolower($2)
     if (address !~ /^[^:]*:[^:]*:/)
@@ -90,6 +102,9 @@ END {
     for (i = 1; i <= settings; i++)
         judge_setting(setting[i])
     judge_ports()
+    judge_panic()
+    for (i = 1; i <= services; i++)
+        judge_service(service[i])
     if (format == "json")
         print_json()
     else
@@ -250,6 +265,34 @@ function judge_ports(  expected) {
         row("guest-ports", "note", expected, "no guest is on the bridge")
     else
         row("guest-ports", open_ports == "" ? "pass" : "fail", expected, open_ports == "" ? ports : "open: " open_ports)
+}
+
+# What the kernel command line says is the owner's wish.
+function judge_panic() {
+    row("panic", panic != 0 ? "pass" : cmdline ~ /(^| )panic=/ ? "note" : "fail",
+        "the host starts again after a panic", panic == 0 ? "it stops" : "after " panic " s")
+}
+
+# A script writes down that its service is not needed on this host, or the file with the number of its process.
+function judge_service(name,  expected, found) {
+    expected = "its script has started it, and it runs"
+    found = service_text[name]
+    if (name == "time" && clock != "")
+        found = found ": " clock
+    if (name == "watchdog" && watchdog != "")
+        found = found ": " watchdog
+    if (name == "disks" && findings != "")
+        found = found "; " findings " findings, which root sees at the login"
+    if (service_file[name] == "")
+        row("service:" name, "fail", expected, "its script has not run")
+    else if (service_file[name] == "-")
+        row("service:" name, "note", expected, found)
+    else if (service_alive[name] == "no")
+        row("service:" name, "fail", expected, "it does not run: " found)
+    else if (name == "watchdog" && watchdog != "" && watchdog != "active")
+        row("service:" name, "fail", expected, found)
+    else
+        row("service:" name, "pass", expected, found)
 }
 
 function driver_name(address) {
