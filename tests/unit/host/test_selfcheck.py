@@ -164,6 +164,12 @@ def test_selfcheck_says_how_well_the_clock_is_kept(lab: FakeHost) -> None:
     assert rows["service:time"]["found"] == "time is kept: Normal, off by -0.000013 s"
 
 
+def test_selfcheck_says_nothing_of_a_clock_that_nobody_keeps(lab: FakeHost) -> None:
+    lab.write("run/hostwright/service.time", "-\nno time server\n")
+    lab.command("chronyc", "echo 506 Cannot talk to daemon; exit 1")
+    assert check(lab)[1]["service:time"]["found"] == "no time server"
+
+
 def test_selfcheck_counts_what_smartd_has_found(lab: FakeHost) -> None:
     lab.write("run/hostwright/motd", "a disk\nanother\n")
     _, rows, _ = check(lab)
