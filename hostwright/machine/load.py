@@ -158,6 +158,7 @@ _NETWORK = Section(
         "address": Field(values.host_address, 'address = "192.168.1.10/24"'),
         "gateway": Field(values.gateway, 'gateway = "192.168.1.1"'),
         "nameservers": Field(sequence(values.nameserver), 'nameservers = ["192.168.1.1"]', default=[]),
+        "timeservers": Field(sequence(values.timeserver), 'timeservers = ["192.168.1.1"]', default=[]),
         "isolated": Field(boolean, "isolated = false", default=True),
         "inbound": Field(sequence(values.inbound), 'inbound = ["tcp/443"]', default=[]),
     },

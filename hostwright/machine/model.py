@@ -51,7 +51,7 @@ class Network:
     """The bridge, the card in it (name or MAC), and the bridge's `address`: IPv4/prefix, `dhcp` or None.
 
     `isolated`: a guest on the bridge sends from its own MAC address only, and reaches no other guest. `inbound`: what
-    the host accepts besides ssh, as `tcp/443` or `udp/51820`.
+    the host accepts besides ssh, as `tcp/443` or `udp/51820`. `timeservers`: names or addresses of NTP servers.
     """
 
     bridge: str
@@ -61,6 +61,7 @@ class Network:
     nameservers: tuple[str, ...]
     isolated: bool = True
     inbound: tuple[str, ...] = ()
+    timeservers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -282,6 +282,14 @@ def inbound(raw: object) -> str:
     return given
 
 
+def timeserver(raw: object) -> str:
+    """A host name (RFC 1123), or an address as for a name server."""
+    try:
+        return nameserver(raw)
+    except BadValueError:
+        return hostname(raw)
+
+
 def mac(raw: object) -> str:
     """A unicast MAC address with the locally administered bit (IEEE 802 section 8.2), in lower case."""
     given = text(raw).lower()

@@ -4,23 +4,26 @@ Inputs + Boot --> QEMU --> console --> Outcome
 """
 
 import json
+import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hostwright.base import paths
+from hostwright.base import paths, run
 from hostwright.base.errors import UserError
 from hostwright.base.times import limit
-from hostwright.formats import bzimage
+from hostwright.formats import bzimage, gpt
 from hostwright.machine.model import Machine
 from hostwright.proof import lab
 from hostwright.proof.lab import IMAGE, NVME_MIB, plan_boot
 from hostwright.proof.verdict import Boot, Outcome
 from hostwright.sandbox import buildroot, sandbox
-from hostwright.vm import board, process
+from hostwright.sandbox.sandbox import Bind, Job
+from hostwright.vm import board, login, process
 from hostwright.vm.board import Accelerator
 from hostwright.vm.console import Console, ConsoleError, StoppedError
 
@@ -37,6 +40,10 @@ NEXT_ENTRY = "\x0e"
 ESCAPE = "\x1b"
 BEGIN, END = "HOSTWRIGHT-SELFCHECK-BEGIN", "HOSTWRIGHT-SELFCHECK-END"
 PANIC = "Kernel panic - not syncing.*"
+KEY, COMMANDS = "authorized_keys", "debugfs.cmds"
+MENU = "/boot/grub/grub.cfg"
+# The disk of a boot with a login is larger than the image, as a real one is.
+GROWTH_MIB = 256
 # OVMF's last resort, and SeaBIOS's last message.
 NO_BOOT = "UEFI Interactive Shell|No bootable device"
 
@@ -169,3 +176,58 @@ def fill(folder: Path, inputs: Inputs) -> None:
     for drive in lab.DRIVES:
         with (folder / f"{drive}.img").open("wb") as disk:
             disk.truncate(NVME_MIB << 20)
+
+
+def copy_image(folder: Path, inputs: Inputs, key: login.Key) -> None:
+    """A copy of the image in `folder`, on a larger disk, with `key` as the only key that is accepted."""
+    _copy_sparse(inputs.image, folder / IMAGE)
+    with (folder / IMAGE).open("r+b") as disk:
+        disk.truncate(disk.seek(0, os.SEEK_END) + (GROWTH_MIB << 20))
+    (folder / KEY).write_text(f"{key.public}\n")
+    alter(folder, inputs, (
+        "rm /root/.ssh/authorized_keys",
+        f"write {KEY} /root/.ssh/authorized_keys",
+        "set_inode_field /root/.ssh/authorized_keys mode 0100600",
+    ))  # fmt: skip
+    (folder / KEY).unlink()
+
+
+def drop_password(menu: str) -> str:
+    """grub.cfg without the boot menu's password."""
+    password = ("set superusers=", "password_")
+    kept = [line for line in menu.splitlines(True) if not line.lstrip().startswith(password)]
+    return "".join(kept)
+
+
+@contextmanager
+def opened(inputs: Inputs, out: Path) -> Iterator[Inputs]:
+    """The inputs with an image whose menu can be typed at: a copy without the menu's password, if it has one."""
+    if not inputs.machine.access.grub_password:
+        yield inputs
+        return
+    with process.folder(out, "opened") as folder:
+        _copy_sparse(inputs.image, folder / IMAGE)
+        drive = f"{IMAGE}?offset={gpt.find(inputs.image).offset}"
+        bind = Bind(folder, "/build", writable=True)
+        menu = sandbox.output(
+            Job(inputs.tools, ("debugfs", "-R", f"cat {MENU}", drive), (bind,)), inputs.tools
+        )
+        (folder / "menu").write_text(drop_password(menu.decode()))
+        alter(folder, inputs, (f"rm {MENU}", f"write menu {MENU}"))
+        yield replace(inputs, image=folder / IMAGE)
+
+
+def _copy_sparse(source: Path, target: Path) -> None:
+    """Copy an image and keep its holes: most of it is empty."""
+    status, _, said = run.capture(["cp", "--sparse=always", str(source), str(target)])
+    if status != 0:
+        raise UserError(f"{source}: cannot be copied: {said.strip()}", "free disk space below dist/")
+
+
+def alter(folder: Path, inputs: Inputs, commands: Sequence[str], partition: str = gpt.ROOTS[0]) -> None:
+    """Run commands of debugfs(8) on a file system of the copy: its root, or another partition."""
+    (folder / COMMANDS).write_text("\n".join(commands) + "\n")
+    offset = gpt.find(inputs.image, partition).offset
+    argv = ("debugfs", "-w", "-f", COMMANDS, f"{IMAGE}?offset={offset}")
+    sandbox.output(Job(inputs.tools, argv, (Bind(folder, "/build", writable=True),)), inputs.tools)
+    (folder / COMMANDS).unlink()

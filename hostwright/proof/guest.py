@@ -84,7 +84,7 @@ def prove(machine: Machine, image: Path, out: Path, progress: Callable[[str], No
     started = time.monotonic()
     inputs = boot.find_inputs(machine, image)
     accelerator, reason = process.find_accelerator(inputs.kernel, inputs.tools, out)
-    with deeper.opened(inputs, out) as given:
+    with boot.opened(inputs, out) as given:
         outcome, facts = start(given, guest, accelerator, out, progress)
     sample = deeper.digest_samples()[lab.NVME_DRIVES.index(find_drive(guest))]
     verdict = Proof(
@@ -158,7 +158,7 @@ def plan_extra(guest: Guest, key: login.Key) -> tuple[str, ...]:
 
 def _write_extra(folder: Path, inputs: boot.Inputs, guest: Guest, key: login.Key) -> None:
     (folder / "extra.args").write_text("".join(f"{word}\n" for word in plan_extra(guest, key)))
-    deeper.alter(folder, inputs, (f"write extra.args /{guest_argv.HOST_SETTINGS}/{guest.name}/extra.args",))
+    boot.alter(folder, inputs, (f"write extra.args /{guest_argv.HOST_SETTINGS}/{guest.name}/extra.args",))
 
 
 def _write_guests(folder: Path, tools: Path, guest: Guest) -> None:

@@ -20,15 +20,24 @@ from hostwright.proof.expect import (
     expected_failures,
     expected_groups,
     expected_modules,
+    expected_services,
     expected_words,
     find_twins,
     refusal,
 )
-from hostwright.proof.verdict import Boot, Checked, Origin, Outcome, Row, SelfCheck, read_document
+from hostwright.proof.verdict import (
+    Boot,
+    Checked,
+    Origin,
+    Outcome,
+    Row,
+    SelfCheck,
+    check_power_off,
+    read_document,
+)
 from hostwright.vm.board import Firmware
 
 EFI_SIGN = "efi: EFI v"
-POWER_OFF_SIGN = "reboot: Power down"
 
 
 def judge(outcomes: Sequence[Outcome], machine: Machine, origin: Origin) -> list[Row]:
@@ -56,7 +65,7 @@ def _judge_boot(outcome: Outcome, machine: Machine, origin: Origin) -> Iterator[
         yield Row(
             boot.name, name, expectation, evidence if found else f"{UNKNOWN}: {error}", bool(found) and ok
         )
-    yield Row(boot.name, "power-off", *_check_power_off(outcome))
+    yield Row(boot.name, "power-off", *check_power_off(outcome, "the machine powers itself off"))
 
 
 NOTHING = SelfCheck("", "", (), {}, {}, frozenset(), {}, (), frozenset())
@@ -89,14 +98,6 @@ def _check_firmware(outcome: Outcome) -> Checked:
     return Checked("started by a PC BIOS, without EFI", evidence, outcome.platform == "pc" and not said)
 
 
-def _check_power_off(outcome: Outcome) -> Checked:
-    said = POWER_OFF_SIGN in outcome.console
-    evidence = (
-        f"{POWER_OFF_SIGN if said else 'no power-off'} on the console, QEMU's exit status: {outcome.status}"
-    )
-    return Checked("the machine powers itself off", evidence, said and outcome.status == 0)
-
-
 Check = Callable[[SelfCheck], Checked]
 
 
@@ -115,6 +116,8 @@ def _checks(machine: Machine, boot: Boot, origin: Origin) -> Iterator[tuple[str,
     yield "remapping", _check_remapping
     for name in expected_modules(machine):
         yield f"module:{name}", _module_check(name)
+    for name, result in expected_services(machine).items():
+        yield f"service:{name}", _service_check(name, result)
     for device in machine.devices:
         yield f"device:{device.address}", _device_check(device, drivers, passthrough)
     for address in find_twins(machine):
@@ -180,6 +183,14 @@ def _module_check(name: str) -> Check:
                 "not loaded: the emulated processor has no virtualization of its own", evidence, not by
             )
         return Checked("loaded by itself at boot", evidence, by == "boot")
+
+    return check
+
+
+def _service_check(name: str, expected: str) -> Check:
+    def check(found: SelfCheck) -> Checked:
+        result, said = found.services.get(name, ("no row", ""))
+        return Checked(f"the self-check's result: {expected}", f"{result}: {said}", result == expected)
 
     return check
 

@@ -7,14 +7,13 @@ The copy differs from the image in those two files, on a larger disk. Without in
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from hostwright.base import files, run
+from hostwright.base import files
 from hostwright.base.errors import UserError
 from hostwright.base.times import limit
 from hostwright.build import store
@@ -24,14 +23,14 @@ from hostwright.image import rootfs
 from hostwright.machine.model import Guest
 from hostwright.proof import boot as boots
 from hostwright.proof import inner, lab
-from hostwright.proof.lab import IMAGE, plan_boot
-from hostwright.proof.login_rows import GROWTH_MIB, UNMAPPED, Answer, Facts
+from hostwright.proof.lab import plan_boot
+from hostwright.proof.login_rows import UNMAPPED, Answer, Facts
 from hostwright.proof.verdict import Boot, Outcome
-from hostwright.sandbox import sandbox
-from hostwright.sandbox.sandbox import Bind, Job
+from hostwright.sandbox.sandbox import Job
 from hostwright.vm import login, process
-from hostwright.vm.board import Accelerator
+from hostwright.vm.board import FOLDER, Accelerator
 from hostwright.vm.login import free_port
+from hostwright.vm.monitor import Monitor
 
 # Seconds. An emulated machine inside an emulated one takes two minutes, or ten beside four compilers.
 LOGIN_LIMIT_S = limit(300.0)
@@ -59,9 +58,9 @@ CLOSE = "iptables -w -D INPUT -p tcp --dport {0} -j ACCEPT"
 _Answers = TypeVar("_Answers")
 Answered = tuple[Outcome, Facts | None]
 
-KEY, COMMANDS = "authorized_keys", "debugfs.cmds"
 GUESTS = "/var/lib/hostwright/guests"
-MENU = "/boot/grub/grub.cfg"
+MONITOR = "monitor"
+MONITOR_OPTIONS = ("-qmp", f"unix:{FOLDER}/{MONITOR},server=on,wait=off")
 
 
 @dataclass(frozen=True)
@@ -88,12 +87,16 @@ class Record:
 
 @dataclass(frozen=True)
 class Visit:
-    """A boot with a login as root with `key`, at `port` of loopback; `job` is its QEMU."""
+    """A boot with a login as root with `key`, at `port` of loopback; `job` is its QEMU.
+
+    With `monitor`, the socket of QEMU's monitor, its power button ends the boot.
+    """
 
     boot: Boot
     job: Job
     port: int
     key: login.Key
+    monitor: Path | None = None
 
 
 def find_smokes() -> dict[str, tuple[str, ...]]:
@@ -129,9 +132,10 @@ def start(
         fill(folder, inputs.proof, key)
         _place_guest(folder, inputs)
         argv = plan_boot(inputs.proof.machine, boot.firmware, accelerator, port, closed_port=closed)
+        argv = (*argv, *MONITOR_OPTIONS)
         progress(f"{boot.name}: booting")
         job = process.plan_job(argv, folder, inputs.proof.tools, accelerator)
-        outcome, facts = carry_out(Visit(boot, job, port, key), record, out, ask)
+        outcome, facts = carry_out(Visit(boot, job, port, key, folder / MONITOR), record, out, ask)
         if facts:
             facts = replace(
                 facts,
@@ -153,13 +157,22 @@ def carry_out(
             with login.connect("127.0.0.1", visit.port, "root", visit.key.private, LOGIN_LIMIT_S) as shell:
                 record.reach("ssh")
                 answers = ask(shell)
-                shell.run("init 0", COMMAND_LIMIT_S)
+                end(visit, shell)
             console.wait_for_end(boots.POWER_OFF_LIMIT_S)
             record.reach("power-off")
         except UserError as what:
             error = what.message
         status, text = status_of(), console.text
     return Outcome(boot, None, text, "", status, error, record.seconds), answers
+
+
+def end(visit: Visit, shell: login.Session) -> None:
+    """Begin the host's way down."""
+    if visit.monitor:
+        with Monitor(visit.monitor) as monitor:
+            monitor.powerdown()
+    else:
+        shell.run("init 0", COMMAND_LIMIT_S)
 
 
 def sample(number: int) -> bytes:
@@ -185,46 +198,7 @@ def fill(folder: Path, inputs: boots.Inputs, key: login.Key) -> None:
     for number, drive in enumerate(lab.DRIVES, start=1):
         with (folder / f"{drive}.img").open("r+b") as disk:
             disk.write(sample(number))
-    copy_image(folder, inputs, key)
-
-
-def copy_image(folder: Path, inputs: boots.Inputs, key: login.Key) -> None:
-    """A copy of the image in `folder`, on a larger disk, with `key` as the only key that is accepted."""
-    _copy_sparse(inputs.image, folder / IMAGE)
-    with (folder / IMAGE).open("r+b") as disk:
-        disk.truncate(disk.seek(0, os.SEEK_END) + (GROWTH_MIB << 20))
-    (folder / KEY).write_text(f"{key.public}\n")
-    alter(folder, inputs, (
-        "rm /root/.ssh/authorized_keys",
-        f"write {KEY} /root/.ssh/authorized_keys",
-        "set_inode_field /root/.ssh/authorized_keys mode 0100600",
-    ))  # fmt: skip
-    (folder / KEY).unlink()
-
-
-def drop_password(menu: str) -> str:
-    """grub.cfg without the boot menu's password."""
-    password = ("set superusers=", "password_")
-    kept = [line for line in menu.splitlines(True) if not line.lstrip().startswith(password)]
-    return "".join(kept)
-
-
-@contextmanager
-def opened(inputs: boots.Inputs, out: Path) -> Iterator[boots.Inputs]:
-    """The inputs with an image whose menu can be typed at: a copy without the menu's password, if it has one."""
-    if not inputs.machine.access.grub_password:
-        yield inputs
-        return
-    with process.folder(out, "opened") as folder:
-        _copy_sparse(inputs.image, folder / IMAGE)
-        drive = f"{IMAGE}?offset={gpt.find(inputs.image).offset}"
-        bind = Bind(folder, "/build", writable=True)
-        menu = sandbox.output(
-            Job(inputs.tools, ("debugfs", "-R", f"cat {MENU}", drive), (bind,)), inputs.tools
-        )
-        (folder / "menu").write_text(drop_password(menu.decode()))
-        alter(folder, inputs, (f"rm {MENU}", f"write menu {MENU}"))
-        yield replace(inputs, image=folder / IMAGE)
+    boots.copy_image(folder, inputs, key)
 
 
 def _place_guest(folder: Path, inputs: Inputs) -> None:
@@ -232,29 +206,13 @@ def _place_guest(folder: Path, inputs: Inputs) -> None:
     guests = GUESTS.removeprefix("/var")
     place = f"{guests}/{inputs.guest.name}"
     os.link(inputs.disk, folder / inner.DISK)
-    alter(
+    boots.alter(
         folder,
         inputs.proof,
         (f"mkdir {guests}", f"mkdir {place}", f"write {inner.DISK} {place}/{inner.DISK}"),
         gpt.DATA_PART,
     )
     (folder / inner.DISK).unlink()
-
-
-def _copy_sparse(source: Path, target: Path) -> None:
-    """Copy an image and keep its holes: most of it is empty."""
-    status, _, said = run.capture(["cp", "--sparse=always", str(source), str(target)])
-    if status != 0:
-        raise UserError(f"{source}: cannot be copied: {said.strip()}", "free disk space below dist/")
-
-
-def alter(folder: Path, inputs: boots.Inputs, commands: Sequence[str], partition: str = gpt.ROOTS[0]) -> None:
-    """Run commands of debugfs(8) on a file system of the copy: its root, or another partition."""
-    (folder / COMMANDS).write_text("\n".join(commands) + "\n")
-    offset = gpt.find(inputs.image, partition).offset
-    argv = ("debugfs", "-w", "-f", COMMANDS, f"{IMAGE}?offset={offset}")
-    sandbox.output(Job(inputs.tools, argv, (Bind(folder, "/build", writable=True),)), inputs.tools)
-    (folder / COMMANDS).unlink()
 
 
 class Asker:

@@ -13,7 +13,7 @@ from hostwright.machine.model import Guest, Machine
 from hostwright.proof import expect, lab
 from hostwright.proof.expect import LAB_WORDS, UNKNOWN
 from hostwright.proof.inner import Report
-from hostwright.proof.verdict import Boot, Checked, Outcome, Row
+from hostwright.proof.verdict import Boot, Checked, Outcome, Row, check_power_off
 from hostwright.vm import guest_argv
 from hostwright.vm.board import Firmware
 
@@ -27,8 +27,6 @@ GUEST_BOOT = Boot("guest", Firmware.UEFI, "normal", LAB_WORDS)
 DEBIAN_DRIVERS = {"1b36:0010": "nvme", "1234:1111": "bochs-drm", "1b36:000d": "xhci_hcd"}
 
 MOST_ROOT_MIB = 250
-# The disk of these boots is larger than the image, as a real one is.
-GROWTH_MIB = 256
 SSH_PORT = ":22"
 # Flags of a port in bridge(8).
 CLOSED_PORT = ("learning off", "isolated on", "locked on")
@@ -121,6 +119,7 @@ def _findings(
     yield "ssh-methods", _check_methods(facts)
     yield "listening", _check_listening(facts)
     yield "inbound", _check_inbound(facts)
+    yield "power-button", check_power_off(outcome, "the power button shuts the host down")
     if outcome.boot == UNMAPPED:
         yield "check", _check_refused("guest check", facts.check)
         yield "start", _check_refused("guest start", facts.start)
@@ -189,7 +188,7 @@ def _check_size(facts: Facts) -> Checked:
 
 
 def _check_grown(facts: Facts) -> Checked:
-    """The disk is larger than the image by GROWTH_MIB; the file system's own tables take less than that."""
+    """The disk is larger than the image (boot.GROWTH_MIB); the file system's own tables take less than that."""
     expectation = f"the data partition has grown beyond the image's {facts.image_mib} MiB"
     return Checked(expectation, f"{facts.size_mib} MiB", facts.size_mib > facts.image_mib > 0)
 

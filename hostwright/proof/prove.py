@@ -18,7 +18,7 @@ from hostwright.base import files
 from hostwright.formats import gpt
 from hostwright.machine.model import Guest, Machine
 from hostwright.proof import login, login_rows, report
-from hostwright.proof.boot import Inputs, find_inputs, kernel_release, start
+from hostwright.proof.boot import Inputs, find_inputs, kernel_release, opened, start
 from hostwright.proof.expect import plan_boots
 from hostwright.proof.judge import judge
 from hostwright.proof.verdict import Origin, Proof, Row
@@ -49,7 +49,7 @@ def examine(inputs: Inputs, out: Path, progress: Progress) -> Proof:
     progress("trying the accelerators")
     accelerator, reason = process.find_accelerator(inputs.kernel, inputs.tools, out)
     with (
-        login.opened(inputs, out) as given,
+        opened(inputs, out) as given,
         ThreadPoolExecutor(max_workers=2) as workers,
         _begun_deeper(given, accelerator, out, workers, progress) as asked,
     ):

@@ -6,6 +6,10 @@ from typing import Any, NamedTuple
 
 from hostwright.vm.board import Firmware
 
+POWER_OFF_SIGN = "reboot: Power down"
+# What the ids of the self-check's rows about services begin with.
+SERVICE = "service:"
+
 
 @dataclass(frozen=True)
 class Boot:
@@ -32,9 +36,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """The fields of hostwright-selfcheck's document that the proof reads; `modules` maps a name to its loader.
+    """The fields of hostwright-selfcheck's document that the proof reads.
 
-    `filters` maps a family to the result of its packet filter.
+    `modules` maps a name to its loader, `filters` a family to the result of its packet filter, `services` a name to the
+    result of its row (pass, note or fail) and the text of what was found.
     """
 
     kernel: str
@@ -47,6 +52,7 @@ class SelfCheck:
     log: tuple[str, ...]
     failing: frozenset[str]
     filters: Mapping[str, str] = field(default_factory=dict)
+    services: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,15 @@ class Checked(NamedTuple):
     ok: bool
 
 
+def check_power_off(outcome: Outcome, expectation: str) -> Checked:
+    """The kernel's last word was the power-off, and it ended QEMU."""
+    said = POWER_OFF_SIGN in outcome.console
+    evidence = (
+        f"{POWER_OFF_SIGN if said else 'no power-off'} on the console, QEMU's exit status: {outcome.status}"
+    )
+    return Checked(expectation, evidence, said and outcome.status == 0)
+
+
 def read_document(document: Mapping[str, Any]) -> SelfCheck:
     """The self-check's document as a value; raises ValueError with the key for another form."""
     try:
@@ -128,6 +143,11 @@ def read_document(document: Mapping[str, Any]) -> SelfCheck:
                 row["id"].removeprefix("filter:"): row["result"]
                 for row in document["rows"]
                 if row["id"].startswith("filter:")
+            },
+            services={
+                row["id"].removeprefix(SERVICE): (row["result"], row["found"])
+                for row in document["rows"]
+                if row["id"].startswith(SERVICE)
             },
         )
     except (KeyError, TypeError) as error:

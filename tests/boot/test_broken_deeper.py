@@ -9,8 +9,9 @@ from hostwright.image.ids import ids_for
 from hostwright.machine import load
 from hostwright.machine.model import Machine
 from hostwright.proof import boot, lab, login_rows
+from hostwright.proof.boot import alter, copy_image
 from hostwright.proof.lab import IMAGE
-from hostwright.proof.login import Answered, alter, copy_image, digest_samples, prepare, start
+from hostwright.proof.login import Answered, digest_samples, prepare, start
 from hostwright.proof.login_rows import HOST, MOST_ROOT_MIB
 from hostwright.vm import login
 from hostwright.vm.board import Accelerator

@@ -15,8 +15,8 @@ from hostwright.base.errors import UserError
 from hostwright.machine import load
 from hostwright.machine.model import Machine
 from hostwright.proof import boot, lab, login_rows
+from hostwright.proof.boot import alter, copy_image
 from hostwright.proof.guest import prove
-from hostwright.proof.login import alter, copy_image
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.vm import guest_argv, login
 from tests.boot.machines import write_over

@@ -10,7 +10,7 @@ import pytest
 from hostwright.base import paths
 from hostwright.machine import load
 from hostwright.machine.model import Machine
-from hostwright.proof import boot, login
+from hostwright.proof import boot
 from hostwright.proof.expect import LAB_WORDS
 from hostwright.proof.verdict import Boot
 from hostwright.vm.board import Firmware
@@ -66,7 +66,7 @@ def test_editor_and_prompt_need_the_password_and_an_entry_does_not(menu: Console
 
 def test_the_proof_types_at_the_prompt_of_a_copy(host: Machine, disk: Path) -> None:
     with (
-        login.opened(boot.find_inputs(host, disk), disk.parent) as inputs,
+        boot.opened(boot.find_inputs(host, disk), disk.parent) as inputs,
         machines.at_menu(host, inputs.image, Firmware.BIOS, "opened-boot") as line,
     ):
         assert inputs.image != disk

@@ -11,9 +11,17 @@ from hostwright.base import paths
 from hostwright.machine import load
 from hostwright.machine.model import Machine
 from hostwright.proof import lab
-from hostwright.proof.boot import MENU_LIMIT_S, NO_BOOT, POWER_OFF_LIMIT_S, choose, fill, find_inputs
+from hostwright.proof.boot import (
+    MENU_LIMIT_S,
+    NO_BOOT,
+    POWER_OFF_LIMIT_S,
+    choose,
+    copy_image,
+    fill,
+    find_inputs,
+)
 from hostwright.proof.expect import LAB_WORDS
-from hostwright.proof.login import LOGIN_LIMIT_S, copy_image
+from hostwright.proof.login import LOGIN_LIMIT_S
 from hostwright.proof.login_rows import HOST
 from hostwright.proof.verdict import Boot
 from hostwright.vm import board, login, process

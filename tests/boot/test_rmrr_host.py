@@ -20,9 +20,10 @@ from hostwright.machine import load
 from hostwright.machine.cmdline import kernel_words
 from hostwright.machine.model import Machine
 from hostwright.proof import boot, lab
+from hostwright.proof.boot import copy_image
 from hostwright.proof.expect import LAB_WORDS
 from hostwright.proof.groups_rows import INITRD
-from hostwright.proof.login import COMMAND_LIMIT_S, GUESTS, LOGIN_LIMIT_S, copy_image
+from hostwright.proof.login import COMMAND_LIMIT_S, GUESTS, LOGIN_LIMIT_S
 from hostwright.vm import board, login, process
 from hostwright.vm.board import Accelerator, Firmware
 from hostwright.vm.login import free_port

@@ -37,6 +37,7 @@ DANGEROUS = (
     *("halt", "init", "killall", "killall5", "reboot"),
     *("iptables", "iptables-restore", "ip6tables", "ip6tables-restore"),
     *("dhcpcd", "ssh-keygen", "syslogd", "udevadm", "udevd"),
+    *("acpid", "chown", "chronyc", "chronyd", "shutdown", "smartd", "wdctl"),
     *("partx", "resize2fs", "sfdisk", "mkfs.ext4", "mkfs.vfat", "grub-install", "sync"),
 )
 

@@ -132,9 +132,10 @@ def test_rc_names_a_script_that_fails_and_goes_on(levels: FakeHost) -> None:
     assert said == "[FAIL] S05one start ended with status 3; going on\nS30two start\n"
 
 
+MAINTAINED = ("syslog", "logs", "powerbutton", "network", "time", "sshd", "disks")
 MAINTENANCE = {
-    "at boot": ("1", "N", ["guests stop", "syslog start", "network start", "sshd start"]),
-    "from there on": ("3", "1", ["guests start", "hostwright start"]),
+    "at boot": ("1", "N", ["guests stop", *(f"{name} start" for name in MAINTAINED)]),
+    "from there on": ("3", "1", ["watchdog start", "guests start", "hostwright start"]),
     "by hand": ("1", "3", ["guests stop"]),
 }
 
@@ -143,7 +144,7 @@ MAINTENANCE = {
 def test_runlevel_1_is_the_host_without_its_guests(
     each_shell: FakeHost, level: str, previous: str, done: list[str]
 ) -> None:
-    for script in ("guests", "syslog", "network", "sshd", "hostwright"):
+    for script in ("guests", "hostwright", "watchdog", *MAINTAINED):
         each_shell.write(f"etc/rc.d/init.d/{script}", f'#!/bin/sh\necho "{script} $1"\n')
     assert each_shell.init("rc", level, PREVLEVEL=previous).stdout.splitlines() == done
 

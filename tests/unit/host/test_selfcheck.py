@@ -1,6 +1,7 @@
 """hostwright-selfcheck and the boot script that runs it, on made-up hosts."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ def lab(host: FakeHost) -> Iterator[FakeHost]:
     host.write("etc/sysconfig/network", "bridge=br0\nisolated=yes\n")
     set_sysctls(host)
     load_filter(host)
+    set_services(host)
     shutil.copytree(ROOTFS / "usr/libexec", host.root / "usr/libexec", dirs_exist_ok=True)
     (host.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}/reset_method").write_text("flr bus\n")
     host.write("log", LOG)
@@ -48,7 +50,9 @@ def lab(host: FakeHost) -> Iterator[FakeHost]:
 SYSCTLS = dict(
     line.split(" = ") for line in (ROOTFS / "etc/sysctl.conf").read_text().splitlines() if line[:1] not in "#"
 )
-ROWS = 11 + len(SYSCTLS)
+
+SERVICES = ("watchdog", "powerbutton", "time", "logs", "disks")
+ROWS = 12 + len(SYSCTLS) + len(SERVICES)
 INTERFACES = ("all", "default", "br0", "eno1.10")
 
 
@@ -71,6 +75,15 @@ def load_filter(host: FakeHost, spoil: Callable[[str], str] = str) -> None:
         said = re.sub(r"(?m)^:(.*) \[0:0\]$", r"-P \1", said).replace("*filter\n", "")
         host.write(f"{program}.out", spoil(said))
         host.command(program, f'[ "$*" = "-w -S" ] && cat {host.root}/{program}.out')
+
+
+def set_services(host: FakeHost) -> None:
+    """Each service runs, as this very process; the kernel does not stop in a panic."""
+    host.write("run/pid", f"{os.getpid()}\n")
+    for name in SERVICES:
+        host.write(f"run/hostwright/service.{name}", f"{host.root}/run/pid\n{name} is kept\n")
+    host.write("sys/class/watchdog/watchdog0/state", "active\n")
+    host.write("proc/sys/kernel/panic", "10\n")
 
 
 LOG = """\
@@ -108,6 +121,8 @@ def test_selfcheck_passes_on_a_host_that_is_as_it_should_be(lab: FakeHost) -> No
         "guest-ports": "note",
         "filter:ipv4": "pass",
         "filter:ipv6": "pass",
+        "panic": "pass",
+        **dict.fromkeys((f"service:{name}" for name in SERVICES), "pass"),
         **dict.fromkeys((f"sysctl:{key}" for key in SYSCTLS), "pass"),
     }
     assert document["named"] == [
@@ -126,6 +141,64 @@ def test_selfcheck_passes_on_a_host_that_is_as_it_should_be(lab: FakeHost) -> No
     assert document["iommu"] == ["dmar0"]
     assert document["kernel"] == "6.12.63"
     assert len(document["log"]) == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_selfcheck_finds_a_service_that_has_ended(lab: FakeHost, name: str) -> None:
+    lab.write("run/none", "9999999\n")
+    lab.write(f"run/hostwright/service.{name}", f"{lab.root}/run/none\nit is kept\n")
+    status, rows, _ = check(lab)
+    assert (status, rows[f"service:{name}"]["result"]) == (1, "fail")
+    assert rows[f"service:{name}"]["found"] == "it does not run: it is kept" + (
+        ": active" if name == "watchdog" else ""
+    )
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_selfcheck_finds_a_service_whose_script_has_not_run(lab: FakeHost, name: str) -> None:
+    (lab.root / f"run/hostwright/service.{name}").unlink()
+    status, rows, _ = check(lab)
+    assert (status, rows[f"service:{name}"]["found"]) == (1, "its script has not run")
+
+
+def test_selfcheck_notes_a_service_that_the_host_does_not_need(lab: FakeHost) -> None:
+    lab.write("run/hostwright/service.time", "-\nhost.toml names no time server\n")
+    status, rows, _ = check(lab)
+    row = rows["service:time"]
+    assert (status, row["result"], row["found"]) == (0, "note", "host.toml names no time server")
+
+
+def test_selfcheck_finds_a_watchdog_that_stands_still(lab: FakeHost) -> None:
+    lab.write("sys/class/watchdog/watchdog0/state", "inactive\n")
+    status, rows, document = check(lab)
+    assert (status, document["failing"]) == (1, ["service:watchdog"])
+    assert rows["service:watchdog"]["found"] == "watchdog is kept: inactive"
+
+
+def test_selfcheck_says_how_well_the_clock_is_kept(lab: FakeHost) -> None:
+    """The fields of chronyc -c tracking, of which the fifth is the offset and the last the leap status."""
+    lab.command("chronyc", "echo 7F7F0101,192.0.2.1,2,1767312000.1,-0.000013,1,1,1,1,1,1,1,64.2,Normal")
+    _, rows, _ = check(lab)
+    assert rows["service:time"]["found"] == "time is kept: Normal, off by -0.000013 s"
+
+
+def test_selfcheck_says_nothing_of_a_clock_that_nobody_keeps(lab: FakeHost) -> None:
+    lab.write("run/hostwright/service.time", "-\nno time server\n")
+    lab.command("chronyc", "echo 506 Cannot talk to daemon; exit 1")
+    assert check(lab)[1]["service:time"]["found"] == "no time server"
+
+
+def test_selfcheck_counts_what_smartd_has_found(lab: FakeHost) -> None:
+    lab.write("run/hostwright/motd", "a disk\nanother\n")
+    _, rows, _ = check(lab)
+    assert rows["service:disks"]["found"] == "disks is kept; 2 findings, which root sees at the login"
+
+
+@pytest.mark.parametrize("word, result", [("", "fail"), (" panic=0", "note")])
+def test_selfcheck_finds_a_host_that_stays_down_after_a_panic(lab: FakeHost, word: str, result: str) -> None:
+    lab.write("proc/sys/kernel/panic", "0\n")
+    lab.write("proc/cmdline", f"ro intel_iommu=on pcie_acs_override=downstream,multifunction{word}\n")
+    assert check(lab)[1]["panic"]["result"] == result
 
 
 SAFE = {

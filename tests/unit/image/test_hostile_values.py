@@ -63,6 +63,7 @@ KEYS = {
     "network.nic": ('name = "lab"\n[network]\nnic = @', "eno1"),
     "network.address": ('name = "lab"\n[network]\nnic = "eno1"\naddress = @', "192.168.1.10/24"),
     "network.gateway": ('name = "lab"\n[network]\nnic = "e"\naddress = "10.0.0.2/24"\ngateway = @', "10.0.0.1"),
+    "network.timeservers": ('name = "lab"\n[network]\ntimeservers = [@]', "time.example.org"),
     "network.nameservers": ('name = "lab"\n[network]\nnameservers = [@]', "fe80::1%a"),
     "network.inbound": ('name = "lab"\n[network]\ninbound = [@]', "tcp/443"),
     "install.user": (f'name = "lab"\n{INSTALL}user = @', "debian"),

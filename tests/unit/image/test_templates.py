@@ -15,7 +15,7 @@ from hostwright.image.host_values import host_values
 from hostwright.image.templates import grub_word, render_text
 from hostwright.machine.cmdline import serial_lines
 from hostwright.machine.load import load
-from hostwright.proof.login import drop_password
+from hostwright.proof.boot import drop_password
 
 TEMPLATES = sorted(path.relative_to(ROOTFS).as_posix() for path in ROOTFS.rglob("*.j2"))
 HOSTS = [TREE / "host.toml", *sorted((TREE / "hosts").glob("*.toml"))]

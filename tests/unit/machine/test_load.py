@@ -60,6 +60,7 @@ nic = "eth0.10"
 address = "192.168.1.10/255.255.255.0"
 gateway = "192.168.1.1"
 nameservers = ["192.168.1.1", "FD00::1"]
+timeservers = ["time.example.org", "FD00::2"]
 isolated = false
 inbound = ["tcp/443", "udp/51820", "udp/22"]
 [disk]
@@ -218,6 +219,8 @@ ONE_KEY = [
     ("network.inbound[0]", '"tcp/0"', "the protocol and the port"),
     ("network.inbound[0]", '"tcp/65536"', "from 1 to 65535"),
     ("network.inbound[0]", '"tcp/22"', "ssh is always accepted"),
+    ("network.timeservers[0]", '"time example"', "labels of a-z"),
+    ("network.timeservers[0]", '"10.0.0.300"', "put a letter"),
     ("disk.root_mib", "255", "from 256 to 1048576"),
     ("disk.root_mib", "-1", "from 256 to 1048576"),
     ("disk.esp_mib", "33", "from 34 to 4096"),
@@ -568,6 +571,7 @@ def test_everything_set_comes_back(tmp_path: Path) -> None:
         ("192.168.1.1", "fd00::1"),
         isolated=False,
         inbound=("tcp/443", "udp/51820", "udp/22"),
+        timeservers=("time.example.org", "fd00::2"),
     )
     assert machine.access.root_password_hash == HASH
     assert machine.access.grub_password == GRUB_HASH

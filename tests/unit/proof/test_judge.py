@@ -68,7 +68,7 @@ def red(rows: Sequence[Row]) -> set[tuple[str, str]]:
 def test_good_host_has_green_rows_only(host: Machine) -> None:
     rows = judge.judge(outcomes(host), host, ORIGIN)
     assert red(rows) == set()
-    assert len({(row.boot, row.name) for row in rows}) == len(rows) == 4 * 24 + 4
+    assert len({(row.boot, row.name) for row in rows}) == len(rows) == 4 * 29 + 4
 
 
 def test_every_row_has_expectation_and_evidence(host: Machine) -> None:
@@ -141,6 +141,13 @@ def filtered(family: str, result: str | None) -> Spoil:
     return spoil
 
 
+def service(name: str, result: str) -> Spoil:
+    def spoil(document: Document) -> None:
+        next(row for row in document["rows"] if row["id"] == f"service:{name}")["result"] = result
+
+    return spoil
+
+
 def join_groups(*addresses: str) -> Spoil:
     def spoil(document: Document) -> None:
         groups = [group for group in document["groups"] if not set(group["devices"]) & set(addresses)]
@@ -188,6 +195,11 @@ ALL = "all"
         (put("failing", ["unnamed"]), "verdict"),
         (filtered("ipv4", "fail"), "filter"),
         (filtered("ipv6", None), "filter"),
+        (service("watchdog", "fail"), "service:watchdog"),
+        (service("powerbutton", "note"), "service:powerbutton"),
+        (service("time", "pass"), "service:time"),
+        (service("logs", "fail"), "service:logs"),
+        (lambda document: document["rows"].pop(), "service:disks"),
     ],
 )
 def test_what_is_wrong_turns_its_rows_red(host: Machine, spoil: Spoil, rows: str) -> None:
@@ -249,7 +261,7 @@ def test_boot_without_an_answer_fails_every_row(host: Machine, document: Documen
         results[2].boot, document, error="no 'x' within 1 s; the console's last lines:\n    y"
     )
     rows = [row for row in judge.judge(results, host, ORIGIN) if row.boot == "bios"]
-    assert len(rows) == 24
+    assert len(rows) == 29
     # SeaBIOS has told its name by nothing, and nothing was read from the self-check.
     assert all(not row.ok for row in rows)
     assert red(judge.judge(results, host, ORIGIN)) >= {(ALL, "same-groups"), (ALL, "override-effect:bios")}
@@ -549,7 +561,7 @@ def test_page_shows_every_row_and_needs_no_network(host: Machine) -> None:
     assert page.loads == [f"{boot.name}.log" for boot in expect.plan_boots(host)]
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
     assert not re.search("https?://|@import", report.render_html(whole(host)))
-    assert "100 of 100 expectations met" in page.shown
+    assert "120 of 120 expectations met" in page.shown
 
 
 def test_page_shows_drivers_and_groups_of_every_boot(host: Machine) -> None:
@@ -581,7 +593,7 @@ def test_pictures_lie_beside_the_page(host: Machine) -> None:
 def test_report_for_programs(host: Machine) -> None:
     content = json.loads(report.render_json(whole(host)))
     assert content["verdict"] == "pass"
-    assert len(content["rows"]) == 100
+    assert len(content["rows"]) == 120
     assert [boot["name"] for boot in content["boots"]] == ["uefi", "uefi-fallback", "bios", "bios-fallback"]
     assert content["boots"][0]["selfcheck"]["verdict"] == "pass"
     assert json.loads(report.render_json(verdict([Row("a", "b", "c", "d", False)])))["verdict"] == "fail"

@@ -62,13 +62,17 @@ GOOD = Facts(
 )
 
 
+# A boot that the power button has ended.
+DOWN = Outcome(HOST, console="[   99.1] reboot: Power down\n", status=0)
+
+
 def with_port(text: str) -> Callable[[Facts], Facts]:
     return lambda facts: replace(facts, ports=Answer(0, text))
 
 
 def test_a_host_whose_bridge_is_a_plain_switch_has_no_row_for_its_port(host: Machine, guest: Guest) -> None:
     plain = replace(host, network=replace(host.network, isolated=False))
-    rows = login_rows.judge([(Outcome(HOST), replace(GOOD, ports=None))], plain, guest, SAMPLES)
+    rows = login_rows.judge([(DOWN, replace(GOOD, ports=None))], plain, guest, SAMPLES)
     assert all(row.ok for row in rows)
     assert "guest-port" not in {row.name for row in rows}
 
@@ -89,9 +93,8 @@ def guest(host: Machine) -> Guest:
 
 
 def red(guest: Guest, facts: Facts | None, boot: object = HOST) -> set[str]:
-    outcome = Outcome(
-        HOST if boot is HOST else UNMAPPED, error="" if facts else "no login; the console's last lines:"
-    )
+    error = "" if facts else "no login; the console's last lines:"
+    outcome = replace(DOWN, boot=HOST if boot is HOST else UNMAPPED, error=error)
     return {row.name for row in login_rows.judge([(outcome, facts)], HOST_TOML, guest, SAMPLES) if not row.ok}
 
 
@@ -104,7 +107,7 @@ def test_without_a_login_every_row_is_red_and_says_why(guest: Guest) -> None:
     rows = login_rows.judge(
         [(Outcome(HOST, error="no login; the console's last lines:"), None)], HOST_TOML, guest, SAMPLES
     )
-    assert len(rows) == 16
+    assert len(rows) == 17
     assert not any(row.ok for row in rows)
     assert {row.evidence for row in rows} == {"unknown: no login"}
 
@@ -161,6 +164,12 @@ def test_what_is_wrong_turns_its_row_red(guest: Guest, name: str) -> None:
 def test_a_guest_must_be_refused_for_the_right_reason(guest: Guest, answer: Answer | None) -> None:
     assert red(guest, replace(GOOD, check=answer, start=REFUSED), UNMAPPED) == {"check"}
     assert red(guest, replace(GOOD, check=REFUSED, start=answer), UNMAPPED) == {"start"}
+
+
+@pytest.mark.parametrize("spoilt", [replace(DOWN, console="login: "), replace(DOWN, status=None)])
+def test_a_power_button_that_nobody_hears_is_found(guest: Guest, spoilt: Outcome) -> None:
+    rows = login_rows.judge([(spoilt, GOOD)], HOST_TOML, guest, SAMPLES)
+    assert [row.name for row in rows if not row.ok] == ["power-button"]
 
 
 def test_a_machine_whose_guest_gets_other_devices_has_none_to_start() -> None:

@@ -175,10 +175,11 @@ class FakeShop(Workshop):
 
 
 def write_image(scene: Scene) -> bool:
-    tar = scene.folder / "dist" / "rootfs.tar"
-    files.write(tar, b"root")
+    archives = image.Archives(scene.folder / "dist" / "rootfs.tar", scene.folder / "dist" / "data.tar")
+    files.write(archives.root, b"root")
+    files.write(archives.data, b"data")
     shop = FakeShop(scene.folder, "", scene.dist, scene.folder / "log")
-    image.write_image(load(paths.TREE / "host.toml"), tar, scene.folder, scene.dist / "host.img", shop)
+    image.write_image(load(paths.TREE / "host.toml"), archives, scene.folder, scene.dist / "host.img", shop)
     return True
 
 

@@ -5,7 +5,7 @@
 
 BEGIN {
     FS = "\t"
-    rows = groups = devices = named = modules = settings = families = logs = ids_failed = 0
+    rows = groups = devices = named = modules = settings = families = services = logs = ids_failed = 0
 }
 
 # The kernel log stands last, each line as it is.
@@ -73,6 +73,18 @@ $1 == "loaded_rule" {
     loaded_rule[$2, $3] = 1
 }
 
+$1 == "watchdog" { watchdog = $2 }
+$1 == "panic"    { panic = $2 }
+$1 == "clock"    { clock = $2 ", off by " $3 " s" }
+$1 == "findings" { findings = $2 }
+
+$1 == "service" {
+    service[++services] = $2
+    service_file[$2] = $3
+    service_alive[$2] = $4
+    service_text[$2] = $5
+}
+
 $1 == "named" {
     address = tolower($2)
     if (address !~ /^[^:]*:[^:]*:/)
@@ -103,6 +115,9 @@ END {
     judge_ports()
     for (i = 1; i <= families; i++)
         judge_filter(family[i])
+    judge_panic()
+    for (i = 1; i <= services; i++)
+        judge_service(service[i])
     if (format == "json")
         print_json()
     else
@@ -276,6 +291,34 @@ function judge_filter(name,  found, rule, part) {
     row("filter:" name, found == "" ? "pass" : "fail",
         "what comes in is dropped, but for what /etc/rc.d/init.d/firewall lets in",
         found == "" ? loaded[name] " policies and rules" : substr(found, 3))
+}
+
+# What the kernel command line says is the owner's wish.
+function judge_panic() {
+    row("panic", panic != 0 ? "pass" : cmdline ~ /(^| )panic=/ ? "note" : "fail",
+        "the host starts again after a panic", panic == 0 ? "it stops" : "after " panic " s")
+}
+
+# A script writes down that its service is not needed on this host, or the file with the number of its process.
+function judge_service(name,  expected, found) {
+    expected = "its script has started it, and it runs"
+    found = service_text[name]
+    if (name == "time" && clock != "")
+        found = found ": " clock
+    if (name == "watchdog" && watchdog != "")
+        found = found ": " watchdog
+    if (name == "disks" && findings != "")
+        found = found "; " findings " findings, which root sees at the login"
+    if (service_file[name] == "")
+        row("service:" name, "fail", expected, "its script has not run")
+    else if (service_file[name] == "-")
+        row("service:" name, "note", expected, found)
+    else if (service_alive[name] == "no")
+        row("service:" name, "fail", expected, "it does not run: " found)
+    else if (name == "watchdog" && watchdog != "" && watchdog != "active")
+        row("service:" name, "fail", expected, found)
+    else
+        row("service:" name, "pass", expected, found)
 }
 
 function driver_name(address) {
