@@ -18,7 +18,7 @@ RECIPE = Recipe(
         # Its own default is /bin and /sbin for some; and nobody but root logs in here.
         make=("exec_prefix=/usr", "suidperms=755"),
         after=(
-            "set_word() { sed -i \"s/^#\\?$1[[:blank:]].*/$1 $2/\" \"$OUT/etc/login.defs\"; }",
+            'set_word() { sed -i "s/^#\\?$1[[:blank:]].*/$1 $2/" "$OUT/etc/login.defs"; }',
             "set_word ENCRYPT_METHOD YESCRYPT",
             # For who asks chpasswd(8) for another method than that.
             "set_word SHA_CRYPT_MIN_ROUNDS 65536",

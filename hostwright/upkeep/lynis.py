@@ -41,7 +41,7 @@ PLACE = "/run/lynis"
 UNPACK = f"mkdir -m 700 {PLACE} && tar -C {PLACE} -xf /root/{PACKED} && rm /root/{PACKED}"
 RUN = (
     f"cd {PLACE} && sh ./lynis audit system --quick --no-colors"
-    f" --report-file {PLACE}/{REPORT} --log-file {PLACE}/{LOG}"
+    f" --report-file {PLACE}/{REPORT} --log-file {PLACE}/{LOG} </dev/null"
 )
 # Where the package has what lynis finds in its own folder, and the folder of plugins, which stays empty.
 PARTS = {"usr/share/lynis/include": "include", "usr/share/lynis/db": "db"}
