@@ -17,7 +17,18 @@ RECIPE = Recipe(
         options=words("shadow.options"),
         # Its own default is /bin and /sbin for some; and nobody but root logs in here.
         make=("exec_prefix=/usr", "suidperms=755"),
-        after=("sed -i 's/^#ENCRYPT_METHOD .*/ENCRYPT_METHOD YESCRYPT/' \"$OUT/etc/login.defs\"",),
+        after=(
+            'set_word() { sed -i "s/^#\\?$1[[:blank:]].*/$1 $2/" "$OUT/etc/login.defs"; }',
+            "set_word ENCRYPT_METHOD YESCRYPT",
+            # For who asks chpasswd(8) for another method than that.
+            "set_word SHA_CRYPT_MIN_ROUNDS 65536",
+            "set_word SHA_CRYPT_MAX_ROUNDS 65536",
+            # For accounts that the owner adds.
+            "set_word UMASK 027",
+            "set_word PASS_MIN_DAYS 1",
+            "set_word PASS_MAX_DAYS 365",
+            "set_word LOG_OK_LOGINS yes",
+        ),
     ),
     smoke=("/usr/bin/passwd", "--help"),
     files=("usr/bin/login", "usr/bin/passwd", "usr/sbin/useradd", "etc/login.defs"),

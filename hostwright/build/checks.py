@@ -92,6 +92,7 @@ def weaknesses(file: Path) -> list[str]:
         "is not position independent": elf.is_fixed(file) or (is_program and not elf.is_pie(file)),
         "has relocations that stay writable": not elf.has_full_relro(file),
         "has an executable stack": elf.has_executable_stack(file),
+        "has a segment that is writable and executable": elf.has_writable_code(file),
         "has a search path of its own": bool({*elf.runpaths(file)} - {_OWN_FOLDER}),
         "requests another loader": is_program and loader not in LOADERS,
     }

@@ -13,6 +13,7 @@ _FLAGS_BIND_NOW = 0x8
 _FLAGS_1_NOW = 0x1
 _FLAGS_1_PIE = 0x08000000
 _EXECUTABLE = 0x1
+_WRITABLE = 0x2
 
 
 def is_elf(path: Path) -> bool:
@@ -87,6 +88,13 @@ def has_executable_stack(path: Path) -> bool:
     with _opened(path) as elf:
         segment = _segment(elf, "PT_GNU_STACK")
         return segment is None or bool(segment["p_flags"] & _EXECUTABLE)
+
+
+def has_writable_code(path: Path) -> bool:
+    """Whether a segment is loaded writable and executable: what is written there can be run."""
+    with _opened(path) as elf:
+        both = _EXECUTABLE | _WRITABLE
+        return any(segment["p_flags"] & both == both for segment in elf.iter_segments("PT_LOAD"))
 
 
 @contextmanager

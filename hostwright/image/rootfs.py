@@ -42,7 +42,9 @@ VAR = "var/"
 LINKS = {"bin": "usr/bin", "lib": "usr/lib", "sbin": "usr/sbin"}
 
 # The only files whose mode is not that of the working copy, where git keeps no more than the x bit.
-MODES = {"boot/grub/grub.cfg": 0o600, "etc/shadow": 0o600, "root/.ssh/authorized_keys": 0o600}
+MODES = {
+    "boot/grub/grub.cfg": 0o600, "etc/shadow": 0o600, "etc/ssh/sshd_config": 0o600, "root/.ssh/authorized_keys": 0o600,
+}  # fmt: skip
 
 # What a running host does not need: headers, static libraries, start files, documentation, translations.
 UNWANTED = (

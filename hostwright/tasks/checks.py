@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from hostwright.base import paths, run
+from hostwright.base import paths, run, texts
 from hostwright.base.errors import UserError
 from hostwright.tasks import reporter, variables
 from hostwright.tasks.define import Task, step
+from hostwright.tasks.inputs import machine
 
 PYTHON_FILES = ("dodo.py", "hostwright", "recipes", "tests")
 FAST = ("tests/unit", "tests/recipes")
@@ -31,8 +32,8 @@ def lint() -> Task:
 
 
 def audit() -> Task:
-    """compare the kernel's configuration with the recommendations of kernel-hardening-checker"""
-    return step(_audit, after=["kernel-config"], always=True, counted=False)
+    """judge kernel, programs and booted host by kernel-hardening-checker, checksec and lynis"""
+    return step(_audit, after=["kernel-config", "host"], always=True, counted=False)
 
 
 def torture() -> Task:
@@ -67,24 +68,34 @@ def _tests(words: Sequence[str], after: Sequence[str]) -> Task:
 
 
 def _audit() -> None:
-    from hostwright.upkeep import hardening
+    from hostwright.upkeep import checksec, hardening, lynis
 
-    checks, refused = hardening.check(paths.KERNEL / "config", paths.log_file("audit")), hardening.refusals()
-    reporter.board().say(hardening.render(checks, refused))
-    if lines := hardening.faults(checks, refused):
+    log, note = paths.log_file("audit"), partial(reporter.board().note, "audit")
+    checks, refused = hardening.check(paths.KERNEL / "config", log), hardening.refusals()
+    programs, reasons = checksec.audit(log, note), checksec.reasons()
+    # Last, since it takes minutes: what it finds is worth nothing on an image with a fault that is known.
+    _judge(hardening.render(checks, refused), hardening.faults(checks, refused), hardening.REFUSED)
+    _judge(checksec.render(programs, reasons), checksec.faults(programs, reasons), checksec.REFUSED)
+    report, left = lynis.audit(machine(), log, note), hardening.refusals(lynis.REFUSED)
+    _judge(lynis.render(report, left), lynis.faults(report, left), lynis.REFUSED)
+
+
+def _judge(table: str, faults: Sequence[str], decisions: Path) -> None:
+    reporter.board().say(table)
+    if faults:
         raise UserError(
-            "\n".join(lines), "set the option in kconfig/, or give the reason in audit/kernel.toml"
+            "\n".join(faults), f"set it right, or give the reason in {texts.name_file(decisions)}"
         )
 
 
 def _torture() -> None:
-    from hostwright.upkeep import flips, torture
+    from hostwright.torture import flips, strikes
 
     note = partial(reporter.board().note, "torture")
     seed, log = variables.number("seed"), paths.log_file("torture")
     what = variables.text("what").split(",")
-    planned = torture.plan(seed, variables.number("kills"), variables.number("pairs"), what)
-    ended = torture.torture(sys.executable, planned, log, note) if planned else {}
+    planned = strikes.plan(seed, variables.number("kills"), variables.number("pairs"), what)
+    ended = strikes.torture(sys.executable, planned, log, note) if planned else {}
     for name, count in ended.items():
         reporter.board().say(f"{name}: {count} runs were struck; each next one ended well, with equal bits")
     if count := variables.number("flips"):

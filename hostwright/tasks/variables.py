@@ -87,7 +87,7 @@ def _recipe(value: str) -> str:
 
 
 def _victims(value: str) -> list[str]:
-    from hostwright.upkeep import victims
+    from hostwright.torture import victims
 
     return [str(grammar.one_of(*victims.ALL)(word)) for word in value.split(",")]
 

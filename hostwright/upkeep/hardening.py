@@ -2,7 +2,8 @@
 
     audit/lock --fetch, unpack--> the checker --sandbox--> its results + audit/kernel.toml --> faults, or a table
 
-Every recommendation is met, or refused with a reason in audit/kernel.toml. docs/security.md shows the table.
+Every recommendation is met, or refused with a reason in audit/kernel.toml. docs/security.md shows the table. The other
+yardsticks, `lynis` and `checksec`, take from here how an auditor is fetched and how decisions are compared.
 """
 
 import json
@@ -34,10 +35,10 @@ class Check:
     met: bool
 
 
-def plan_check(root: Path, auditor: Path, config: Path) -> sandbox.Job:
+def plan_check(root: Path, package: Path, config: Path) -> sandbox.Job:
     """The job that checks `config`; its standard output is JSON."""
     argv = ("python3", "-c", PROGRAM, "-m", "json", "-c", f"/build/{config.name}")
-    binds = (sandbox.Bind(auditor, "/sources"), sandbox.Bind(config.parent, "/build"))
+    binds = (sandbox.Bind(package, "/sources"), sandbox.Bind(config.parent, "/build"))
     return sandbox.Job(root / "tools", argv, binds, env=(("PYTHONPATH", LIBRARIES),))
 
 
@@ -56,13 +57,18 @@ def parse(text: bytes) -> list[Check]:
 
 def faults(checks: Sequence[Check], refused: Mapping[str, str]) -> list[str]:
     """What has no decision, or a decision that nothing needs: one line each."""
-    unmet = {check.option: check for check in checks if not check.met}
-    without = [
-        f"{name}: {CHECKER} wants {check.wanted}, found {check.found}; no reason is given"
-        for name, check in unmet.items()
-        if name not in refused
-    ]
-    needless = [f"{name}: refused, but {CHECKER} does not miss it" for name in refused if name not in unmet]
+    unmet = {
+        check.option: f"{CHECKER} wants {check.wanted}, found {check.found}"
+        for check in checks
+        if not check.met
+    }
+    return compare(unmet, refused, CHECKER)
+
+
+def compare(unmet: Mapping[str, str], refused: Mapping[str, str], auditor: str) -> list[str]:
+    """A line for each of `unmet` without a reason in `refused`, and for each reason that nothing needs."""
+    without = [f"{name}: {what}; no reason is given" for name, what in unmet.items() if name not in refused]
+    needless = [f"{name}: refused, but {auditor} does not miss it" for name in refused if name not in unmet]
     return [*without, *needless]
 
 
@@ -74,21 +80,21 @@ def render(checks: Sequence[Check], refused: Mapping[str, str]) -> str:
     return "".join([head, "| option | recommended | why not |\n|---|---|---|\n", *rows])
 
 
-def refusals() -> dict[str, str]:
-    """The refused recommendations: option to reason; UserError for a file that cannot be read."""
-    parsed = toml.parse(REFUSED, texts.read_text(REFUSED))
-    return {option: str(reason) for option, reason in parsed.items()}
+def refusals(file: Path = REFUSED) -> dict[str, str]:
+    """The refused recommendations: name to reason; UserError for a file that cannot be read."""
+    parsed = toml.parse(file, texts.read_text(file))
+    return {name: str(reason) for name, reason in parsed.items()}
 
 
 def check(config: Path, log: Path) -> list[Check]:
     """Run the checker on a kernel configuration; raises UserError if it cannot be fetched or run."""
     shop = workshop.open_at(log)
-    job = plan_check(shop.root, _auditor(CHECKER, shop.archives), config)
+    job = plan_check(shop.root, auditor(CHECKER, shop.archives), config)
     return parse(sandbox.output(job, shop.tools))
 
 
-def _auditor(name: str, archives: Sequence[str]) -> Path:
-    """The unpacked package of an auditor."""
+def auditor(name: str, archives: Sequence[str]) -> Path:
+    """The unpacked package of an auditor of audit/lock; raises UserError if it cannot be fetched."""
     pin = next(one for one in read_lock(LOCK) if one.name == name)
     place = paths.cache() / "auditors" / pin.sha256
     if not place.exists():

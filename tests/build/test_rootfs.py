@@ -61,6 +61,27 @@ def test_the_shadow_file_is_closed_and_root_has_no_password(members: dict[str, t
     assert read("etc/shadow").split(":")[:2] in (["root", "*"], ["root", "!"])
 
 
+def test_only_root_reads_how_one_gets_in(members: dict[str, tarfile.TarInfo]) -> None:
+    assert members["etc/ssh/sshd_config"].mode == 0o600
+
+
+LOGIN_DEFS = {
+    "ENCRYPT_METHOD": "YESCRYPT",
+    "SHA_CRYPT_MIN_ROUNDS": "65536",
+    "SHA_CRYPT_MAX_ROUNDS": "65536",
+    "UMASK": "027",
+    "PASS_MIN_DAYS": "1",
+    "PASS_MAX_DAYS": "365",
+    "LOG_OK_LOGINS": "yes",
+}
+
+
+def test_accounts_that_the_owner_adds_are_kept_closed() -> None:
+    lines = [line.split() for line in read("etc/login.defs").splitlines() if line and line[0] != "#"]
+    found = [(line[0], line[1]) for line in lines if line[0] in LOGIN_DEFS]
+    assert sorted(found) == sorted(LOGIN_DEFS.items())
+
+
 def test_no_link_points_nowhere(members: dict[str, tarfile.TarInfo]) -> None:
     from posixpath import dirname, join, normpath
 

@@ -600,9 +600,12 @@ def test_mountvirtfs_mounts_only_what_is_not_mounted(two_shells: FakeHost) -> No
     (two_shells.root / "dev").mkdir()
     assert two_shells.init("mountvirtfs", "start").returncode == 0
     mounted = [
-        call.rsplit(str(two_shells.root), 1)[1] for call in two_shells.calls() if call.startswith("mount ")
+        call.rsplit(str(two_shells.root), 1)[1] for call in two_shells.calls() if call.startswith("mount -t")
     ]
-    assert mounted == ["/sys", "/run", "/dev/pts", "/dev/shm", "/sys/fs/cgroup"]
+    assert mounted == ["/sys", "/run", "/dev/pts", "/dev/shm", "/tmp", "/sys/fs/cgroup"]
+    # The kernel's own mount has other options.
+    remounted = [call for call in two_shells.calls() if call.startswith("mount -o")]
+    assert remounted == [f"mount -o remount,mode=0755,nosuid,noexec {two_shells.root}/dev"]
     assert (two_shells.root / "dev/fd").readlink() == Path("/proc/self/fd")
     assert (two_shells.root / "run/hostwright").is_dir()
 
@@ -650,6 +653,26 @@ def test_a_host_without_its_data_has_a_var_in_memory(host: FakeHost, mounted: bo
     assert (bound in host.calls(), (host.root / "run/hostwright/var/lib/dhcpcd").is_dir()) == (
         not mounted,
     ) * 2
+
+
+def test_nothing_starts_from_a_folder_in_memory_that_all_may_write(two_shells: FakeHost) -> None:
+    two_shells.command("mountpoint", "exit 1")
+    two_shells.command("mount")
+    two_shells.init("mountvirtfs", "start")
+    words = [call.split() for call in two_shells.calls() if call.startswith("mount -t")]
+    options = {call[-1].removeprefix(str(two_shells.root)): call[4].split(",") for call in words}
+    for place in ("/proc", "/sys", "/dev", "/dev/pts", "/dev/shm", "/tmp", "/sys/fs/cgroup"):
+        assert {"nosuid", "noexec"} <= set(options[place]), place
+    # Nobody but root sees the command lines of others.
+    assert "hidepid=invisible" in options["/proc"]
+
+
+def test_a_dev_that_stays_open_is_told(two_shells: FakeHost) -> None:
+    two_shells.command("mountpoint", "exit 1")
+    two_shells.command("mount", '[ "$1" = -t ]')
+    done = two_shells.init("mountvirtfs", "start")
+    assert done.returncode == 1
+    assert "[FAIL] mountvirtfs: /dev cannot be restricted" in done.stdout
 
 
 TABLE = """\

@@ -7,12 +7,12 @@ from itertools import pairwise
 
 from hostwright.base import paths
 from hostwright.tasks import variables
-from hostwright.upkeep import torture, victims
+from hostwright.torture import strikes, victims
 
 # A child of a child that outlives it, seen by a process that orphans come to.
 PROGRAM = """
 import os, signal, subprocess
-from hostwright.upkeep import leftovers
+from hostwright.torture import leftovers
 leftovers.GONE_LIMIT_S = 0.3
 leftovers.adopt_orphans()
 started = subprocess.run(["sh", "-c", "sleep 30 >&- & echo $!"], stdout=subprocess.PIPE)
@@ -23,12 +23,12 @@ print(leftovers.processes())
 
 
 def test_the_same_seed_gives_the_same_blows() -> None:
-    assert torture.plan(1, 9, 4, victims.CHEAP) == torture.plan(1, 9, 4, victims.CHEAP)
-    assert torture.plan(1, 9, 4, victims.CHEAP) != torture.plan(2, 9, 4, victims.CHEAP)
+    assert strikes.plan(1, 9, 4, victims.CHEAP) == strikes.plan(1, 9, 4, victims.CHEAP)
+    assert strikes.plan(1, 9, 4, victims.CHEAP) != strikes.plan(2, 9, 4, victims.CHEAP)
 
 
 def test_blows_fall_all_over_each_victim() -> None:
-    blows = torture.plan(1, 200, 50, victims.ALL)
+    blows = strikes.plan(1, 200, 50, victims.ALL)
     assert [blow.signals for blow in blows[:200]] == [(signal.SIGKILL,)] * 200
     assert all(len(blow.signals) == 2 and signal.SIGKILL not in blow.signals for blow in blows[200:])
     for name in victims.ALL:

@@ -27,7 +27,8 @@ from hostwright.sandbox import buildroot, seccomp
 from hostwright.sandbox.workshop import open_at
 from hostwright.source import fetch, mirrors
 from hostwright.source.depot import Depot
-from hostwright.upkeep import audit, slow, torture
+from hostwright.torture import slow, strikes
+from hostwright.upkeep import audit
 
 # Each flip reads its file several times.
 _LARGEST = 16 << 20
@@ -47,10 +48,10 @@ class Spot:
 def sweep_copy(python: str, count: int, seed: int, log: Path, note: Note) -> list[str]:
     """Flip a bit in `count` files of a copy of the cache; a line for each kind of file."""
     note(f"{count} files of a copy of the cache")
-    with torture.copied(python) as place, slow.archive(_served()) as mirror:
+    with strikes.copied(python) as place, slow.archive(_served()) as mirror:
         shutil.copytree(paths.PACKAGES, place.dist / "packages")
         named = [*place.environment(), f"HOSTWRIGHT_MIRROR={mirror}"]
-        argv = ["env", *named, python, "-m", "hostwright.upkeep.flips", str(count), str(seed), str(log)]
+        argv = ["env", *named, python, "-m", "hostwright.torture.flips", str(count), str(seed), str(log)]
         status, out, err = run.capture(argv)
         if status != 0:
             raise UserError(f"the sweep (seed {seed}) ended with status {status}: {err.strip()}")

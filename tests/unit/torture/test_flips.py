@@ -8,7 +8,7 @@ import pytest
 from hostwright.base.errors import UserError
 from hostwright.base.pin import Pin
 from hostwright.source import fetch
-from hostwright.upkeep import flips
+from hostwright.torture import flips
 
 
 def spots(**kinds: int) -> list[flips.Spot]:

@@ -20,8 +20,8 @@ from hostwright.base import files, paths, run
 from hostwright.base.errors import UserError
 from hostwright.base.times import clock, limit
 from hostwright.image import manifest
-from hostwright.upkeep import leftovers, slow, victims
-from hostwright.upkeep.victims import Place, Victim
+from hostwright.torture import leftovers, slow, victims
+from hostwright.torture.victims import Place, Victim
 
 # Seconds that each source takes from the archive on loopback.
 FETCH_S = 1.0
