@@ -8,7 +8,7 @@ sources -> buildroot -> package:* -> rootfs -> host -> prove
 Each task is described by the function that makes it.
 """
 
-from hostwright.tasks import checks, devices, guests, host, recipes, sources
+from hostwright.tasks import checks, devices, guests, host, recipes, sources, updates
 from hostwright.tasks.define import listed
 
 DOIT_CONFIG = host.CONFIG
@@ -23,6 +23,9 @@ task_ovmf = listed(lambda: host.ovmf)
 task_rootfs = listed(lambda: host.rootfs)
 task_host = listed(lambda: host.host)
 task_prove = listed(lambda: host.prove)
+task_update_file = listed(lambda: updates.update_file)
+task_sign = listed(lambda: updates.sign)
+task_update = listed(lambda: updates.update)
 task_medium = listed(lambda: guests.medium)
 task_guest = listed(lambda: guests.guest)
 task_guest_fast = listed(lambda: guests.guest_fast)

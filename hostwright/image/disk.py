@@ -151,7 +151,7 @@ def _line(*argv: str) -> str:
 
 def check_room(root_mib: int, archive_bytes: int) -> None:
     """UserError when files of so many bytes do not fit into the root file system, with its own tables and journal."""
-    need_mib = _needed_mib(archive_bytes)
+    need_mib = needed_mib(archive_bytes)
     if need_mib > root_mib:
         raise UserError(
             f"disk.root_mib = {root_mib}: the root file system needs {need_mib} MiB",
@@ -159,13 +159,14 @@ def check_room(root_mib: int, archive_bytes: int) -> None:
         )
 
 
-def _needed_mib(archive_bytes: int) -> int:
+def needed_mib(archive_bytes: int) -> int:
+    """The size of a file system for an archive of so many bytes."""
     return (archive_bytes >> 20) * 17 // 16 + TABLES_MIB
 
 
 def data_mib(archive_bytes: int) -> int:
     """The size of the data partition for an archive of so many bytes."""
-    return max(LEAST_DATA_MIB, _needed_mib(archive_bytes) + DATA_JOURNAL_MIB)
+    return max(LEAST_DATA_MIB, needed_mib(archive_bytes) + DATA_JOURNAL_MIB)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ FOLDERS = {
 
 # A file system of its own.
 VAR = "var/"
+# Read by hostwright-update on the host.
+MANIFEST = "usr/share/hostwright/manifest"
 
 LINKS = {"bin": "usr/bin", "lib": "usr/lib", "sbin": "usr/sbin"}
 
@@ -229,9 +231,10 @@ def assemble(
         nodes += package_nodes(built)
     check_timezone(machine.timezone, nodes)
     nodes.append(_name_release(values, merge(nodes)))
+    nodes.append(_list_files(merge(nodes)))
     whole = merge(nodes)
     with target.open("wb") as sink:
-        write_tar((node for node in whole if not (node.content and node.path.startswith(VAR))), sink)
+        write_tar(filter(_is_in_slot, whole), sink)
     with data.open("wb") as sink:
         write_tar(data_nodes(whole), sink)
 
@@ -246,6 +249,18 @@ def _name_release(values: dict[str, object], nodes: Iterable[Node]) -> Node:
     named = {**values, "build_id": build_id(nodes)}
     text = templates.render_text((paths.ROOTFS / RELEASE).read_text(), f"rootfs/{RELEASE}", named)
     return Node(RELEASE.removesuffix(".j2"), 0o644, f"rootfs/{RELEASE}", text.encode())
+
+
+def _list_files(nodes: Iterable[Node]) -> Node:
+    """The sha256 of every file of a slot, for sha256sum(1): what the host compares itself with."""
+    listed = [
+        f"{_digest(one)}  {one.path}\n" for one in nodes if one.content is not None and _is_in_slot(one)
+    ]
+    return Node(MANIFEST, 0o644, "list of files", "".join(listed).encode())
+
+
+def _is_in_slot(node: Node) -> bool:
+    return not (node.content is not None and node.path.startswith(VAR))
 
 
 def build_id(nodes: Iterable[Node]) -> str:

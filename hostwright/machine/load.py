@@ -148,6 +148,9 @@ _ACCESS = Section(
         ),
         "root_password_hash": Field(values.password_hash, 'root_password_hash = "$6$..."'),
         "grub_password": Field(values.grub_password, 'grub_password = "grub.pbkdf2.sha512.10000..."'),
+        "update_keys": Field(
+            sequence(values.ssh_key, values.ssh_key_data), 'update_keys = ["ssh-ed25519 AAAA..."]', default=[]
+        ),
     },
 )
 _NETWORK = Section(

@@ -38,12 +38,19 @@ class KernelChoice:
 class Access:
     """Root's access: lines of authorized_keys, and a crypt(5) hash (None: the password is locked).
 
-    `grub_password` is the hash of the boot menu's password (None: whoever is at the console can edit an entry).
+    `update_keys` sign updates of the host (none: those of `ssh_keys`). `grub_password` is the hash of the boot menu's
+    password (None: whoever is at the console can edit an entry).
     """
 
     ssh_keys: tuple[str, ...]
     root_password_hash: str | None
     grub_password: str | None = None
+    update_keys: tuple[str, ...] = ()
+
+    @property
+    def signers(self) -> tuple[str, ...]:
+        """The keys whose signature an update must have."""
+        return self.update_keys or self.ssh_keys
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,9 @@ def _victims(value: str) -> list[str]:
     return [str(grammar.one_of(*victims.ALL)(word)) for word in value.split(",")]
 
 
+_host = grammar.matching(
+    r"[A-Za-z0-9][A-Za-z0-9.:%_-]*", "not a host name or address", "write it as in host=192.168.1.10"
+)
 _package = grammar.matching(r"[a-z0-9][a-z0-9+.-]+", "not the name of a package", "write it as in name=zlib")
 _SHOWN = ("groups", "doctor")
 _GUESTS = ("guest", "guest-fast")
@@ -114,6 +117,9 @@ VARIABLES = (
     Variable("flips", "NUMBER", ("torture",), "how many cached files get a flipped bit", _number(0, 100_000), "30"),
     Variable("seed", "NUMBER", ("prove-groups", "torture"), "where random numbers begin", _number(0, 999_999_999), "1"),
     Variable("kernel", "FILE", ("prove-groups",), "a bzImage that you have built", _file),
+    Variable("host", "ADDRESS", ("update",), "the host to update, as ssh knows it", _host),
+    Variable("key", "FILE", ("sign", "update"), "the ssh key that signs", _file),
+    Variable("reboot", "no", ("update",), "leave the time of the restart to you", _choice("yes", "no"), "yes"),
     Variable("repair", "yes", ("verify",), "set what is damaged in the cache aside", _is_yes, "no"),
     Variable("package", "NAME", ("shell",), "the package whose build is opened", _recipe),
     Variable("name", "NAME", ("add",), "the source package, if not named as `./doit add NAME`", _package),

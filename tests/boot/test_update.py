@@ -1,0 +1,192 @@
+"""A host that updates itself: refusals, a green slot that is taken, the way back, and a slot that is red or panics."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+import pytest
+
+from hostwright.base import paths
+from hostwright.image import update
+from hostwright.machine import load
+from hostwright.machine.model import Machine
+from hostwright.proof import lab
+from hostwright.proof.boot import MENU_LIMIT_S, NO_BOOT, choose, copy_image, fill, find_inputs
+from hostwright.proof.login import LOGIN_LIMIT_S
+from hostwright.proof.login_rows import HOST
+from hostwright.sandbox.workshop import open_at
+from hostwright.vm import board, login, process
+from hostwright.vm.board import Accelerator, Firmware
+from hostwright.vm.console import Console
+
+WRITE_LIMIT_S = 600.0
+VERDICT_LIMIT_S = 300.0
+UNSIGNED = "host.update"
+KEEP = "--keep /etc/hostwright/update_signers --keep /root/.ssh/authorized_keys"
+# On the host: the update with another manifest, signed anew. $1 is sed's script, $2 the key.
+FORGE = """cd /var/tmp && rm -rf f && mkdir f && cd f && tar -xf ../unsigned && sed -i "$1" manifest &&
+ssh-keygen -q -Y sign -f "$2" -n hostwright-update manifest && tar -cf ../forged manifest manifest.sig root.tar.xz"""
+# Nothing of a slot was begun, and nothing is to be tried.
+UNTOUCHED = """head -c 1048576 /dev/hostwright/other | tr -d '\\0' | wc -c | grep -qx 0 &&
+mount -o ro /dev/hostwright/esp /mnt && grep -qx good=a /mnt/grub/grubenv; status=$?
+grep -q '^try=.' /mnt/grub/grubenv && status=1
+umount /mnt; exit $status"""
+
+
+@dataclass
+class Visited:
+    """A machine that is started anew by its own means; `shell` is a login to the boot that runs."""
+
+    console: Console
+    port: int
+    key: login.Key
+
+    @contextmanager
+    def shell(self) -> Iterator[login.Session]:
+        with login.connect("127.0.0.1", self.port, "root", self.key.private, LOGIN_LIMIT_S) as shell:
+            yield shell
+
+    def next_boot(self) -> None:
+        """Past GRUB's menu, whose first entry is the slot that GRUB chose."""
+        self.console.wait_for("executed automatically in", MENU_LIMIT_S, stop=NO_BOOT)
+        choose(self.console, HOST)
+
+
+def said(shell: login.Session, command: str, limit_s: float = 120.0) -> str:
+    status, text = shell.run(command, limit_s)
+    assert status == 0, f"{command}: {text}"
+    return text
+
+
+def refused(shell: login.Session, command: str) -> str:
+    status, text = shell.run(command, WRITE_LIMIT_S)
+    assert status == 1, f"{command}: {text}"
+    assert shell.run(UNTOUCHED)[0] == 0, text
+    return text
+
+
+@pytest.fixture(scope="module")
+def host() -> Machine:
+    return load.load(paths.TREE / "host.toml")
+
+
+@pytest.fixture(scope="module", params=[Firmware.UEFI, Firmware.BIOS], ids=["uefi", "bios"])
+def machine(
+    request: pytest.FixtureRequest, host: Machine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Visited]:
+    """The lab from a copy of the image, with the unsigned update on a second disk, at its first boot."""
+    folder, key, port = tmp_path_factory.mktemp("update"), login.generate_key(), login.free_port()
+    inputs = find_inputs(host, paths.HOST_IMAGE)
+    fill(folder, inputs)
+    copy_image(folder, inputs, key)
+    update.write_update(host, paths.DIST / "rootfs.tar", folder / UNSIGNED, open_at(folder / "update.log"))
+    drive = f"if=none,id=update,file={board.FOLDER}/{UNSIGNED},format=raw,snapshot=on"
+    argv = (
+        *lab.plan_boot(host, request.param, Accelerator.TCG, port),
+        *("-drive", drive, "-device", "ide-hd,bus=ide.1,drive=update"),
+    )
+    job = replace(process.plan_job(argv, folder, inputs.tools, Accelerator.TCG), network=True)
+    with ExitStack() as stack:
+        console, _ = stack.enter_context(process.running(job, folder / "console.log"))
+        visited = Visited(console, port, key)
+        visited.next_boot()
+        with visited.shell() as shell:
+            size = (folder / UNSIGNED).stat().st_size
+            said(shell, f"head -c {size} /dev/sdb >/var/tmp/unsigned")
+            for name in ("owner", "stranger"):
+                said(shell, f"ssh-keygen -q -t ed25519 -N '' -f /var/tmp/{name}")
+            said(shell, 'echo "hostwright $(cat /var/tmp/owner.pub)" >>/etc/hostwright/update_signers')
+            said(shell, "head -c 1000000 /dev/urandom >/var/mine && sha256sum /var/mine >/var/sum")
+        yield visited
+
+
+def forge(shell: login.Session, script: str = "", key: str = "owner") -> None:
+    said(shell, f"set -- '{script}' /var/tmp/{key}\n{FORGE}", WRITE_LIMIT_S)
+
+
+def test_what_is_no_update_of_this_host_is_refused_and_nothing_is_touched(machine: Visited) -> None:
+    with machine.shell() as shell:
+        run: Callable[[str], str] = lambda name: refused(shell, f"hostwright-update {KEEP} /var/tmp/{name}")  # noqa: E731
+        assert "is not signed" in run("unsigned")
+        forge(shell, key="stranger")
+        assert "the signature is not by a key" in run("forged")
+        forge(shell, "s/^machine .*/machine other/")
+        assert "is for the machine other" in run("forged")
+        forge(shell, "s/^format .*/format 0/")
+        assert "has format 0" in run("forged")
+        forge(shell, "s/^root_mib .*/root_mib 99999/")
+        assert "the update needs 99999" in run("forged")
+        forge(shell, "s/^payload_sha256 .*/payload_sha256 0/")
+        assert "is damaged" in run("forged")
+        forge(shell)
+        said(shell, "head -c 9000000 /var/tmp/forged >/var/tmp/cut")
+        assert "is cut" in run("cut") or "no whole update" in run("cut")
+        edits = refused(shell, "hostwright-update /var/tmp/forged")
+        assert "changed /root/.ssh/authorized_keys" in edits and "--keep PATH" in edits
+
+
+def take(machine: Visited) -> None:
+    """Write the update to the other slot, and start the host anew."""
+    with machine.shell() as shell:
+        text = said(shell, f"hostwright-update {KEEP} /var/tmp/forged", WRITE_LIMIT_S)
+        assert "the next boot tries slot" in text
+        shell.run("shutdown -r now")
+
+
+def status(shell: login.Session) -> str:
+    return said(shell, "hostwright-update status")
+
+
+def wait_for_verdict(machine: Visited, expected: str) -> None:
+    machine.console.wait_for(expected, VERDICT_LIMIT_S)
+
+
+def test_a_green_slot_starts_from_then_on_and_nothing_is_lost(machine: Visited) -> None:
+    take(machine)
+    machine.next_boot()
+    wait_for_verdict(machine, r"update: slot b \(version .*\) is green, and starts from now on")
+    with machine.shell() as shell:
+        assert status(shell).startswith("slot b runs: version ")
+        assert "slot b starts" in status(shell)
+        said(
+            shell,
+            'sha256sum -c /var/sum && grep -qF "$(cat /var/tmp/owner.pub)" /etc/hostwright/update_signers',
+        )
+
+
+def test_the_way_back_is_one_word(machine: Visited) -> None:
+    with machine.shell() as shell:
+        assert "starts from now on" in said(shell, "hostwright-update back")
+        shell.run("shutdown -r now")
+    machine.next_boot()
+    with machine.shell() as shell:
+        assert status(shell).startswith("slot a runs: ")
+        said(shell, "sha256sum -c /var/sum")
+
+
+# What spoils the slot that was written, mounted at /mnt, and what the host says after it.
+SPOILT = {
+    "red": ("echo nonsuch >>/mnt/etc/modules", "its self-check was red"),
+    "panic": ("rm /mnt/sbin/init", "did not reach the end of its self-check"),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_slot_that_is_not_green_brings_the_old_one_back(machine: Visited, how: str) -> None:
+    spoil, reason = SPOILT[how]
+    with machine.shell() as shell:
+        said(shell, f"hostwright-update {KEEP} /var/tmp/forged", WRITE_LIMIT_S)
+        said(shell, f"mount /dev/hostwright/other /mnt && {spoil}; umount /mnt")
+        shell.run("shutdown -r now")
+    machine.next_boot()
+    machine.console.wait_for("executed automatically in", VERDICT_LIMIT_S)
+    choose(machine.console, HOST)
+    with machine.shell() as shell:
+        deadline = time.monotonic() + VERDICT_LIMIT_S
+        while shell.run("test -e /run/hostwright/verdict")[0] != 0 and time.monotonic() < deadline:
+            time.sleep(2.0)
+        text = status(shell)
+        assert text.startswith("slot a runs: ") and "slot a starts\n" in text
+        assert reason in text
+        said(shell, "sha256sum -c /var/sum")
