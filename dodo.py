@@ -8,12 +8,12 @@ sources -> buildroot -> package:* -> rootfs -> host -> prove
 Each task is described by the function that makes it.
 """
 
-from hostwright.tasks import checks, devices, guests, host, recipes, sources, updates
+from hostwright.tasks import checks, devices, guests, host, recipes, updates
 from hostwright.tasks.define import listed
 
 DOIT_CONFIG = host.CONFIG
 
-task_sources = listed(lambda: sources.sources)
+task_sources = listed(lambda: recipes.sources)
 task_passthrough = listed(lambda: host.passthrough)
 task_buildroot = listed(lambda: host.buildroot)
 task_package = listed(lambda: host.package_)

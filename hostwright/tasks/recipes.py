@@ -1,15 +1,69 @@
-"""The steps for those who write recipes: a first draft from the archive, and what is older than the archive's newest.
+"""The tasks about sources and recipes: fetch what they name, draft a recipe, find old ones, open a build."""
 
-`./doit add zlib`, `./doit add glib2.0 as=glib`; `./doit add name=zlib` says the same. `./doit outdated`.
-"""
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 
-from functools import partial
-
+from hostwright.base import times
 from hostwright.base.errors import UserError
+from hostwright.base.pin import Pin
 from hostwright.build import recipes
+from hostwright.recipe import Recipe
+from hostwright.sandbox import buildroot as root
+from hostwright.source import fetch, mirrors
 from hostwright.tasks import reporter, variables
 from hostwright.tasks.define import Task, step
-from hostwright.tasks.inputs import workshop
+from hostwright.tasks.inputs import machine, workshop
+
+
+def sources() -> Iterator[Task]:
+    """fetch and check every source: host, prove and medium then need no network"""
+    machine()
+    yield fetching("buildroot", "the compilers and tools of buildroot/lock", _buildroot_files)
+    for name in recipes.recipe_names():
+        recipe = recipes.load_recipe(name)
+        yield fetching(name, f"the source of {name} {recipe.version}", partial(_source_files, recipe))
+    yield fetching("installer", "the parts of Debian's installer", _installer_files)
+
+
+def fetching(name: str, what: str, wanted: Callable[[], list[Pin]]) -> Task:
+    """A task that fetches what is `wanted` and not yet in the cache."""
+
+    def act() -> None:
+        missing = [one for one in wanted() if not fetch.is_here(one.sha256)]
+        counter = _Counter(f"sources:{name}", sum(one.size for one in missing))
+        fetch.fetch_all(missing, mirrors.find_mirrors(), counter.add)
+
+    def is_here() -> bool:
+        return all(fetch.is_here(one.sha256) for one in wanted())
+
+    task = step(act, doc=f"fetch {what}", holds=[is_here], name=name, counted=False)
+    return {"basename": "sources", **task}
+
+
+class _Counter:
+    """Bytes fetched so far, shown on the board as a bar where the total is known."""
+
+    def __init__(self, task: str, total: int) -> None:
+        self.task, self.bytes, self.total = task, 0, total
+
+    def add(self, count: int) -> None:
+        self.bytes += count
+        reporter.board().note(self.task, times.bar(self.bytes, self.total))
+
+
+@cache
+def _buildroot_files() -> list[Pin]:
+    return root.load_lock()
+
+
+def _installer_files() -> list[Pin]:
+    from hostwright.guest import initrd
+
+    return initrd.load_lock()
+
+
+def _source_files(recipe: Recipe) -> list[Pin]:
+    return list(recipes.sources(recipe))
 
 
 def add() -> Task:

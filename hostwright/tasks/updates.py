@@ -13,8 +13,7 @@ UPDATE = paths.DIST / "host.update"
 SIGNED = paths.DIST / "host.update.signed"
 
 
-def _require(name: str, example: str) -> str:
-    value = variables.text(name)
+def _require(name: str, value: str, example: str) -> str:
     if not value:
         raise UserError(f"{name}= is missing", f"name it, as in {example}")
     return value
@@ -42,7 +41,9 @@ def sign() -> Task:
     def act() -> None:
         from hostwright.image import update
 
-        update.sign(UPDATE, Path(_require("key", "key=~/.ssh/id_ed25519")).expanduser(), SIGNED)
+        update.sign(
+            UPDATE, Path(_require("key", variables.text("key"), "key=~/.ssh/id_ed25519")).expanduser(), SIGNED
+        )
         reporter.board().say(f"{SIGNED.name} is signed: copy it to the host, and run hostwright-update there")
 
     return step(act, after=["update-file"], always=True)
@@ -54,7 +55,7 @@ def update() -> Task:
     def act() -> None:
         from hostwright.upkeep import deliver
 
-        host = deliver.Host(_require("host", "host=192.168.1.10"))
+        host = deliver.Host(_require("host", variables.text("host"), "host=192.168.1.10"))
         note = reporter.board().say
         deliver.deliver(host, SIGNED, ROOTFS_TAR, reboot=variables.text("reboot") == "yes", say=note)
 
