@@ -180,7 +180,7 @@ def fill(folder: Path, inputs: Inputs) -> None:
 
 def copy_image(folder: Path, inputs: Inputs, key: login.Key) -> None:
     """A copy of the image in `folder`, on a larger disk, with `key` as the only key that is accepted."""
-    _copy_sparse(inputs.image, folder / IMAGE)
+    copy_sparse(inputs.image, folder / IMAGE)
     with (folder / IMAGE).open("r+b") as disk:
         disk.truncate(disk.seek(0, os.SEEK_END) + (GROWTH_MIB << 20))
     (folder / KEY).write_text(f"{key.public}\n")
@@ -206,7 +206,7 @@ def opened(inputs: Inputs, out: Path) -> Iterator[Inputs]:
         yield inputs
         return
     with process.folder(out, "opened") as folder:
-        _copy_sparse(inputs.image, folder / IMAGE)
+        copy_sparse(inputs.image, folder / IMAGE)
         drive = f"{IMAGE}?offset={gpt.find(inputs.image).offset}"
         bind = Bind(folder, "/build", writable=True)
         menu = sandbox.output(
@@ -217,7 +217,7 @@ def opened(inputs: Inputs, out: Path) -> Iterator[Inputs]:
         yield replace(inputs, image=folder / IMAGE)
 
 
-def _copy_sparse(source: Path, target: Path) -> None:
+def copy_sparse(source: Path, target: Path) -> None:
     """Copy an image and keep its holes: most of it is empty."""
     status, _, said = run.capture(["cp", "--sparse=always", str(source), str(target)])
     if status != 0:

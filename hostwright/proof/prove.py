@@ -61,7 +61,7 @@ def examine(inputs: Inputs, out: Path, progress: Progress) -> Proof:
         rows=(*judge(outcomes, inputs.machine, origin), *_judge_deeper(answers, inputs.machine)),
         outcomes=outcomes,
         deeper=tuple(outcome for outcome, _ in answers),
-        qemu=_qemu_version(inputs.tools),
+        qemu=qemu_version(inputs.tools),
         accelerator=f"{accelerator.value}: {reason}",
         artifacts={
             file.name: files.digest(file) for file in (inputs.image, inputs.kernel, inputs.code, inputs.vars)
@@ -96,6 +96,7 @@ def _judge_deeper(answers: list[login.Answered], machine: Machine) -> list[Row]:
     return login_rows.judge(answers, machine, guest, login.digest_samples()) if guest else []
 
 
-def _qemu_version(tools: Path) -> str:
+def qemu_version(tools: Path) -> str:
+    """What QEMU of the build root says of itself."""
     said = sandbox.output(sandbox.Job(tools, ("qemu-system-x86_64", "--version"), cwd="/"), tools)
     return said.decode(errors="replace").splitlines()[0]

@@ -98,6 +98,7 @@ _host = grammar.matching(
 _package = grammar.matching(r"[a-z0-9][a-z0-9+.-]+", "not the name of a package", "write it as in name=zlib")
 _SHOWN = ("groups", "doctor")
 _GUESTS = ("guest", "guest-fast")
+_SEEDED = ("prove-groups", "prove-update", "torture")
 _is_yes = _choice("no", "yes")
 VARIABLES = (
     Variable("machine", "FILE", (), "the file that describes the machine; `host.toml` by default", _word),
@@ -115,7 +116,8 @@ VARIABLES = (
     Variable("pairs", "NUMBER", ("torture",), "how many runs get two signals", _number(0, 100_000), "5"),
     Variable("what", "RUNS", ("torture",), "which of build,fetch,image,proof,install", _victims, "build,fetch,image"),
     Variable("flips", "NUMBER", ("torture",), "how many cached files get a flipped bit", _number(0, 100_000), "30"),
-    Variable("seed", "NUMBER", ("prove-groups", "torture"), "where random numbers begin", _number(0, 999_999_999), "1"),
+    Variable("cuts", "NUMBER", ("prove-update",), "how often the power goes", _number(1, 100_000), "40"),
+    Variable("seed", "NUMBER", _SEEDED, "where random numbers begin", _number(0, 999_999_999), "1"),
     Variable("kernel", "FILE", ("prove-groups",), "a bzImage that you have built", _file),
     Variable("host", "ADDRESS", ("update",), "the host to update, as ssh knows it", _host),
     Variable("key", "FILE", ("sign", "update"), "the ssh key that signs", _file),

@@ -82,8 +82,9 @@ def machine(
     copy_image(folder, inputs, key)
     update.write_update(host, paths.DIST / "rootfs.tar", folder / UNSIGNED, open_at(folder / "update.log"))
     drive = f"if=none,id=update,file={board.FOLDER}/{UNSIGNED},format=raw,snapshot=on"
+    planned = lab.plan_boot(host, request.param, Accelerator.TCG, port)
     argv = (
-        *lab.plan_boot(host, request.param, Accelerator.TCG, port),
+        *(word for word in planned if word != "-no-reboot"),
         *("-drive", drive, "-device", "ide-hd,bus=ide.1,drive=update"),
     )
     job = replace(process.plan_job(argv, folder, inputs.tools, Accelerator.TCG), network=True)
