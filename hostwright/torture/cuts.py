@@ -33,10 +33,11 @@ PREPARED, DRIVE = "prepared.img", "update.drive"
 KEPT = ("/etc/hostwright/update_signers", "/root/.ssh/authorized_keys")
 KEEP = " ".join(f"--keep {path}" for path in KEPT)
 # On the host, with the unsigned update on its second disk: sign it there, and make a file that must survive.
-PREPARE = """cd /var && head -c {size} /dev/sdb >unsigned && mkdir parts && tar -C parts -xf unsigned && rm unsigned &&
-ssh-keygen -q -t ed25519 -N '' -f key && echo "hostwright $(cat key.pub)" >>/etc/hostwright/update_signers &&
-cd parts && ssh-keygen -q -Y sign -f ../key -n {namespace} manifest &&
-tar -cf ../update manifest manifest.sig root.tar.xz && cd .. && rm -r parts && head -c 1000000 /dev/urandom >mine && sha256sum mine >sum && sync"""
+PREPARE = """set -e; cd /var; head -c {size} /dev/sdb >unsigned; mkdir parts; tar -C parts -xf unsigned; rm unsigned
+ssh-keygen -q -t ed25519 -N '' -f key; echo "hostwright $(cat key.pub)" >>/etc/hostwright/update_signers
+cd parts; ssh-keygen -q -Y sign -f ../key -n {namespace} manifest
+tar -cf ../update manifest manifest.sig root.tar.xz; cd ..; rm -r parts
+head -c 1000000 /dev/urandom >mine; sha256sum mine >sum; sync"""
 START = f"nohup sh -c 'hostwright-update {KEEP} /var/update && shutdown -r now' >/var/log/update.log 2>&1 &"
 ASK = """until [ -e /run/hostwright/verdict ]; do sleep 1; done; cat /run/hostwright/verdict; hostwright-update status
 hostwright-update changes; cd /var && sha256sum -c --quiet sum && echo data whole; e2fsck -fn /dev/hostwright/esp >&2"""

@@ -25,7 +25,10 @@ def test_a_seed_has_its_cuts_and_both_kinds_of_firmware() -> None:
 
 def test_a_whole_host_is_green() -> None:
     row = cuts.judge("cut-0", Firmware.UEFI, 12.34, GOOD)
-    assert (row.ok, row.evidence) == (True, "after 12.3 s: slot b runs: version 1.2.3, build 0123456789abcdef")
+    assert (row.ok, row.evidence) == (
+        True,
+        "after 12.3 s: slot b runs: version 1.2.3, build 0123456789abcdef",
+    )
 
 
 @pytest.mark.parametrize(
