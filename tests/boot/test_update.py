@@ -1,4 +1,4 @@
-"""A host that updates itself: refusals, a green slot that is taken, the way back, and a slot that is red or panics."""
+"""A host that updates itself: refusals, a green slot, the way back, and a slot that is red, panics or hangs."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -169,7 +169,13 @@ def test_the_way_back_is_one_word(machine: Visited) -> None:
 # What spoils the slot that was written, mounted at /mnt, and what the host says after it.
 SPOILT = {
     "red": ("echo nonsuch >>/mnt/etc/modules", "its self-check was red"),
-    "panic": ("rm /mnt/sbin/init", "did not reach the end of its self-check"),
+    "panic": ("rm /mnt/usr/sbin/init /mnt/usr/bin/sh", "did not reach the end of its self-check"),
+    # Behind the start of the watchdog's feeder, which sees that init does nothing any more.
+    "hang": (
+        r"printf '#!/bin/sh\nkill -STOP 1\nsleep 9999\n' >/mnt/etc/rc.d/rcS.d/S03hang && "
+        "chmod 755 /mnt/etc/rc.d/rcS.d/S03hang",
+        "did not reach the end of its self-check",
+    ),
 }
 
 
