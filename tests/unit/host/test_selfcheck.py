@@ -509,3 +509,13 @@ def test_the_last_script_of_a_normal_boot_tells_the_verdict(lab: FakeHost) -> No
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == f"[FAIL] hostwright: self-check: fail: device:{NAMED}"
     assert "init 0" not in lab.calls()
+
+
+def test_edits_are_shown_to_people_and_decide_nothing(lab: FakeHost) -> None:
+    lab.write("usr/share/hostwright/manifest", "")
+    lab.write(
+        "usr/sbin/hostwright-update", '#!/bin/sh\n[ "$1" = changes ] && echo changed /etc/hosts\n'
+    ).chmod(0o755)
+    done = lab.run("usr/sbin/hostwright-selfcheck")
+    assert (done.returncode, done.stdout.endswith(":\nchanged /etc/hosts\n")) == (0, True)
+    assert "changed /etc/hosts" not in lab.run("usr/sbin/hostwright-selfcheck", "--quiet").stdout
