@@ -166,6 +166,22 @@ def test_the_way_back_is_one_word(machine: Visited) -> None:
         said(shell, "sha256sum -c /var/sum")
 
 
+def test_the_boot_loaders_are_written_anew_if_asked(machine: Visited) -> None:
+    with machine.shell() as shell:
+        assert "starts with the boot loaders of slot a" in said(
+            shell, "hostwright-update boot-loader", WRITE_LIMIT_S
+        )
+        said(
+            shell,
+            "mount -o ro /dev/hostwright/esp /mnt && test -s /mnt/EFI/BOOT/BOOTX64.OLD -a -s /mnt/grub/bios-boot.old",
+        )
+        said(shell, "umount /mnt")
+        shell.run("shutdown -r now")
+    machine.next_boot()
+    with machine.shell() as shell:
+        assert status(shell).startswith("slot a runs: ")
+
+
 # What spoils the slot that was written, mounted at /mnt, and what the host says after it.
 SPOILT = {
     "red": ("echo nonsuch >>/mnt/etc/modules", "its self-check was red"),
