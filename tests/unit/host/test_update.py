@@ -163,6 +163,15 @@ def test_what_is_no_update_is_refused_in_one_line_and_nothing_is_written(host: F
     assert not [call for call in host.calls() if call.startswith(("mkfs", "mount "))]
 
 
+@pytest.mark.parametrize("given", [{"good": "a"}, {"good": "a", "tried": "b"}])
+def test_the_good_slot_is_not_given_up_by_one_that_is_not(host: FakeHost, given: dict[str, str]) -> None:
+    arrange(host, "b", **given)
+    put_tar(host, "manifest", "manifest.sig", "root.tar.xz")
+    status, said = update(host, str(host.root / "file"))
+    assert (status, "slot a is the one that starts, and slot b runs" in said) == (1, True)
+    assert not [call for call in host.calls() if call.startswith("mkfs")]
+
+
 @pytest.mark.parametrize(
     "words",
     [(), ("--keep",), ("--keep", "relative", "f"), ("--no", "f"), ("status", "x"), ("verdict", "blue")],
