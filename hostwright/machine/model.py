@@ -73,7 +73,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Disk:
-    """Sizes of host.img's root and EFI system partitions, in MiB."""
+    """Sizes of each of host.img's two slots for a root and of its EFI system partition, in MiB."""
 
     root_mib: int
     esp_mib: int
