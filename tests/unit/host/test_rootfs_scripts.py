@@ -565,7 +565,7 @@ def test_the_boot_reserves_loads_and_binds_in_this_order(two_shells: FakeHost) -
     device = two_shells.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}"
     two_shells.write("etc/modules", "nvme_competitor\nvfio_pci\n")
     two_shells.command("modprobe", f"cat {device}/driver_override >>{two_shells.root}/calls")
-    for name_ in ("mountvirtfs", "udev", "localnet", "checkfs", "mountfs", "growdata", "sysctl"):
+    for name_ in ("mountvirtfs", "udev", "localnet", "checkfs", "mountfs", "growdata", "random", "sysctl"):
         two_shells.write(f"etc/rc.d/init.d/{name_}", f"#!/bin/sh\necho {name_}\n")
     with two_shells:
         said = two_shells.init("rc", "S", INIT_VERSION="x").stdout
@@ -585,6 +585,7 @@ def test_the_boot_reserves_loads_and_binds_in_this_order(two_shells: FakeHost) -
         "checkfs",
         "mountfs",
         "growdata",
+        "random",
         "sysctl",
     ]
     assert (two_shells.root / "run/hostwright/boot.log").read_text().count("[ OK ]") == 3

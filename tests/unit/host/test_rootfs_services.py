@@ -439,6 +439,41 @@ def test_a_host_without_its_data_grows_nothing(host: FakeHost) -> None:
     assert host.calls() == []
 
 
+# ---- the seed of random numbers
+
+SEED = "var/lib/hostwright/random-seed"
+
+
+def arrange_pool(host: FakeHost, old: str = "") -> Path:
+    """A pool that is a file of 1,024 bytes; what is written to it takes its place."""
+    host.write("var/lib/hostwright/.keep", "")
+    if old:
+        host.write(SEED, old)
+    return host.write("dev/urandom", "n" * 1024)
+
+
+def test_the_old_seed_goes_into_the_pool_and_a_new_one_is_kept_at_once(host: FakeHost) -> None:
+    pool = arrange_pool(host, "old seed")
+    assert host.init("random", "start").returncode == 0
+    assert pool.read_text() == "old seed"
+    assert (host.root / SEED).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("action", ["start", "stop"])
+def test_a_seed_has_512_bytes_for_root_alone(host: FakeHost, action: str) -> None:
+    arrange_pool(host)
+    assert host.init("random", action).returncode == 0
+    kept = host.root / SEED
+    assert (kept.stat().st_size, kept.stat().st_mode & 0o777) == (512, 0o600)
+    assert not kept.with_name("random-seed.new").exists()
+
+
+def test_a_seed_that_cannot_be_kept_is_told(host: FakeHost) -> None:
+    host.write("dev/urandom", "n" * 1024)
+    done = host.init("random", "start")
+    assert (done.returncode, done.stdout[:15]) == (1, "[FAIL] random: ")
+
+
 # ---- onto another disk
 
 
