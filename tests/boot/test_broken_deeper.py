@@ -30,6 +30,8 @@ def break_all(folder: Path) -> list[str]:
     (folder / "devices").write_text("")
     (folder / "S96spoil").write_text(SPOIL_DRIVES)
     (folder / "firewall").write_text("#!/bin/sh\n")
+    # acpid hears the button, and nothing follows.
+    (folder / "power").write_text("event=button/power.*\naction=/usr/bin/true\n")
     (folder / "ballast").touch()
     # As it was once: the serial number of the FAT file system in place of the partition's id.
     esp = f"PARTUUID={ids_for(load.load(paths.TREE / 'host.toml').name).esp_uuid}"
@@ -45,6 +47,7 @@ def break_all(folder: Path) -> list[str]:
         f"fallocate /ballast 0 {(MOST_ROOT_MIB << 20) // BLOCK}",
         "rm /etc/rc.d/rcS.d/S45growdata",
         "rm /usr/bin/tmux",
+        *write_over("/etc/acpi/events/power"),
     ]
 
 
