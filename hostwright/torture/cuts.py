@@ -76,8 +76,8 @@ def running(scene: Scene, image: Path, firmware: Firmware, name: str) -> Iterato
     port = login.free_port()
     with process.folder(scene.folder, name) as folder:
         boots.fill(folder, scene.inputs)
-        (folder / lab.IMAGE).unlink()
-        (folder / lab.IMAGE).hardlink_to(image)
+        # Moved, not linked: a machine may write to a file that has one name only.
+        image.rename(folder / lab.IMAGE)
         (folder / DRIVE).hardlink_to(scene.folder / DRIVE)
         drive = f"if=none,id=update,file={board.FOLDER}/{DRIVE},format=raw,snapshot=on"
         planned = lab.plan_boot(scene.inputs.machine, firmware, Accelerator.TCG, port)
@@ -86,8 +86,11 @@ def running(scene: Scene, image: Path, firmware: Firmware, name: str) -> Iterato
             *("-drive", drive, "-device", "ide-hd,bus=ide.1,drive=update"),
         )
         job = replace(process.plan_job(argv, folder, scene.inputs.tools, Accelerator.TCG), network=True)
-        with process.running(job, scene.folder / f"{name}.log") as (console, _):
-            yield console, port
+        try:
+            with process.running(job, scene.folder / f"{name}.log") as (console, _):
+                yield console, port
+        finally:
+            (folder / lab.IMAGE).rename(image)
 
 
 def pass_menu(console: Console, limit_s: float = boots.MENU_LIMIT_S) -> None:
