@@ -186,10 +186,11 @@ def test_the_boot_loaders_are_written_anew_if_asked(machine: Visited) -> None:
 SPOILT = {
     "red": ("echo nonsuch >>/mnt/etc/modules", "its self-check was red"),
     "panic": ("rm /mnt/usr/sbin/init /mnt/usr/bin/sh", "did not reach the end of its self-check"),
-    # Behind the start of the watchdog's feeder, which sees that init does nothing any more.
+    # Behind the start of the watchdog's feeder, which sees that init does nothing any more: it is frozen.
     "hang": (
-        r"printf '#!/bin/sh\nkill -STOP 1\nsleep 9999\n' >/mnt/etc/rc.d/rcS.d/S03hang && "
-        "chmod 755 /mnt/etc/rc.d/rcS.d/S03hang",
+        r"printf '#!/bin/sh\nmkdir /sys/fs/cgroup/hung && cd /sys/fs/cgroup/hung\n"
+        r"echo 1 >cgroup.procs\necho 1 >cgroup.freeze\n'"
+        " >/mnt/etc/rc.d/rcS.d/S03hang && chmod 755 /mnt/etc/rc.d/rcS.d/S03hang",
         "did not reach the end of its self-check",
     ),
 }
