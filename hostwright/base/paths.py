@@ -26,7 +26,13 @@ OVMF = DIST / "ovmf"
 PROOF = DIST / "proof"
 GUEST_PROOF = DIST / "proof-guest"
 GUESTS = DIST / "guest"
+UPDATE_PROOF = DIST / "proof-update"
+AUDITED = DIST / "audit"
+ROOTFS_TAR = DIST / "rootfs.tar"
+DATA_TAR = DIST / "data.tar"
 HOST_IMAGE = DIST / "host.img"
+UPDATE = DIST / "host.update"
+SIGNED_UPDATE = DIST / "host.update.signed"
 MANIFEST = DIST / "MANIFEST"
 
 

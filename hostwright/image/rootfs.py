@@ -230,8 +230,9 @@ def assemble(
     for built in packages:
         nodes += package_nodes(built)
     check_timezone(machine.timezone, nodes)
-    nodes.append(_name_release(values, merge(nodes)))
-    nodes.append(_list_files(merge(nodes)))
+    content = digested(merge(nodes))
+    release_node = _name_release(values, content)
+    nodes += (release_node, _list_slot([*content, *digested([release_node])]))
     whole = merge(nodes)
     with target.open("wb") as sink:
         write_tar(filter(_is_in_slot, whole), sink)
@@ -244,31 +245,48 @@ def data_nodes(nodes: Iterable[Node]) -> list[Node]:
     return [replace(node, path=node.path.removeprefix(VAR)) for node in nodes if node.path.startswith(VAR)]
 
 
-def _name_release(values: dict[str, object], nodes: Iterable[Node]) -> Node:
-    """/etc/os-release, which names the build by the digest of everything else on the host."""
-    named = {**values, "build_id": build_id(nodes)}
-    text = templates.render_text((paths.ROOTFS / RELEASE).read_text(), f"rootfs/{RELEASE}", named)
-    return Node(RELEASE.removesuffix(".j2"), 0o644, f"rootfs/{RELEASE}", text.encode())
-
-
-def _list_files(nodes: Iterable[Node]) -> Node:
-    """The sha256 of every file of a slot, for sha256sum(1): what the host compares itself with."""
-    listed = [
-        f"{_digest(one)}  {one.path}\n" for one in nodes if one.content is not None and _is_in_slot(one)
-    ]
-    return Node(MANIFEST, 0o644, "list of files", "".join(listed).encode())
-
-
-def _is_in_slot(node: Node) -> bool:
-    return not (node.content is not None and node.path.startswith(VAR))
-
-
-def build_id(nodes: Iterable[Node]) -> str:
-    """What a root file system is called: 16 hex digits over paths, modes, links and contents."""
-    return canonical.digest([(one.path, one.mode, one.link, _digest(one)) for one in nodes])[:16]
+def digested(nodes: Iterable[Node]) -> list[tuple[Node, str]]:
+    """Each node with the sha256 of its content; "" for a folder or a link."""
+    return [(node, _digest(node)) for node in nodes]
 
 
 def _digest(node: Node) -> str:
     if isinstance(node.content, Path):
         return files.digest(node.content)
     return hashlib.sha256(node.content).hexdigest() if node.content is not None else ""
+
+
+def _name_release(values: dict[str, object], content: Iterable[tuple[Node, str]]) -> Node:
+    """/etc/os-release, which names the build by the digest of everything else on the host."""
+    named = {**values, "build_id": build_id(content)}
+    text = templates.render_text((paths.ROOTFS / RELEASE).read_text(), f"rootfs/{RELEASE}", named)
+    return Node(RELEASE.removesuffix(".j2"), 0o644, f"rootfs/{RELEASE}", text.encode())
+
+
+def build_id(content: Iterable[tuple[Node, str]]) -> str:
+    """What a root file system is called: 16 hex digits over paths, modes, links and contents."""
+    return canonical.digest([(one.path, one.mode, one.link, digest) for one, digest in content])[:16]
+
+
+def _list_slot(content: Iterable[tuple[Node, str]]) -> Node:
+    """What the host compares its slot with.
+
+    A line for sha256sum(1) of each file, and comments with each file's mode and each link's target. What is below /var
+    belongs to the data, also where a slot has it.
+    """
+    listed = [
+        _list_node(node, digest)
+        for node, digest in content
+        if not node.path.startswith(VAR) and not _is_folder(node)
+    ]
+    return Node(MANIFEST, 0o644, "list of files", "".join(listed).encode())
+
+
+def _list_node(node: Node, digest: str) -> str:
+    if node.link:
+        return f"# l {node.path} -> {node.link}\n"
+    return f"# f {node.mode:o} {node.path}\n{digest}  {node.path}\n"
+
+
+def _is_in_slot(node: Node) -> bool:
+    return not (node.content is not None and node.path.startswith(VAR))

@@ -23,8 +23,6 @@ from hostwright.tasks.define import Task, made_from, step
 from hostwright.tasks.inputs import (
     BUILDROOT_STAMP,
     CONFIG_FILE,
-    DATA_TAR,
-    ROOTFS_TAR,
     host_packages,
     machine,
     machine_file,
@@ -181,7 +179,7 @@ def rootfs() -> Task:
     def act() -> None:
         built = [_ready(name) for name in [*_on_host(), "linux"]]
         release = linux.release(store.read_stamp("linux"))
-        with files.replaced(ROOTFS_TAR) as new, files.replaced(DATA_TAR) as data:
+        with files.replaced(paths.ROOTFS_TAR) as new, files.replaced(paths.DATA_TAR) as data:
             assembly.assemble(machine(), built, release, new, data)
 
     return step(
@@ -192,7 +190,7 @@ def rootfs() -> Task:
             paths.PROJECT,
             *(file for guest in machine().guests for file in assembly.embedded_files(guest)),
         ],
-        writes=[ROOTFS_TAR, DATA_TAR],
+        writes=[paths.ROOTFS_TAR, paths.DATA_TAR],
         value=canonical.text([model.fingerprint(machine()), assembly.literal_nodes()]),
     )
 
@@ -217,15 +215,15 @@ def host() -> Task:
         from hostwright.image import disk
 
         grub = _ready("grub").tree
-        archives = disk.Archives(ROOTFS_TAR, DATA_TAR)
+        archives = disk.Archives(paths.ROOTFS_TAR, paths.DATA_TAR)
         disk.write_image(machine(), archives, grub, paths.HOST_IMAGE, workshop("host"))
         manifest.write_manifest(paths.DIST, paths.MANIFEST, _made_from())
 
     return step(
         act,
         reads=[
-            ROOTFS_TAR,
-            DATA_TAR,
+            paths.ROOTFS_TAR,
+            paths.DATA_TAR,
             paths.package_stamp("grub"),
             BUILDROOT_STAMP,
             paths.KERNEL / "bzImage",

@@ -12,8 +12,6 @@ from hostwright.sandbox import buildroot as root
 from hostwright.sandbox.workshop import Workshop, open_at
 from hostwright.tasks import variables
 
-ROOTFS_TAR = paths.DIST / "rootfs.tar"
-DATA_TAR = paths.DIST / "data.tar"
 BUILDROOT_STAMP = paths.DIST / "buildroot.json"
 CONFIG_FILE = paths.KERNEL / "config"
 SPECIAL = ("linux", "edk2")

@@ -1,6 +1,5 @@
 """Updates of a host that runs: the file, its signature, and the way to the host."""
 
-import time
 from functools import partial
 from pathlib import Path
 
@@ -9,12 +8,7 @@ from hostwright.base.errors import UserError
 from hostwright.machine import load as model
 from hostwright.tasks import reporter, variables
 from hostwright.tasks.define import Task, step
-from hostwright.tasks.inputs import BUILDROOT_STAMP, ROOTFS_TAR, machine, workshop
-from hostwright.vm.board import Accelerator
-
-UPDATE = paths.DIST / "host.update"
-SIGNED = paths.DIST / "host.update.signed"
-PROOF = paths.DIST / "proof-update"
+from hostwright.tasks.inputs import BUILDROOT_STAMP, machine, workshop
 
 
 def _require(name: str, value: str, example: str) -> str:
@@ -29,12 +23,12 @@ def update_file() -> Task:
     def act() -> None:
         from hostwright.image import update
 
-        update.write_update(machine(), ROOTFS_TAR, UPDATE, workshop("update-file"))
+        update.write_update(machine(), paths.ROOTFS_TAR, paths.UPDATE, workshop("update-file"))
 
     return step(
         act,
-        reads=[ROOTFS_TAR, BUILDROOT_STAMP],
-        writes=[UPDATE],
+        reads=[paths.ROOTFS_TAR, BUILDROOT_STAMP],
+        writes=[paths.UPDATE],
         value=canonical.text([machine().name, model.fingerprint(machine())]),
     )
 
@@ -45,35 +39,13 @@ def prove_update() -> Task:
 
 
 def _prove_update() -> None:
-    from hostwright.base import files
-    from hostwright.proof import boot, prove, report
-    from hostwright.proof.verdict import Proof
     from hostwright.torture import cuts
 
-    note, shop = partial(reporter.board().note, "prove-update"), workshop("prove-update")
-    inputs, started = boot.find_inputs(machine(), paths.HOST_IMAGE), time.monotonic()
-    files.remove(PROOF)
-    PROOF.mkdir(parents=True)
-    scene = cuts.prepare(machine(), inputs, PROOF, ROOTFS_TAR, shop)
     planned = cuts.plan(variables.number("seed"), variables.number("cuts"))
-    rows = tuple(cuts.prove(scene, planned, note))
-    for left in PROOF.glob("*.img"):
-        left.unlink()
-    verdict = Proof(
-        machine=machine().name,
-        rows=rows,
-        outcomes=(),
-        qemu=prove.qemu_version(inputs.tools),
-        accelerator=f"{Accelerator.TCG.value}: the machine is killed at a moment that must not depend on it",
-        artifacts={file.name: files.digest(file) for file in (inputs.image, inputs.kernel)},
-        seconds=round(time.monotonic() - started, 1),
-    )
-    report.write_reports(verdict, PROOF)
-    if not verdict.ok:
-        raise report.failure(verdict, PROOF)
-    reporter.board().say(
-        f"{len(rows)} cuts: each time a whole host started; {texts.name_file(PROOF)} has the report"
-    )
+    note = partial(reporter.board().note, "prove-update")
+    cuts.prove(machine(), paths.UPDATE_PROOF, workshop("prove-update"), planned, note)
+    where = texts.name_file(paths.UPDATE_PROOF)
+    reporter.board().say(f"{len(planned)} cuts: each time a whole host started; {where} has the report")
 
 
 def sign() -> Task:
@@ -82,10 +54,11 @@ def sign() -> Task:
     def act() -> None:
         from hostwright.image import update
 
-        update.sign(
-            UPDATE, Path(_require("key", variables.text("key"), "key=~/.ssh/id_ed25519")).expanduser(), SIGNED
+        key = Path(_require("key", variables.text("key"), "key=~/.ssh/id_ed25519")).expanduser()
+        update.sign(paths.UPDATE, key, paths.SIGNED_UPDATE)
+        reporter.board().say(
+            f"{texts.name_file(paths.SIGNED_UPDATE)} is signed: copy it to the host, and run hostwright-update there"
         )
-        reporter.board().say(f"{SIGNED.name} is signed: copy it to the host, and run hostwright-update there")
 
     return step(act, after=["update-file"], always=True)
 
@@ -98,6 +71,8 @@ def update() -> Task:
 
         host = deliver.Host(_require("host", variables.text("host"), "host=192.168.1.10"))
         note = reporter.board().say
-        deliver.deliver(host, SIGNED, ROOTFS_TAR, reboot=variables.text("reboot") == "yes", say=note)
+        deliver.deliver(
+            host, paths.SIGNED_UPDATE, paths.ROOTFS_TAR, reboot=variables.text("reboot") == "yes", say=note
+        )
 
     return step(act, after=["prove", "sign"], always=True)

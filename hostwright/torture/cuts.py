@@ -1,7 +1,7 @@
 """Power cuts of an update: QEMU is killed at seeded moments between the first written byte and the first green boot.
 
     image -> prepare(): key, signed update, a file below /var --> prepared.img
-    prepared.img -> start the update -> cut -> start again -> Found -> judge() -> Row
+    prepared.img -> start the update -> cut -> start again -> what the host says -> judge() -> Row
 
 Whatever the moment, the host must start by itself, whole, from the old slot or the new one, with its data as it was.
 """
@@ -13,14 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hostwright.base import files, paths
 from hostwright.base.times import limit
 from hostwright.image import update
 from hostwright.machine.model import Machine
 from hostwright.proof import boot as boots
-from hostwright.proof import lab
+from hostwright.proof import lab, report
 from hostwright.proof.login import LOGIN_LIMIT_S
 from hostwright.proof.login_rows import HOST
-from hostwright.proof.verdict import Row
+from hostwright.proof.prove import qemu_version
+from hostwright.proof.verdict import Proof, Row
 from hostwright.sandbox.workshop import Workshop
 from hostwright.vm import board, login, process
 from hostwright.vm.board import Accelerator, Firmware
@@ -30,6 +32,8 @@ WRITE_LIMIT_S = limit(600.0)
 VERDICT_LIMIT_S = limit(300.0)
 MENU = "executed automatically in"
 PREPARED, DRIVE = "prepared.img", "update.drive"
+# What a machine writes to the image in lab.plan_boot() is gone with it.
+LOST = ",snapshot=on"
 KEPT = ("/etc/hostwright/update_signers", "/root/.ssh/authorized_keys")
 KEEP = " ".join(f"--keep {path}" for path in KEPT)
 # On the host, with the unsigned update on its second disk: sign it there, and make a file that must survive.
@@ -40,7 +44,7 @@ tar -cf ../update manifest manifest.sig root.tar.xz; cd ..; rm -r parts
 head -c 1000000 /dev/urandom >mine; sha256sum mine >sum; sync"""
 START = f"nohup sh -c 'hostwright-update {KEEP} /var/update && shutdown -r now' >/var/log/update.log 2>&1 &"
 ASK = """until [ -e /run/hostwright/verdict ]; do sleep 1; done; cat /run/hostwright/verdict; hostwright-update status
-hostwright-update changes; cd /var && sha256sum -c --quiet sum && echo data whole; e2fsck -fn /dev/hostwright/esp >&2"""
+hostwright-update changes; cd /var && sha256sum -c --quiet sum && echo data whole"""
 
 Note = Callable[[str], None]
 
@@ -70,6 +74,16 @@ def plan(seed: int, count: int) -> tuple[Cut, ...]:
     return tuple(Cut(number, kinds[number % 2], draw.random()) for number in range(count))
 
 
+def plan_machine(machine: Machine, firmware: Firmware, port: int) -> tuple[str, ...]:
+    """The lab with the unsigned update on a second disk; a restart is one, and does not end QEMU."""
+    drive = f"if=none,id=update,file={board.FOLDER}/{DRIVE},format=raw{LOST}"
+    planned = lab.plan_boot(machine, firmware, Accelerator.TCG, port)
+    return (
+        *(word for word in planned if word != "-no-reboot"),
+        *("-drive", drive, "-device", "ide-hd,bus=ide.1,drive=update"),
+    )
+
+
 @contextmanager
 def running(scene: Scene, image: Path, firmware: Firmware, name: str) -> Iterator[tuple[Console, int]]:
     """The lab from `image`, which keeps what is written to it; its console, and the port of its ssh."""
@@ -79,12 +93,8 @@ def running(scene: Scene, image: Path, firmware: Firmware, name: str) -> Iterato
         # Moved, not linked: a machine may write to a file that has one name only.
         image.rename(folder / lab.IMAGE)
         (folder / DRIVE).hardlink_to(scene.folder / DRIVE)
-        drive = f"if=none,id=update,file={board.FOLDER}/{DRIVE},format=raw,snapshot=on"
-        planned = lab.plan_boot(scene.inputs.machine, firmware, Accelerator.TCG, port)
-        argv = (
-            *(word.replace(",snapshot=on", "") for word in planned if word != "-no-reboot"),
-            *("-drive", drive, "-device", "ide-hd,bus=ide.1,drive=update"),
-        )
+        planned = plan_machine(scene.inputs.machine, firmware, port)
+        argv = tuple(word.replace(LOST, "") if lab.IMAGE in word else word for word in planned)
         job = replace(process.plan_job(argv, folder, scene.inputs.tools, Accelerator.TCG), network=True)
         try:
             with process.running(job, scene.folder / f"{name}.log") as (console, _):
@@ -187,8 +197,30 @@ def _wait(console: Console, until: float) -> None:
             return
 
 
-def prove(scene: Scene, cuts: Sequence[Cut], note: Note) -> Iterator[Row]:
-    """A row for each cut."""
-    length_s = measure(scene)
-    for one in cuts:
-        yield cut(scene, one, length_s, note)
+def prove(machine: Machine, out: Path, shop: Workshop, cuts: Sequence[Cut], note: Note) -> Proof:
+    """Cut the power as planned, and write report and logs to `out`.
+
+    Raises UserError after the report is written if a host did not start whole.
+    """
+    started, inputs = time.monotonic(), boots.find_inputs(machine, paths.HOST_IMAGE)
+    files.remove(out)
+    out.mkdir(parents=True)
+    with process.folder(out, "cuts") as folder:
+        scene = prepare(machine, inputs, folder, paths.ROOTFS_TAR, shop)
+        length_s = measure(scene)
+        rows = tuple(cut(scene, one, length_s, note) for one in cuts)
+        for log in folder.glob("*.log"):
+            log.rename(out / log.name)
+    verdict = Proof(
+        machine=machine.name,
+        rows=rows,
+        outcomes=(),
+        qemu=qemu_version(inputs.tools),
+        accelerator=Accelerator.TCG.value,
+        artifacts={file.name: files.digest(file) for file in (inputs.image, inputs.kernel)},
+        seconds=round(time.monotonic() - started, 1),
+    )
+    report.write_reports(verdict, out)
+    if not verdict.ok:
+        raise report.failure(verdict, out)
+    return verdict

@@ -27,8 +27,6 @@ from hostwright.vm import process
 
 CHECKSEC = "checksec"
 REFUSED = paths.AUDIT / "checksec.toml"
-ROOTFS_TAR = paths.DIST / "rootfs.tar"
-OUT = paths.DIST / "audit"
 PROGRAM = f"/sources/usr/bin/{CHECKSEC}"
 # The kernel's modules are its own, and it loads them by its own rules.
 MODULES = "usr/lib/modules/"
@@ -144,7 +142,7 @@ def _count(found: Iterable[Program], name: str, pattern: str) -> int:
     return sum(name in program.lacks and fnmatchcase(program.path, pattern) for program in found)
 
 
-def audit(log: Path, progress: Callable[[str], None], tar: Path = ROOTFS_TAR) -> list[Program]:
+def audit(log: Path, progress: Callable[[str], None], tar: Path = paths.ROOTFS_TAR) -> list[Program]:
     """Run checksec on every program of the image; raises UserError if it cannot be fetched or run."""
     shop = workshop.open_at(log)
     if sandbox.mode(shop.tools) == "chroot":
@@ -152,8 +150,8 @@ def audit(log: Path, progress: Callable[[str], None], tar: Path = ROOTFS_TAR) ->
             "checksec needs /proc, which a chroot does not have", "audit where namespaces are open"
         )
     package = hardening.auditor(CHECKSEC, shop.archives)
-    OUT.mkdir(parents=True, exist_ok=True)
-    with process.folder(OUT, "programs") as folder:
+    paths.AUDITED.mkdir(parents=True, exist_ok=True)
+    with process.folder(paths.AUDITED, "programs") as folder:
         names = programs(tar, folder)
         progress(f"checksec: {len(names)} programs and libraries")
         text = "".join(_check(shop, package, folder, names))
@@ -169,7 +167,7 @@ def _check(shop: workshop.Workshop, package: Path, folder: Path, names: Sequence
     parts = [names[start::count] for start in range(count)]
 
     def check(number: int) -> str:
-        with process.folder(OUT, f"checksec-{number}") as work:
+        with process.folder(paths.AUDITED, f"checksec-{number}") as work:
             (work / LIST).write_text("".join(f"{TREE}/{name}\n" for name in parts[number]))
             return sandbox.output(plan_check(shop.root, package, folder, work), shop.tools).decode()
 

@@ -28,7 +28,6 @@ from hostwright.vm import process
 LYNIS = "lynis"
 REFUSED = paths.AUDIT / "lynis.toml"
 LEAST_INDEX = 80
-OUT = paths.DIST / "audit"
 
 # Seconds: it starts some ten thousand programs, which takes eight minutes in an emulated machine beside four compilers.
 RUN_LIMIT_S = limit(2400.0)
@@ -78,7 +77,7 @@ def parse(text: str) -> Report:
         elif name == "hardening_index":
             index = value
     if not index.isdecimal():
-        raise UserError("lynis wrote no hardening index", f"see the logs below {OUT}")
+        raise UserError("lynis wrote no hardening index", f"see the logs below {paths.AUDITED}")
     named = [settings.get(test) or {test: what} for test, what in remarks.items()]
     return Report(int(index), {name: what for one in named for name, what in one.items()})
 
@@ -119,7 +118,7 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def audit(machine: Machine, log: Path, progress: Callable[[str], None]) -> Report:
-    """Boot a copy of the host's image, run lynis on it, and keep its report and logs below OUT.
+    """Boot a copy of the host's image, run lynis on it, and keep its report and logs below dist/audit.
 
     Raises UserError if the host cannot be reached in the lab's network, or if lynis did not come to its end.
     """
@@ -129,20 +128,20 @@ def audit(machine: Machine, log: Path, progress: Callable[[str], None]) -> Repor
             "audit the host of the shipped machine file: ./doit audit machine=host.toml",
         )
     tree = pack(hardening.auditor(LYNIS, workshop.open_at(log).archives))
-    OUT.mkdir(parents=True, exist_ok=True)
+    paths.AUDITED.mkdir(parents=True, exist_ok=True)
     found = _visit(machine, tree, progress)
-    files.write(OUT / REPORT, found)
+    files.write(paths.AUDITED / REPORT, found)
     return parse(found)
 
 
 def _visit(machine: Machine, tree: bytes, progress: Callable[[str], None]) -> str:
     """What lynis reports from one boot."""
     inputs = find_inputs(machine, paths.HOST_IMAGE)
-    accelerator, _ = process.find_accelerator(inputs.kernel, inputs.tools, OUT)
+    accelerator, _ = process.find_accelerator(inputs.kernel, inputs.tools, paths.AUDITED)
     key, port, boot = ssh.generate_key(), ssh.free_port(), login_rows.HOST
     with ExitStack() as stack:
-        given = stack.enter_context(opened(inputs, OUT))
-        folder = stack.enter_context(process.folder(OUT, LYNIS))
+        given = stack.enter_context(opened(inputs, paths.AUDITED))
+        folder = stack.enter_context(process.folder(paths.AUDITED, LYNIS))
         login.fill(folder, given, key)
         (folder / PACKED).write_bytes(tree)
         alter(folder, given, (f"write {PACKED} /root/{PACKED}",))
@@ -150,10 +149,12 @@ def _visit(machine: Machine, tree: bytes, progress: Callable[[str], None]) -> st
         argv = lab.plan_boot(machine, boot.firmware, accelerator, port)
         visit = login.Visit(boot, process.plan_job(argv, folder, given.tools, accelerator), port, key)
         progress("booting the host")
-        outcome, said = login.carry_out(visit, login.Record(), OUT, lambda shell: _ask(shell, progress))
+        outcome, said = login.carry_out(
+            visit, login.Record(), paths.AUDITED, lambda shell: _ask(shell, progress)
+        )
     if said is None:
         raise UserError(
-            f"lynis did not run on the host: {outcome.error}", f"the console's log is below {OUT}"
+            f"lynis did not run on the host: {outcome.error}", f"the console's log is below {paths.AUDITED}"
         )
     return said
 
@@ -163,7 +164,7 @@ def _ask(shell: ssh.Session, progress: Callable[[str], None]) -> str:
     progress("lynis runs")
     _require(shell, UNPACK, COPY_LIMIT_S)
     _require(shell, RUN, RUN_LIMIT_S)
-    files.write(OUT / LOG, _require(shell, f"cat {PLACE}/{LOG}", COPY_LIMIT_S))
+    files.write(paths.AUDITED / LOG, _require(shell, f"cat {PLACE}/{LOG}", COPY_LIMIT_S))
     return _require(shell, f"cat {PLACE}/{REPORT}", COPY_LIMIT_S)
 
 

@@ -11,19 +11,14 @@ from hostwright.base import paths
 from hostwright.image import update
 from hostwright.machine import load
 from hostwright.machine.model import Machine
-from hostwright.proof import lab
-from hostwright.proof.boot import MENU_LIMIT_S, NO_BOOT, choose, copy_image, fill, find_inputs
+from hostwright.proof.boot import copy_image, fill, find_inputs
 from hostwright.proof.login import LOGIN_LIMIT_S
-from hostwright.proof.login_rows import HOST
 from hostwright.sandbox.workshop import open_at
-from hostwright.vm import board, login, process
+from hostwright.torture.cuts import DRIVE, KEEP, VERDICT_LIMIT_S, WRITE_LIMIT_S, pass_menu, plan_machine
+from hostwright.vm import login, process
 from hostwright.vm.board import Accelerator, Firmware
 from hostwright.vm.console import Console
 
-WRITE_LIMIT_S = 600.0
-VERDICT_LIMIT_S = 300.0
-UNSIGNED = "host.update"
-KEEP = "--keep /etc/hostwright/update_signers --keep /root/.ssh/authorized_keys"
 # On the host: the update with another manifest, signed anew. $1 is sed's script, $2 the key.
 FORGE = """cd /var/tmp && rm -rf f && mkdir f && cd f && tar -xf ../unsigned && sed -i "$1" manifest &&
 ssh-keygen -q -Y sign -f "$2" -n hostwright-update manifest && tar -cf ../forged manifest manifest.sig root.tar.xz"""
@@ -49,8 +44,7 @@ class Visited:
 
     def next_boot(self) -> None:
         """Past GRUB's menu, whose first entry is the slot that GRUB chose."""
-        self.console.wait_for("executed automatically in", MENU_LIMIT_S, stop=NO_BOOT)
-        choose(self.console, HOST)
+        pass_menu(self.console)
 
 
 def said(shell: login.Session, command: str, limit_s: float = 120.0) -> str:
@@ -80,20 +74,15 @@ def machine(
     inputs = find_inputs(host, paths.HOST_IMAGE)
     fill(folder, inputs)
     copy_image(folder, inputs, key)
-    update.write_update(host, paths.DIST / "rootfs.tar", folder / UNSIGNED, open_at(folder / "update.log"))
-    drive = f"if=none,id=update,file={board.FOLDER}/{UNSIGNED},format=raw,snapshot=on"
-    planned = lab.plan_boot(host, request.param, Accelerator.TCG, port)
-    argv = (
-        *(word for word in planned if word != "-no-reboot"),
-        *("-drive", drive, "-device", "ide-hd,bus=ide.1,drive=update"),
-    )
+    update.write_update(host, paths.ROOTFS_TAR, folder / DRIVE, open_at(folder / "update.log"))
+    argv = plan_machine(host, request.param, port)
     job = replace(process.plan_job(argv, folder, inputs.tools, Accelerator.TCG), network=True)
     with ExitStack() as stack:
         console, _ = stack.enter_context(process.running(job, folder / "console.log"))
         visited = Visited(console, port, key)
         visited.next_boot()
         with visited.shell() as shell:
-            size = (folder / UNSIGNED).stat().st_size
+            size = (folder / DRIVE).stat().st_size
             said(shell, f"head -c {size} /dev/sdb >/var/tmp/unsigned")
             for name in ("owner", "stranger"):
                 said(shell, f"ssh-keygen -q -t ed25519 -N '' -f /var/tmp/{name}")
@@ -125,6 +114,10 @@ def test_what_is_no_update_of_this_host_is_refused_and_nothing_is_touched(machin
         assert "is cut" in run("cut") or "no whole update" in run("cut")
         edits = refused(shell, "hostwright-update /var/tmp/forged")
         assert "changed /root/.ssh/authorized_keys" in edits and "--keep PATH" in edits
+        said(shell, "rm /etc/rc.d/rc3.d/S35disks")
+        edits = refused(shell, f"hostwright-update {KEEP} /var/tmp/forged")
+        assert "removed /etc/rc.d/rc3.d/S35disks\n" in edits and "authorized_keys" not in edits
+        said(shell, "ln -s ../init.d/disks /etc/rc.d/rc3.d/S35disks")
 
 
 def take(machine: Visited) -> None:
@@ -171,11 +164,8 @@ def test_the_boot_loaders_are_written_anew_if_asked(machine: Visited) -> None:
         assert "starts with the boot loaders of slot a" in said(
             shell, "hostwright-update boot-loader", WRITE_LIMIT_S
         )
-        said(
-            shell,
-            "mount -o ro /dev/hostwright/esp /mnt && test -s /mnt/EFI/BOOT/BOOTX64.OLD -a -s /mnt/grub/bios-boot.old",
-        )
-        said(shell, "umount /mnt")
+        said(shell, "mount -o ro /dev/hostwright/esp /mnt")
+        said(shell, "test -s /mnt/EFI/BOOT/BOOTX64.OLD && test -s /mnt/grub/bios-boot.old && umount /mnt")
         shell.run("shutdown -r now")
     machine.next_boot()
     with machine.shell() as shell:
@@ -206,8 +196,7 @@ def test_a_slot_that_is_not_green_brings_the_old_one_back(machine: Visited, how:
         said(shell, f"mount /dev/hostwright/other /mnt && {spoil}; umount /mnt")
         shell.run("shutdown -r now")
     machine.next_boot()
-    machine.console.wait_for("executed automatically in", VERDICT_LIMIT_S)
-    choose(machine.console, HOST)
+    pass_menu(machine.console, VERDICT_LIMIT_S)
     with machine.shell() as shell:
         deadline = time.monotonic() + VERDICT_LIMIT_S
         while shell.run("test -e /run/hostwright/verdict")[0] != 0 and time.monotonic() < deadline:

@@ -1,13 +1,13 @@
 """hostwright-update on a made-up host: GRUB's environment, what was changed in a slot, and the verdict of a boot."""
 
-import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hostwright.image import grub
+from hostwright.image import grub, rootfs
+from hostwright.image.rootfs import Node
 from tests.fakes.host import FakeHost
 
 ENVIRONMENT = "run/hostwright/update/esp/grub/grubenv"
@@ -92,22 +92,19 @@ def test_a_boot_without_a_try_changes_nothing(host: FakeHost, result: str) -> No
     assert (host.root / ENVIRONMENT).read_bytes() == before
 
 
-def manifest(host: FakeHost, files: dict[str, str]) -> None:
-    for name, content in files.items():
-        host.write(name, content)
-    lines = (f"{hashlib.sha256(content.encode()).hexdigest()}  {name}\n" for name, content in files.items())
-    host.write("usr/share/hostwright/manifest", "".join(lines))
-
-
-def remove_others(host: FakeHost) -> None:
-    """The fake host has scripts of its own: they are in the manifest too."""
-    files = {
-        str(file.relative_to(host.root)): file.read_text()
-        for top in ("etc", "usr")
-        for file in sorted((host.root / top).rglob("*"))
-        if file.is_file() and not file.is_symlink()
-    }
-    manifest(host, {**files, "etc/same": "1", "etc/changed": "1", "etc/gone": "1", "root/.bash_history": "1"})
+def write_manifest(host: FakeHost) -> None:
+    """What the build would list of this host as it is now."""
+    paths = [path for path in sorted(host.root.rglob("*")) if path.is_symlink() or path.is_file()]
+    nodes = [
+        Node(str(path.relative_to(host.root)), 0o777, "fake", link=str(path.readlink()))
+        if path.is_symlink()
+        else Node(str(path.relative_to(host.root)), path.stat().st_mode & 0o7777, "fake", path)
+        for path in paths
+        if not path.is_relative_to(host.root / "var")
+    ]
+    text = rootfs._list_slot(rootfs.digested(nodes)).content
+    assert isinstance(text, bytes)
+    host.write(rootfs.MANIFEST, text.decode())
 
 
 def listed(said: str) -> set[str]:
@@ -115,17 +112,30 @@ def listed(said: str) -> set[str]:
 
 
 def test_what_was_changed_is_listed_and_what_the_host_writes_itself_is_not(two_shells: FakeHost) -> None:
-    arrange(two_shells)
-    remove_others(two_shells)
-    two_shells.write("etc/changed", "2")
-    (two_shells.root / "etc/gone").unlink()
-    two_shells.write("root/.bash_history", "2")
-    two_shells.write("etc/new file", "1")
-    two_shells.write("etc/resolv.conf", "nameserver 10.0.0.1")
-    two_shells.write("var/log/messages", "a line")
-    said = listed(update(two_shells, "changes")[1])
-    mine = {line for line in said if "/etc/" in line or "/root/" in line or "/var/" in line}
-    assert mine == {"changed /etc/changed", "removed /etc/gone", "added /etc/new file"}
+    """Content, modes and links: a service that was switched off is an edit too."""
+    host = two_shells
+    arrange(host)
+    for name in ("etc/same", "etc/changed", "etc/opened", "etc/gone", "root/.bash_history"):
+        host.write(name, "1").chmod(0o600)
+    for name in ("kept", "moved", "off"):
+        (host.root / f"etc/{name}.link").symlink_to("same")
+    write_manifest(host)
+    host.write("etc/changed", "2")
+    (host.root / "etc/opened").chmod(0o644)
+    (host.root / "etc/gone").unlink()
+    (host.root / "etc/off.link").unlink()
+    (host.root / "etc/moved.link").unlink()
+    (host.root / "etc/moved.link").symlink_to("changed")
+    (host.root / "etc/on.link").symlink_to("same")
+    host.write("root/.bash_history", "2")
+    host.write("etc/new file", "1")
+    host.write("etc/resolv.conf", "nameserver 10.0.0.1")
+    host.write("var/log/messages", "a line")
+    said = listed(update(host, "changes")[1])
+    assert {line for line in said if "/etc/" in line or "/root/" in line or "/var/" in line} == {
+        *("changed /etc/changed", "changed /etc/opened", "changed /etc/moved.link"),
+        *("removed /etc/gone", "removed /etc/off.link", "added /etc/on.link", "added /etc/new file"),
+    }
 
 
 Spoil = Callable[[FakeHost], None]

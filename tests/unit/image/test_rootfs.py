@@ -1,5 +1,6 @@
 """The root file system as an archive."""
 
+import hashlib
 import io
 import re
 import socket
@@ -236,5 +237,22 @@ def test_the_release_names_version_and_build(tmp_path: Path, monkeypatch: pytest
 )
 def test_every_change_of_the_root_file_system_gives_another_build(other: Node) -> None:
     node = Node("a", 0o644, "x", b"1")
-    assert rootfs.build_id([node]) != rootfs.build_id([other])
-    assert rootfs.build_id([node]) == rootfs.build_id([Node("a", 0o644, "another origin", b"1")])
+
+    def named(one: Node) -> str:
+        return rootfs.build_id(rootfs.digested([one]))
+
+    assert named(node) != named(other)
+    assert named(node) == named(Node("a", 0o644, "another origin", b"1"))
+
+
+def test_a_slot_lists_its_files_modes_and_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rootfs, "check_timezone", lambda zone, nodes: None)
+    found = assembled(tmp_path, 'name = "x"\n')
+    listed = found[rootfs.MANIFEST].decode().splitlines()
+    for name, content in found.items():
+        if name != rootfs.MANIFEST:
+            assert f"{hashlib.sha256(content).hexdigest()}  {name}" in listed
+    assert "# f 600 etc/shadow" in listed
+    assert "# l etc/rc.d/rcS.d/S02watchdog -> ../init.d/watchdog" in listed
+    # The host does not look there.
+    assert not [line for line in listed if "var/run" in line]

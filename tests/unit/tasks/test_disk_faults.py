@@ -4,7 +4,6 @@ taken, and the next run goes on.
 
 import errno
 import hashlib
-import http.server
 import json
 import os
 import random
@@ -12,7 +11,6 @@ import resource
 import subprocess
 import sys
 import tarfile
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +32,7 @@ from hostwright.source import fetch
 from hostwright.source.depot import Depot
 from hostwright.tasks import define, times
 from hostwright.tasks.state import State
+from hostwright.torture import slow
 from tests.fakes.disk import Disk
 from tests.unit.formats.test_deb import entry, make_deb
 
@@ -59,17 +58,9 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(CONTENT)))
-            self.end_headers()
-            self.wfile.write(CONTENT)
-
-        def log_message(self, format: str, *args: object) -> None:
-            return
-
+def scene(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Scene]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(paths, "DIST", tmp_path / "dist")
     monkeypatch.setattr(paths, "PACKAGES", tmp_path / "dist" / "packages")
@@ -77,12 +68,13 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr(fetch, "time", SimpleNamespace(sleep=lambda _: None))
     (tmp_path / "dist").mkdir()
     paths.cache().mkdir(parents=True, mode=0o700)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
-        monkeypatch.setenv("HOSTWRIGHT_MIRROR", f"http://127.0.0.1:{running.server_port}")
-        yield Scene(tmp_path, f"http://127.0.0.1:{running.server_port}", Disk(tmp_path, monkeypatch))
+    # Out of the reach of the faults.
+    served = tmp_path_factory.mktemp("served") / "x"
+    served.write_bytes(CONTENT)
+    with slow.archive({PIN.path: served}) as mirror:
+        monkeypatch.setenv("HOSTWRIGHT_MIRROR", mirror)
+        yield Scene(tmp_path, mirror, Disk(tmp_path, monkeypatch))
         monkeypatch.undo()
-        running.shutdown()
 
 
 # Each phase: what it does, and what must hold of what is there, if it is there. The result is true once all is made.
