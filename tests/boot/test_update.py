@@ -1,4 +1,4 @@
-"""A host that updates itself: refusals, a green slot, the way back, and a slot that is red, panics or hangs."""
+"""A host that updates itself: refusals, a green slot, the way back, and a slot that is red, panics, hangs or waits."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -182,6 +182,12 @@ SPOILT = {
         r"echo 1 >cgroup.procs\necho 1 >cgroup.freeze\n'"
         " >/mnt/etc/rc.d/rcS.d/S03hang && chmod 755 /mnt/etc/rc.d/rcS.d/S03hang",
         "did not reach the end of its self-check",
+    ),
+    # The host says why itself, and need not wait for a quarter of an hour here.
+    "wait": (
+        r"printf '#!/bin/sh\nsleep 99999\n' >/mnt/etc/rc.d/rcS.d/S50wait && chmod 755 /mnt/etc/rc.d/rcS.d/S50wait &&"
+        " sed -i s/^trial_s=.*/trial_s=30/ /mnt/usr/sbin/hostwright-update",
+        "had no verdict after 30 s",
     ),
 }
 

@@ -1,6 +1,7 @@
 """hostwright-update on a made-up host: GRUB's environment, what was changed in a slot, and the verdict of a boot."""
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,53 @@ def test_a_boot_without_a_try_changes_nothing(host: FakeHost, result: str) -> No
     before = (host.root / ENVIRONMENT).read_bytes()
     assert update(host, "verdict", result) == (0, "")
     assert (host.root / ENVIRONMENT).read_bytes() == before
+
+
+def test_a_slot_on_trial_without_a_verdict_is_left_after_a_while(two_shells: FakeHost) -> None:
+    host = two_shells
+    arrange(host, "b", good="a", tried="b")
+    host.command("sleep", "exec /bin/sleep 0.1")
+    host.command("reboot")
+    assert "slot b is on trial, and has 900 s" in update(host, "deadline")[1]
+    wait_for(lambda: "reboot -f -n -d" in host.calls())
+    assert (host.root / RECORD).read_text() == "slot b was tried, and had no verdict after 900 s\n"
+    assert "sleep 900" in host.calls()
+
+
+def test_a_verdict_in_time_ends_the_wait(host: FakeHost) -> None:
+    arrange(host, "b", good="a", tried="b")
+    # The marker is there before the wait is over, as a boot leaves it.
+    host.command("sleep", f"touch {host.root}/run/hostwright/verdict; touch {host.root}/slept")
+    host.command("reboot")
+    assert update(host, "deadline")[0] == 0
+    wait_for((host.root / "slept").exists)
+    time.sleep(0.2)
+    assert "reboot -f -n -d" not in host.calls()
+    assert not (host.root / RECORD).exists()
+
+
+@pytest.mark.parametrize("given", [{}, {"good": "a", "tried": "b"}, {"good": "b", "tried": "a"}])
+def test_only_a_slot_on_trial_has_a_deadline(host: FakeHost, given: dict[str, str]) -> None:
+    running = "b" if given.get("good") == "b" else "a"
+    arrange(host, running, **given)
+    assert update(host, "deadline") == (0, "")
+
+
+@pytest.mark.parametrize("word", ["", "hostwright.nopassthrough", "hostwright.selfcheck"])
+def test_entries_that_give_no_verdict_have_no_deadline(host: FakeHost, word: str) -> None:
+    script = host.root / "usr/sbin/hostwright-update"
+    host.write("usr/sbin/hostwright-update", f'#!/bin/sh\necho "$1" >{host.root}/called\n')
+    script.chmod(0o755)
+    host.write("proc/cmdline", f"root=/dev/sda3 ro {word}\n")
+    assert host.init("trial", "start").returncode == 0
+    assert (host.root / "called").exists() == (word == "")
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20.0
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def write_manifest(host: FakeHost) -> None:
