@@ -9,6 +9,7 @@ KCONFIG = TREE / "kconfig"
 PATCHES = TREE / "patches"
 ROOTFS = TREE / "rootfs"
 PROJECT = TREE / "pyproject.toml"
+HOSTS = TREE / "hosts"
 LOCK = TREE / "buildroot" / "lock"
 SEEDS = TREE / "buildroot" / "seeds"
 GUEST = TREE / "guest"
@@ -27,13 +28,41 @@ PROOF = DIST / "proof"
 GUEST_PROOF = DIST / "proof-guest"
 GUESTS = DIST / "guest"
 UPDATE_PROOF = DIST / "proof-update"
+WAY_PROOF = DIST / "proof-way"
 AUDITED = DIST / "audit"
 ROOTFS_TAR = DIST / "rootfs.tar"
 DATA_TAR = DIST / "data.tar"
 HOST_IMAGE = DIST / "host.img"
 UPDATE = DIST / "host.update"
 SIGNED_UPDATE = DIST / "host.update.signed"
+# For one host: what it does not have yet.
+PARTIAL_UPDATE = DIST / "host.update.partial"
+SIGNED_PARTIAL_UPDATE = DIST / "host.update.partial.signed"
 MANIFEST = DIST / "MANIFEST"
+GROUPS = DIST / "groups"
+GROUPS_PROOF = DIST / "proof-groups"
+DOCTOR = DIST / "doctor"
+BUILDROOT_STAMP = DIST / "buildroot.json"
+
+
+def _results() -> dict[str, Path]:
+    return {
+        name: place
+        for name, place in globals().items()
+        if isinstance(place, Path) and place.is_relative_to(DIST)
+    }
+
+
+def results() -> frozenset[str]:
+    """The names of all that a run leaves in dist/."""
+    return frozenset(place.relative_to(DIST).parts[0] for place in _results().values() if place != DIST)
+
+
+def use_machine(name: str) -> None:
+    """Have the results of this run go to dist/NAME; called before any other module takes over a place."""
+    old, new = DIST, DIST / name
+    for key, place in _results().items():
+        globals()[key] = new / place.relative_to(old)
 
 
 def cache() -> Path:

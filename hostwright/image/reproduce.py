@@ -29,9 +29,10 @@ def reproduce(python: str, machine_file: Path, shop: Workshop) -> int:
     base = Path(tempfile.mkdtemp(prefix="reproduce-", dir=shop.cache))
     shutil.copytree(paths.TREE, base / "another place" / "tree", ignore=NOT_COPIED, symlinks=True)
     _share_downloads(base / "cache")
-    argv = [python, "-m", "doit", "host", f"machine={machine_file}"]
+    is_default = machine_file == paths.TREE / "host.toml"
+    argv = [python, "-m", "doit", "host", *([] if is_default else [f"machine={machine_file}"])]
     run.check("the second build", argv, shop.log, env=environment(base), cwd=base / "another place" / "tree")
-    found = manifest.load(base / "another place" / "tree" / "dist" / "MANIFEST")
+    found = manifest.load(base / "another place" / "tree" / paths.MANIFEST.relative_to(paths.TREE))
     if wrong := manifest.differences(expected, found):
         raise UserError(
             f"built twice, these differ: {', '.join(wrong)}", f"the second build is kept in {base}"

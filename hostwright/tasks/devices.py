@@ -14,9 +14,7 @@ from hostwright.build import recipes
 from hostwright.tasks import reporter, variables
 from hostwright.tasks.define import Task, step
 
-FOLDER = paths.DIST / "groups"
-DOCTOR_FOLDER = paths.DIST / "doctor"
-PROOF_FOLDER = paths.DIST / "proof-groups"
+FOLDER, DOCTOR_FOLDER, PROOF_FOLDER = paths.GROUPS, paths.DOCTOR, paths.GROUPS_PROOF
 
 
 def groups() -> Task:

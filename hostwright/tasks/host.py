@@ -163,7 +163,7 @@ def ovmf() -> Task:
     """build the UEFI firmware of the guests into dist/ovmf"""
 
     def act() -> None:
-        for source, target in firmware.copies(_ready("edk2").tree, paths.OVMF).items():
+        for source, target in firmware.copies(ready("edk2").tree, paths.OVMF).items():
             files.write(target, source.read_bytes())
 
     return step(
@@ -177,7 +177,7 @@ def rootfs() -> Task:
     """lay packages, kernel and rootfs/ together as one archive"""
 
     def act() -> None:
-        built = [_ready(name) for name in [*_on_host(), "linux"]]
+        built = [ready(name) for name in [*_on_host(), "linux"]]
         release = linux.release(store.read_stamp("linux"))
         with files.replaced(paths.ROOTFS_TAR) as new, files.replaced(paths.DATA_TAR) as data:
             assembly.assemble(machine(), built, release, new, data)
@@ -195,7 +195,7 @@ def rootfs() -> Task:
     )
 
 
-def _ready(name: str) -> store.Built:
+def ready(name: str) -> store.Built:
     """A built package, with its files checked before they go into an image; a damaged one is built again."""
     if not store.is_whole(store.read_stamp(name).folder):
         reporter.board().say(f"package {name} is damaged in the cache: it is set aside and built again")
@@ -214,7 +214,7 @@ def host() -> Task:
     def act() -> None:
         from hostwright.image import disk
 
-        grub = _ready("grub").tree
+        grub = ready("grub").tree
         archives = disk.Archives(paths.ROOTFS_TAR, paths.DATA_TAR)
         disk.write_image(machine(), archives, grub, paths.HOST_IMAGE, workshop("host"))
         manifest.write_manifest(paths.DIST, paths.MANIFEST, _made_from())
@@ -265,6 +265,18 @@ def prove() -> Task:
         ]),
         counted=False,
     )  # fmt: skip
+
+
+def machines() -> Task:
+    """build and prove every machine of hosts/, each in its own folder of dist/"""
+
+    def act() -> None:
+        from hostwright.upkeep import fleet
+
+        found = fleet.find(paths.HOSTS)
+        fleet.build_all(sys.executable, found, reporter.board().say)
+
+    return step(act, always=True, counted=False)
 
 
 def verify() -> Task:

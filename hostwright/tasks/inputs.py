@@ -12,7 +12,7 @@ from hostwright.sandbox import buildroot as root
 from hostwright.sandbox.workshop import Workshop, open_at
 from hostwright.tasks import variables
 
-BUILDROOT_STAMP = paths.DIST / "buildroot.json"
+BUILDROOT_STAMP = paths.BUILDROOT_STAMP
 CONFIG_FILE = paths.KERNEL / "config"
 SPECIAL = ("linux", "edk2")
 

@@ -7,12 +7,14 @@ import difflib
 import fnmatch
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from doit.cmd_base import DodoTaskLoader
 
-from hostwright.base import texts
+from hostwright.base import paths, texts
 from hostwright.base.errors import UserError
+from hostwright.machine import grammar, toml, values
 from hostwright.tasks import reporter, variables
 
 # Commands of doit whose words are names of tasks.
@@ -29,6 +31,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
     def setup(self, opt_values: Any) -> None:  # noqa: ANN401
         with reporter.plain_errors():
             variables.check_given(variables.given())
+            choose_folder(variables.given().get("machine", ""))
             super().setup(opt_values)
 
     def load_tasks(self, cmd: Any, pos_args: Sequence[str]) -> list[Any]:  # noqa: ANN401
@@ -43,6 +46,25 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
                     task.doc = f"{task.doc}{variables.describe(task.name)}"
         cmd._execute = _plain(cmd._execute)
         return loaded
+
+
+def choose_folder(file: str) -> None:
+    """Have the results of another machine than host.toml go to a folder of its own, dist/NAME.
+
+    Raises UserError for a name that dist/ has for something else. Any other mistake in the file is left to its reader.
+    """
+    if not file or Path(file).absolute() == paths.TREE / "host.toml":
+        return
+    try:
+        name = values.label(toml.parse(Path(file), toml.read(Path(file))).get("name"))
+    except (UserError, grammar.BadValueError):
+        return
+    if name in paths.results():
+        raise UserError(
+            f'{file}: name = "{name}": dist/{name} is a result of every machine',
+            "give the machine another name",
+        )
+    paths.use_machine(name)
 
 
 def _plain(execute: Callable[..., object]) -> Callable[..., object]:

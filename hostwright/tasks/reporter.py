@@ -97,7 +97,7 @@ def again(task: str, words: Sequence[str]) -> str:
 
 def _only_run() -> IO[str]:
     """Hold the lock of this tree; a second run at the same time reports that and ends with status 2."""
-    paths.DIST.mkdir(exist_ok=True)
+    paths.DIST.mkdir(parents=True, exist_ok=True)
     handle = (paths.DIST / ".lock").open("a+")
     handle.seek(0)
     try:

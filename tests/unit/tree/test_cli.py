@@ -264,3 +264,44 @@ def test_clean_removes_what_a_task_wrote_and_no_more(tree: Path) -> None:
     assert not modules.parent.exists() and (firmware / "OVMF_CODE.fd").exists()
     assert doit(tree, "clean").returncode == 0
     assert not (firmware / "OVMF_CODE.fd").exists()
+
+
+def test_another_machine_has_a_folder_of_its_own(tree: Path) -> None:
+    name = re.search(r'^name = "(.*)"', (tree / "hosts/proliant-t10.toml").read_text(), re.M)
+    assert name
+    assert f"{tree}/dist/host.img" in doit(tree, "info", "host").stdout
+    assert f"{tree}/dist/host.img" in doit(tree, "info", "host", "machine=host.toml").stdout
+    shown = doit(tree, "info", "host", "machine=hosts/proliant-t10.toml").stdout
+    assert f"{tree}/dist/{name[1]}/host.img" in shown and f"{tree}/dist/host.img" not in shown
+
+
+def test_no_machine_takes_the_name_of_a_result(tree: Path) -> None:
+    file = tree / "mine.toml"
+    file.write_text((tree / "host.toml").read_text().replace('"lab"', '"kernel"', 1))
+    result = doit(tree, "host", "machine=mine.toml")
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert 'name = "kernel": dist/kernel is a result of every machine' in result.stderr
+    assert is_untouched(tree)
+
+
+# Every module of the engine, and what each has taken over of dist/.
+TAKEN_OVER = """
+import importlib, pathlib, pkgutil, sys
+from hostwright.tasks import loader
+loader.choose_folder(sys.argv[1])
+import dodo, hostwright
+from hostwright.base import paths
+for module in pkgutil.walk_packages(hostwright.__path__, "hostwright."):
+    for name, place in vars(importlib.import_module(module.name)).items():
+        if isinstance(place, pathlib.Path) and place.is_relative_to(paths.TREE / "dist"):
+            print(module.name, name, place.relative_to(paths.TREE))
+"""
+
+
+def test_no_module_keeps_a_place_of_the_default_machine(tree: Path) -> None:
+    argv = [sys.executable, "-c", TAKEN_OVER, "hosts/proliant-t10.toml"]
+    result = subprocess.run(argv, cwd=tree, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) > 20
+    assert [line for line in lines if "dist/proliant" not in line] == []
