@@ -171,10 +171,11 @@ def data_mib(archive_bytes: int) -> int:
 
 @dataclass(frozen=True)
 class Archives:
-    """What goes onto the disk, as tar: the root file system, and what is below /var."""
+    """What goes onto the disk: the root file system and what is below /var, both as tar, and GRUB's first menu."""
 
     root: Path
     data: Path
+    first_menu: Path = FIRST_MENU
 
 
 def plan_disk(machine: Machine, archives: Archives) -> Layout:
@@ -207,7 +208,7 @@ def write_image(machine: Machine, archives: Archives, grub: Path, target: Path, 
 def _fill(work: Path, name: str, archives: Archives, plan: Layout) -> None:
     os.link(archives.root, work / "root.tar")
     os.link(archives.data, work / "data.tar")
-    shutil.copyfile(FIRST_MENU, work / "grub.cfg")
+    shutil.copyfile(archives.first_menu, work / "grub.cfg")
     (work / "grubenv").write_text(environment(good=FIRST_SLOT))
     (work / "early.cfg").write_text(early_config(ids_for(name)))
     (work / "table").write_text(sfdisk_script(plan, ids_for(name)))

@@ -21,7 +21,7 @@ from hostwright.base import canonical, files, paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
 from hostwright.build import store
-from hostwright.image import guest_files, host_values, templates
+from hostwright.image import guest_files, host_values, listing, templates
 from hostwright.machine.model import Guest, Machine
 from hostwright.vm import guest_argv
 
@@ -232,7 +232,7 @@ def assemble(
     check_timezone(machine.timezone, nodes)
     content = digested(merge(nodes))
     release_node = _name_release(values, content)
-    nodes += (release_node, _list_slot([*content, *digested([release_node])]))
+    nodes += (release_node, list_slot([*content, *digested([release_node])]))
     whole = merge(nodes)
     with target.open("wb") as sink:
         write_tar(filter(_is_in_slot, whole), sink)
@@ -268,24 +268,14 @@ def build_id(content: Iterable[tuple[Node, str]]) -> str:
     return canonical.digest([(one.path, one.mode, one.link, digest) for one, digest in content])[:16]
 
 
-def _list_slot(content: Iterable[tuple[Node, str]]) -> Node:
-    """What the host compares its slot with.
-
-    A line for sha256sum(1) of each file, and comments with each file's mode and each link's target. What is below /var
-    belongs to the data, also where a slot has it.
-    """
-    listed = [
-        _list_node(node, digest)
-        for node, digest in content
-        if not node.path.startswith(VAR) and not _is_folder(node)
-    ]
-    return Node(MANIFEST, 0o644, "list of files", "".join(listed).encode())
-
-
-def _list_node(node: Node, digest: str) -> str:
-    if node.link:
-        return f"# l {node.path} -> {node.link}\n"
-    return f"# f {node.mode:o} {node.path}\n{digest}  {node.path}\n"
+def list_slot(content: Iterable[tuple[Node, str]]) -> Node:
+    """What the host compares its slot with. What is below /var belongs to the data, also where a slot has it."""
+    own = [(node, digest) for node, digest in content if not node.path.startswith(VAR)]
+    listed = listing.Listing(
+        {node.path: (node.mode, digest) for node, digest in own if node.content is not None},
+        {node.path: node.link for node, _ in own if node.link},
+    )
+    return Node(MANIFEST, 0o644, "list of files", listing.render(listed).encode())
 
 
 def _is_in_slot(node: Node) -> bool:

@@ -42,14 +42,15 @@ EFI_SIGN = "efi: EFI v"
 
 def judge(outcomes: Sequence[Outcome], machine: Machine, origin: Origin) -> list[Row]:
     """Every row of the proof, boot by boot; the rows that compare boots come last."""
-    rows = [row for outcome in outcomes for row in _judge_boot(outcome, machine, origin)]
+    rows = [row for outcome in outcomes for row in judge_boot(outcome, machine, origin)]
     return [*rows, *_judge_together(outcomes, machine)]
 
 
 # The rows of one boot.
 
 
-def _judge_boot(outcome: Outcome, machine: Machine, origin: Origin) -> Iterator[Row]:
+def judge_boot(outcome: Outcome, machine: Machine, origin: Origin) -> Iterator[Row]:
+    """The rows of one boot with the self-check's entry."""
     boot = outcome.boot
     found, error = _read(outcome)
     yield Row(

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from hostwright.base import canonical, paths, texts
 from hostwright.base.errors import UserError
+from hostwright.image import disk
 from hostwright.machine import load as model
+from hostwright.tasks import host as host_tasks
 from hostwright.tasks import reporter, variables
 from hostwright.tasks.define import Task, step
 from hostwright.tasks.inputs import BUILDROOT_STAMP, machine, workshop
@@ -39,7 +41,7 @@ def prove_update() -> Task:
 
 
 def _prove_update() -> None:
-    from hostwright.torture import cuts
+    from hostwright.updates import cuts
 
     planned = cuts.plan(variables.number("seed"), variables.number("cuts"))
     note = partial(reporter.board().note, "prove-update")
@@ -64,15 +66,20 @@ def sign() -> Task:
 
 
 def update() -> Task:
-    """build, prove and sign an update, and bring it to a host: ./doit update host=ADDRESS key=FILE"""
+    """bring a host to what the tree says: ./doit update host=ADDRESS key=FILE"""
+    after = ["host", "prove"] if variables.text("proof") == "all" else ["host"]
+    return step(_update, after=after, always=True, counted=False)
 
-    def act() -> None:
-        from hostwright.upkeep import deliver
 
-        host = deliver.Host(_require("host", variables.text("host"), "host=192.168.1.10"))
-        note = reporter.board().say
-        deliver.deliver(
-            host, paths.SIGNED_UPDATE, paths.ROOTFS_TAR, reboot=variables.text("reboot") == "yes", say=note
-        )
+def _update() -> None:
+    from hostwright.updates import bring, deliver, way
+    from hostwright.updates import host as hosts
 
-    return step(act, after=["prove", "sign"], always=True)
+    host = hosts.Host(_require("host", variables.text("host"), "host=192.168.1.10"))
+    key = Path(_require("key", variables.text("key"), "key=~/.ssh/id_ed25519")).expanduser()
+    keep = tuple(variables.text("keep").split(",")) if variables.text("keep") else ()
+    wish = deliver.Wish(keep, variables.flag("discard"), variables.text("reboot") == "yes")
+    archives = disk.Archives(paths.ROOTFS_TAR, paths.DATA_TAR)
+    build = way.Build(machine(), archives, host_tasks.ready("grub").tree)
+    places = bring.Places(paths.PARTIAL_UPDATE, paths.SIGNED_PARTIAL_UPDATE, paths.WAY_PROOF)
+    bring.bring(host, key, build, wish, places, workshop("update"), reporter.board().say)

@@ -96,10 +96,16 @@ _host = grammar.matching(
     r"[A-Za-z0-9][A-Za-z0-9.:%_-]*", "not a host name or address", "write it as in host=192.168.1.10"
 )
 _package = grammar.matching(r"[a-z0-9][a-z0-9+.-]+", "not the name of a package", "write it as in name=zlib")
+_paths = grammar.matching(
+    r"/[^,\s]+(,/[^,\s]+)*",
+    "not absolute paths",
+    "write them with commas between, as in keep=/etc/hosts,/root/notes",
+)
 _SHOWN = ("groups", "doctor")
 _GUESTS = ("guest", "guest-fast")
 _SEEDED = ("prove-groups", "prove-update", "torture")
 _is_yes = _choice("no", "yes")
+_proofs = _choice("all", "way")
 VARIABLES = (
     Variable("machine", "FILE", (), "the file that describes the machine; `host.toml` by default", _word),
     Variable("offline", "yes", _GUESTS, "take all packages of the guest from the cache", _is_yes, "no"),
@@ -121,6 +127,9 @@ VARIABLES = (
     Variable("kernel", "FILE", ("prove-groups",), "a bzImage that you have built", _file),
     Variable("host", "ADDRESS", ("update",), "the host to update, as ssh knows it", _host),
     Variable("key", "FILE", ("sign", "update"), "the ssh key that signs", _file),
+    Variable("keep", "PATHS", ("update",), "which edits of the host's slot are taken along", _paths),
+    Variable("discard", "yes", ("update",), "leave the other edits of the host's slot behind", _is_yes, "no"),
+    Variable("proof", "way", ("update",), "prove the way of this host alone", _proofs, "all"),
     Variable("reboot", "no", ("update",), "leave the time of the restart to you", _choice("yes", "no"), "yes"),
     Variable("repair", "yes", ("verify",), "set what is damaged in the cache aside", _is_yes, "no"),
     Variable("package", "NAME", ("shell",), "the package whose build is opened", _recipe),

@@ -85,19 +85,24 @@ def plan_machine(machine: Machine, firmware: Firmware, port: int) -> tuple[str, 
 
 
 @contextmanager
-def running(scene: Scene, image: Path, firmware: Firmware, name: str) -> Iterator[tuple[Console, int]]:
-    """The lab from `image`, which keeps what is written to it; its console, and the port of its ssh."""
+def running(
+    inputs: boots.Inputs, work: Path, image: Path, firmware: Firmware, name: str
+) -> Iterator[tuple[Console, int]]:
+    """The lab from `image`, which keeps what is written to it; its console, and the port of its ssh.
+
+    The update is in the folder `work`, and so is the log afterwards.
+    """
     port = login.free_port()
-    with process.folder(scene.folder, name) as folder:
-        boots.fill(folder, scene.inputs)
+    with process.folder(work, name) as folder:
+        boots.fill(folder, inputs)
         # Moved, not linked: a machine may write to a file that has one name only.
         image.rename(folder / lab.IMAGE)
-        (folder / DRIVE).hardlink_to(scene.folder / DRIVE)
-        planned = plan_machine(scene.inputs.machine, firmware, port)
+        (folder / DRIVE).hardlink_to(work / DRIVE)
+        planned = plan_machine(inputs.machine, firmware, port)
         argv = tuple(word.replace(LOST, "") if lab.IMAGE in word else word for word in planned)
-        job = replace(process.plan_job(argv, folder, scene.inputs.tools, Accelerator.TCG), network=True)
+        job = replace(process.plan_job(argv, folder, inputs.tools, Accelerator.TCG), network=True)
         try:
-            with process.running(job, scene.folder / f"{name}.log") as (console, _):
+            with process.running(job, work / f"{name}.log") as (console, _):
                 yield console, port
         finally:
             (folder / lab.IMAGE).rename(image)
@@ -116,7 +121,7 @@ def prepare(machine: Machine, inputs: boots.Inputs, folder: Path, root_tar: Path
     boots.copy_image(folder, inputs, scene.key)
     (folder / lab.IMAGE).rename(folder / PREPARED)
     size = (folder / DRIVE).stat().st_size
-    with running(scene, folder / PREPARED, Firmware.UEFI, "prepare") as (console, port):
+    with running(inputs, folder, folder / PREPARED, Firmware.UEFI, "prepare") as (console, port):
         pass_menu(console)
         with login.connect("127.0.0.1", port, "root", scene.key.private, LOGIN_LIMIT_S) as shell:
             status, said = shell.run(PREPARE.format(size=size, namespace=update.NAMESPACE), WRITE_LIMIT_S)
@@ -130,7 +135,7 @@ def prepare(machine: Machine, inputs: boots.Inputs, folder: Path, root_tar: Path
 def measure(scene: Scene) -> float:
     """The seconds of an undisturbed way, from the begin of the update to the verdict."""
     image = _copy(scene)
-    with running(scene, image, Firmware.UEFI, "measure") as (console, port):
+    with running(scene.inputs, scene.folder, image, Firmware.UEFI, "measure") as (console, port):
         begun = _begin(scene, console, port)
         pass_menu(console, WRITE_LIMIT_S)
         console.wait_for("is green, and starts from now on", VERDICT_LIMIT_S)
@@ -142,12 +147,12 @@ def cut(scene: Scene, one: Cut, length_s: float, note: Note) -> Row:
     image, seconds = _copy(scene), one.moment * length_s
     name = f"cut-{one.number}"
     note(f"{name}: the power goes after {seconds:.1f} s of {length_s:.0f} s")
-    with running(scene, image, one.firmware, name) as (console, port):
+    with running(scene.inputs, scene.folder, image, one.firmware, name) as (console, port):
         begun = _begin(scene, console, port)
         _wait(console, begun + seconds)
         # A machine that is led past its menu is cut right behind that.
         seconds = time.monotonic() - begun
-    with running(scene, image, one.firmware, f"{name}-after") as (console, port):
+    with running(scene.inputs, scene.folder, image, one.firmware, f"{name}-after") as (console, port):
         pass_menu(console)
         with login.connect("127.0.0.1", port, "root", scene.key.private, LOGIN_LIMIT_S) as shell:
             _, said = shell.run(ASK, VERDICT_LIMIT_S)

@@ -1,59 +1,66 @@
-"""An update on its way to a host: copied, written, tried by a reboot, and judged by what runs afterwards.
-
-Everything goes through ssh(1) of this machine, so that its owner's settings, agent and known hosts count.
-"""
+"""An update on its way to a host: copied, checked, proved, written, tried by a reboot, and judged by what runs then."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
-from hostwright.base import run
 from hostwright.base.errors import UserError
 from hostwright.base.times import limit
-from hostwright.image import update
+from hostwright.updates.host import Host
 
 PLACE = "/var/lib/hostwright/update.file"
 # A server's firmware takes minutes, and a slot that fails costs a second start.
 RETURN_LIMIT_S = limit(1200.0)
-POLL_S = 5.0
-CONNECT_S = 5
+POLL_S = 1.0
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Host:
-    """A host by the name or address that ssh knows it by."""
+class Wish:
+    """What becomes of the owner's edits in the slot that runs, and whether the host restarts now."""
 
-    address: str
+    keep: tuple[str, ...] = ()
+    discard: bool = False
+    reboot: bool = True
 
-    def argv(self, command: str) -> list[str]:
-        """The program that runs a line of shell there as root."""
-        options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_S}"]
-        return ["ssh", *options, "-l", "root", "--", self.address, command]
-
-    def ask(self, command: str, stdin: bytes = b"") -> tuple[int, str]:
-        """Status and output of a line of shell on the host."""
-        status, out, said = run.capture(self.argv(command), stdin=stdin)
-        return status, out.decode(errors="replace") + said
+    @property
+    def words(self) -> str:
+        """The options of hostwright-update."""
+        return " ".join([*(f"--keep {quote(path)}" for path in self.keep), *["--discard"][: self.discard]])
 
 
-def deliver(host: Host, signed: Path, root_tar: Path, *, reboot: bool, say: Say) -> None:
-    """Write the update to the other slot of `host` and, unless the owner restarts it, wait for the verdict.
+def send(host: Host, signed: Path, wish: Wish) -> None:
+    """Copy the update to the host, which says whether it takes it; nothing is written to a slot.
+
+    Raises UserError with the host's own words if it refuses the update.
+    """
+    _copy(host, signed)
+    host.require(f"hostwright-update --check {wish.words} {PLACE} || {{ rm -f {PLACE}; exit 1; }}")
+
+
+def write(host: Host, build: str, wish: Wish, say: Say) -> None:
+    """Have the host write the update that it has, and unless the owner restarts it, wait for the verdict on `build`.
 
     Raises UserError with the host's own words if it refuses the update or goes back.
     """
-    build = update.read_release(root_tar)["BUILD_ID"]
-    say(f"{host.address} runs {_require(host, 'hostwright-update status').splitlines()[0]}")
-    _copy(host, signed)
-    say(_require(host, f"hostwright-update {PLACE}; status=$?; rm -f {PLACE}; exit $status").strip())
-    if not reboot:
+    command = f"hostwright-update {wish.words} {PLACE}; status=$?; rm -f {PLACE}; exit $status"
+    say(host.require(command).strip())
+    if not wish.reboot:
         say(f"{host.address} tries it at its next boot; hostwright-update status on the host has the verdict")
         return
-    before = _require(host, "cat /proc/sys/kernel/random/boot_id")
+    before, begun = host.require("cat /proc/sys/kernel/random/boot_id"), time.monotonic()
     host.ask("shutdown -r now")
-    judge(build, wait_for_boot(host, before), host.address, say)
+    status = wait_for_boot(host, before)
+    judge(build, status, host.address, say)
+    say(f"{host.address} came back with its verdict {time.monotonic() - begun:.0f} s after the restart began")
+
+
+def drop(host: Host) -> None:
+    """Remove an update that the host has and does not write."""
+    host.ask(f"rm -f {PLACE}")
 
 
 def _copy(host: Host, file: Path) -> None:
@@ -64,16 +71,6 @@ def _copy(host: Host, file: Path) -> None:
         raise UserError(
             f"{host.address}: the update cannot be copied: {said.strip()}", "make room below /var on the host"
         )
-
-
-def _require(host: Host, command: str) -> str:
-    status, said = host.ask(command)
-    if status != 0:
-        raise UserError(
-            f"{host.address}: {said.strip() or f'ssh ended with status {status}'}",
-            "ssh must reach the host as root without a password, and the host must run Hostwright with two slots",
-        )
-    return said
 
 
 def wait_for_boot(host: Host, before: str) -> str:

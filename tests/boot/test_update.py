@@ -14,7 +14,7 @@ from hostwright.machine.model import Machine
 from hostwright.proof.boot import copy_image, fill, find_inputs
 from hostwright.proof.login import LOGIN_LIMIT_S
 from hostwright.sandbox.workshop import open_at
-from hostwright.torture.cuts import DRIVE, KEEP, VERDICT_LIMIT_S, WRITE_LIMIT_S, pass_menu, plan_machine
+from hostwright.updates.cuts import DRIVE, KEEP, VERDICT_LIMIT_S, WRITE_LIMIT_S, pass_menu, plan_machine
 from hostwright.vm import login, process
 from hostwright.vm.board import Accelerator, Firmware
 from hostwright.vm.console import Console

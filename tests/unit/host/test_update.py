@@ -150,7 +150,7 @@ def write_manifest(host: FakeHost) -> None:
         for path in paths
         if not path.is_relative_to(host.root / "var")
     ]
-    text = rootfs._list_slot(rootfs.digested(nodes)).content
+    text = rootfs.list_slot(rootfs.digested(nodes)).content
     assert isinstance(text, bytes)
     host.write(rootfs.MANIFEST, text.decode())
 

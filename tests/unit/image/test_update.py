@@ -7,7 +7,7 @@ import pytest
 
 from hostwright.base import files, paths
 from hostwright.base.errors import UserError
-from hostwright.image import update
+from hostwright.image import rootfs, update
 from hostwright.machine import load
 
 RELEASE = (
@@ -37,13 +37,68 @@ def test_the_manifest_says_what_the_host_checks(tmp_path: Path) -> None:
     )
 
 
+def test_an_update_for_one_build_names_it_and_has_another_format(tmp_path: Path) -> None:
+    payload = tmp_path / "root.tar.xz"
+    payload.write_bytes(b"payload")
+    machine = load.load(paths.TREE / "host.toml")
+    release = {"VERSION_ID": "1.2.3", "BUILD_ID": "0123456789abcdef"}
+    text = update.render_manifest(machine, release, 1, payload, update.Base("fedcba9876543210", {}))
+    assert text.startswith("format 2\n") and text.endswith("\nbase fedcba9876543210\n")
+
+
+def nodes_of(content: dict[str, bytes]) -> list[rootfs.Node]:
+    nodes = [rootfs.Node(path, 0o644, "test", text) for path, text in content.items()]
+    return [
+        *nodes,
+        rootfs.Node("etc/link", 0o777, "test", link="same"),
+        rootfs.list_slot(rootfs.digested(nodes)),
+    ]
+
+
+def test_what_the_slot_has_is_left_out_and_menu_release_and_list_never(tmp_path: Path) -> None:
+    same = {
+        "boot/grub/grub.cfg": b"menu",
+        "etc/resolv.conf": b"",
+        "etc/os-release": b"BUILD_ID=1\n",
+        "etc/same": b"1",
+        "etc/moded": b"1",
+    }
+    nodes = rootfs.merge(nodes_of({**same, "etc/changed": b"2"}))
+    with (tmp_path / "root.tar").open("wb") as sink:
+        rootfs.write_tar(nodes, sink)
+    listed = update.read_listing(tmp_path / "root.tar")
+    known = {
+        **listed.files,
+        "etc/changed": (0o644, "0" * 64),
+        "etc/moded": (0o600, listed.files["etc/moded"][1]),
+    }
+    update.thin(tmp_path / "root.tar", update.Base("1", known), tmp_path / "thin.tar")
+    with tarfile.open(tmp_path / "thin.tar") as tar:
+        assert [one.name for one in tar if not one.isdir()] == [
+            *(
+                "boot/grub/grub.cfg",
+                "etc/changed",
+                "etc/link",
+                "etc/moded",
+                "etc/os-release",
+                "etc/resolv.conf",
+            ),
+            "usr/share/hostwright/manifest",
+        ]
+        changed = tar.extractfile("etc/changed")
+        assert changed and changed.read() == b"2"
+    update.thin(tmp_path / "root.tar", update.Base("1", {}), tmp_path / "whole.tar")
+    assert members(tmp_path / "whole.tar") == members(tmp_path / "root.tar")
+
+
 def test_every_key_that_the_host_reads_is_written() -> None:
     """One rule on both sides: hostwright-update asks for no key that is not there."""
     script = (paths.ROOTFS / "usr/sbin/hostwright-update").read_text()
     asked = {word.split(")")[0] for word in script.split("$(value ")[1:]}
-    written = {"format", "machine", "version", "build", "root_mib", "payload_bytes", "payload_sha256"}
+    written = {"format", "machine", "version", "build", "root_mib", "payload_bytes", "payload_sha256", "base"}
     assert asked == written
-    assert f"format={update.FORMAT}\n" in script
+    assert f"formats='{update.WHOLE} {update.PARTIAL}'\n" in script
+    assert f"own='{' '.join(update.OWN)}'\n" in script
     assert f"-n {update.NAMESPACE} " in script
     assert f"'{update.MANIFEST} {update.SIGNATURE} {update.PAYLOAD} '" in script
 

@@ -20,7 +20,7 @@ LAYERS = (
     ("build", "vm"),
     ("image",),
     ("guest", "proof"),
-    ("upkeep",),
+    ("upkeep", "updates"),
     ("torture",),
     ("tasks",),
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hostwright.torture import cuts
+from hostwright.updates import cuts
 from hostwright.vm.board import Firmware
 
 GOOD = """green

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from hostwright.base.errors import UserError
-from hostwright.image import update
-from hostwright.upkeep import deliver
+from hostwright.updates import deliver
+from hostwright.updates.host import Host
 
 BUILD = "0123456789abcdef"
 OLD, NEW = "slot a runs: version 1, build 0000000000000000", f"slot b runs: version 2, build {BUILD}"
@@ -21,13 +21,14 @@ boot=first
 [ ! -e "$world/restarted" ] || boot=second
 case $command in
     *'cat >'*) cat >"$world/received" ;;
-    'hostwright-update status') cat "$world/before" ;;
+    'hostwright-update --check'*) [ "$(cat "$world/status")" = 0 ] || { cat "$world/writing"; exit 1; } ;;
     hostwright-update*) cat "$world/writing"; exit $(cat "$world/status") ;;
     'cat /proc/sys/kernel/random/boot_id') echo $boot ;;
     shutdown*) touch "$world/restarted" ;;
     test*) echo $boot; cat "$world/after" ;;
 esac
 """
+HOST, WISH = Host("lab"), deliver.Wish()
 
 
 @pytest.fixture
@@ -38,41 +39,53 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     monkeypatch.setenv("world", str(tmp_path))
     monkeypatch.setattr(deliver, "POLL_S", 0.01)
-    for name, text in {"before": OLD, "writing": "done: slot b\n", "status": "0", "after": GREEN}.items():
+    for name, text in {"writing": "done: slot b\n", "status": "0", "after": GREEN}.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "signed").write_bytes(b"the update")
-    update.write_tar(tmp_path / "root.tar", [("etc/os-release", f"BUILD_ID={BUILD}\n".encode())])
     return tmp_path
 
 
-def send(world: Path, *, reboot: bool = True) -> list[str]:
+def write(wish: deliver.Wish = WISH) -> list[str]:
     said: list[str] = []
-    deliver.deliver(deliver.Host("lab"), world / "signed", world / "root.tar", reboot=reboot, say=said.append)
+    deliver.write(HOST, BUILD, wish, said.append)
     return said
 
 
 def test_a_green_slot_is_the_verdict(world: Path) -> None:
-    assert send(world)[-1] == f"lab: {NEW}, and its self-check is green"
+    said = write()
+    assert f"lab: {NEW}, and its self-check is green" in said
+    assert "came back with its verdict" in said[-1]
+
+
+def test_the_host_checks_the_whole_update_before_anything_is_proved(world: Path) -> None:
+    deliver.send(HOST, world / "signed", deliver.Wish(keep=("/etc/a b",), discard=True))
     assert (world / "received").read_bytes() == b"the update"
+    asked = (world / "asked").read_text()
+    assert f"hostwright-update --check --keep '/etc/a b' --discard {deliver.PLACE} ||" in asked
+    assert not (world / "restarted").exists()
 
 
 def test_the_owner_may_restart_the_host_himself(world: Path) -> None:
-    assert "tries it at its next boot" in send(world, reboot=False)[-1]
+    assert "tries it at its next boot" in write(deliver.Wish(reboot=False))[-1]
     assert not (world / "restarted").exists()
 
 
 def test_a_host_that_went_back_says_why(world: Path) -> None:
     (world / "after").write_text(WENT_BACK)
     with pytest.raises(UserError, match="lab went back:") as raised:
-        send(world)
+        write()
     assert "its self-check was red:\nFAIL x" in raised.value.message
 
 
-def test_a_refusal_of_the_host_is_the_error_and_nothing_restarts(world: Path) -> None:
+@pytest.mark.parametrize("step", ["check", "write"])
+def test_a_refusal_of_the_host_is_the_error_and_nothing_restarts(world: Path, step: str) -> None:
     (world / "writing").write_text("hostwright-update: this is for another machine\n")
     (world / "status").write_text("1")
     with pytest.raises(UserError, match="lab: hostwright-update: this is for another machine"):
-        send(world)
+        if step == "check":
+            deliver.send(HOST, world / "signed", deliver.Wish())
+        else:
+            write()
     assert not (world / "restarted").exists()
 
 
@@ -80,5 +93,5 @@ def test_a_host_that_does_not_come_back_is_named(world: Path, monkeypatch: pytes
     monkeypatch.setattr(deliver, "RETURN_LIMIT_S", 0.2)
     (world / "bin/ssh").write_text(SSH.replace("test*) echo $boot", "test*) exit 255"))
     with pytest.raises(UserError, match="did not come back") as raised:
-        send(world)
+        write()
     assert "GRUB's menu" in (raised.value.hint or "")
