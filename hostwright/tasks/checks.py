@@ -48,7 +48,12 @@ def test_fast() -> Task:
 
 def test_built() -> Task:
     """boot and inspect what was built, beside the proof"""
-    return _tests((*TWO_MACHINES, *BUILT), ["test-fast", "host", "medium"])
+    return _tests((*TWO_MACHINES, *BUILT, "-m", "not long"), ["test-fast", "host", "medium"])
+
+
+def test_long() -> Task:
+    """boot what takes long: updates under BIOS, slots that hang, lynis"""
+    return _tests((*TWO_MACHINES, *BUILT, "-m", "long"), ["host"])
 
 
 def test_installs() -> Task:

@@ -7,6 +7,8 @@ from hostwright.machine import load
 from hostwright.upkeep import hardening, lynis
 from hostwright.upkeep.lynis import Report
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def report() -> Report:

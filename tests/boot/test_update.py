@@ -65,7 +65,10 @@ def host() -> Machine:
     return load.load(paths.TREE / "host.toml")
 
 
-@pytest.fixture(scope="module", params=[Firmware.UEFI, Firmware.BIOS], ids=["uefi", "bios"])
+BIOS = pytest.param(Firmware.BIOS, id="bios", marks=pytest.mark.long)
+
+
+@pytest.fixture(scope="module", params=[pytest.param(Firmware.UEFI, id="uefi"), BIOS])
 def machine(
     request: pytest.FixtureRequest, host: Machine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Visited]:
@@ -194,7 +197,9 @@ SPOILT = {
 
 # What follows on a bad slot is the same under BIOS, whose GRUB writes its environment above.
 @pytest.mark.parametrize("machine", [Firmware.UEFI], ids=["uefi"], indirect=True)
-@pytest.mark.parametrize("how", SPOILT)
+@pytest.mark.parametrize(
+    "how", [how if how == "red" else pytest.param(how, marks=pytest.mark.long) for how in SPOILT]
+)
 def test_a_slot_that_is_not_green_brings_the_old_one_back(machine: Visited, how: str) -> None:
     spoil, reason = SPOILT[how]
     with machine.shell() as shell:
