@@ -36,18 +36,20 @@ def update_file() -> Task:
 
 
 def prove_update() -> Task:
-    """cut the power at seeded moments of an update: a whole host must start, the old one or the new"""
+    """play all that may happen to an update, and cut the power at seeded moments: a whole host must start"""
     return step(_prove_update, after=["host"], always=True, counted=False)
 
 
 def _prove_update() -> None:
-    from hostwright.updates import cuts
+    from hostwright.updates import cuts, prove
 
     planned = cuts.plan(variables.number("seed"), variables.number("cuts"))
     note = partial(reporter.board().note, "prove-update")
-    cuts.prove(machine(), paths.UPDATE_PROOF, workshop("prove-update"), planned, note)
+    verdict = prove.prove(machine(), paths.UPDATE_PROOF, workshop("prove-update"), planned, note)
     where = texts.name_file(paths.UPDATE_PROOF)
-    reporter.board().say(f"{len(planned)} cuts: each time a whole host started; {where} has the report")
+    reporter.board().say(
+        f"{len(verdict.rows)} rows are green, {len(planned)} of them cuts; {where} has the report"
+    )
 
 
 def sign() -> Task:

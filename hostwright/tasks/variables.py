@@ -122,7 +122,7 @@ VARIABLES = (
     Variable("pairs", "NUMBER", ("torture",), "how many runs get two signals", _number(0, 100_000), "5"),
     Variable("what", "RUNS", ("torture",), "which of build,fetch,image,proof,install", _victims, "build,fetch,image"),
     Variable("flips", "NUMBER", ("torture",), "how many cached files get a flipped bit", _number(0, 100_000), "30"),
-    Variable("cuts", "NUMBER", ("prove-update",), "how often the power goes", _number(1, 100_000), "40"),
+    Variable("cuts", "NUMBER", ("prove-update",), "how often the power goes", _number(0, 100_000), "40"),
     Variable("seed", "NUMBER", _SEEDED, "where random numbers begin", _number(0, 999_999_999), "1"),
     Variable("kernel", "FILE", ("prove-groups",), "a bzImage that you have built", _file),
     Variable("host", "ADDRESS", ("update",), "the host to update, as ssh knows it", _host),

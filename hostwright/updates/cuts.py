@@ -8,34 +8,24 @@ Whatever the moment, the host must start by itself, whole, from the old slot or 
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from hostwright.base import files, paths
-from hostwright.base.times import limit
+from hostwright.base import paths
 from hostwright.image import update
 from hostwright.machine.model import Machine
 from hostwright.proof import boot as boots
-from hostwright.proof import lab, report
+from hostwright.proof import lab
 from hostwright.proof.login import LOGIN_LIMIT_S
-from hostwright.proof.login_rows import HOST
-from hostwright.proof.prove import qemu_version
-from hostwright.proof.verdict import Proof, Row
+from hostwright.proof.verdict import Row
 from hostwright.sandbox.workshop import Workshop
-from hostwright.vm import board, login, process
-from hostwright.vm.board import Accelerator, Firmware
+from hostwright.updates.emulated import DRIVE, KEEP, KEPT, VERDICT_LIMIT_S, WRITE_LIMIT_S, pass_menu, running
+from hostwright.vm import login
+from hostwright.vm.board import Firmware
 from hostwright.vm.console import Console, TimedOutError
 
-WRITE_LIMIT_S = limit(600.0)
-VERDICT_LIMIT_S = limit(300.0)
-MENU = "executed automatically in"
-PREPARED, DRIVE = "prepared.img", "update.drive"
-# What a machine writes to the image in lab.plan_boot() is gone with it.
-LOST = ",snapshot=on"
-KEPT = ("/etc/hostwright/update_signers", "/root/.ssh/authorized_keys")
-KEEP = " ".join(f"--keep {path}" for path in KEPT)
+PREPARED = "prepared.img"
 # On the host, with the unsigned update on its second disk: sign it there, and make a file that must survive.
 PREPARE = """set -e; cd /var; head -c {size} /dev/sdb >unsigned; mkdir parts; tar -C parts -xf unsigned; rm unsigned
 ssh-keygen -q -t ed25519 -N '' -f key; echo "hostwright $(cat key.pub)" >>/etc/hostwright/update_signers
@@ -72,46 +62,6 @@ def plan(seed: int, count: int) -> tuple[Cut, ...]:
     draw = random.Random(seed)
     kinds = (Firmware.UEFI, Firmware.BIOS)
     return tuple(Cut(number, kinds[number % 2], draw.random()) for number in range(count))
-
-
-def plan_machine(machine: Machine, firmware: Firmware, port: int) -> tuple[str, ...]:
-    """The lab with the unsigned update on a second disk; a restart is one, and does not end QEMU."""
-    drive = f"if=none,id=update,file={board.FOLDER}/{DRIVE},format=raw{LOST}"
-    planned = lab.plan_boot(machine, firmware, Accelerator.TCG, port)
-    return (
-        *(word for word in planned if word != "-no-reboot"),
-        *("-drive", drive, "-device", "ide-hd,bus=ide.1,drive=update"),
-    )
-
-
-@contextmanager
-def running(
-    inputs: boots.Inputs, work: Path, image: Path, firmware: Firmware, name: str
-) -> Iterator[tuple[Console, int]]:
-    """The lab from `image`, which keeps what is written to it; its console, and the port of its ssh.
-
-    The update is in the folder `work`, and so is the log afterwards.
-    """
-    port = login.free_port()
-    with process.folder(work, name) as folder:
-        boots.fill(folder, inputs)
-        # Moved, not linked: a machine may write to a file that has one name only.
-        image.rename(folder / lab.IMAGE)
-        (folder / DRIVE).hardlink_to(work / DRIVE)
-        planned = plan_machine(inputs.machine, firmware, port)
-        argv = tuple(word.replace(LOST, "") if lab.IMAGE in word else word for word in planned)
-        job = replace(process.plan_job(argv, folder, inputs.tools, Accelerator.TCG), network=True)
-        try:
-            with process.running(job, work / f"{name}.log") as (console, _):
-                yield console, port
-        finally:
-            (folder / lab.IMAGE).rename(image)
-
-
-def pass_menu(console: Console, limit_s: float = boots.MENU_LIMIT_S) -> None:
-    """Past GRUB's menu, whose first entry is the slot that GRUB chose."""
-    console.wait_for(MENU, limit_s, stop=boots.NO_BOOT)
-    boots.choose(console, HOST)
 
 
 def prepare(machine: Machine, inputs: boots.Inputs, folder: Path, root_tar: Path, shop: Workshop) -> Scene:
@@ -202,30 +152,12 @@ def _wait(console: Console, until: float) -> None:
             return
 
 
-def prove(machine: Machine, out: Path, shop: Workshop, cuts: Sequence[Cut], note: Note) -> Proof:
-    """Cut the power as planned, and write report and logs to `out`.
-
-    Raises UserError after the report is written if a host did not start whole.
-    """
-    started, inputs = time.monotonic(), boots.find_inputs(machine, paths.HOST_IMAGE)
-    files.remove(out)
-    out.mkdir(parents=True)
-    with process.folder(out, "cuts") as folder:
-        scene = prepare(machine, inputs, folder, paths.ROOTFS_TAR, shop)
-        length_s = measure(scene)
-        rows = tuple(cut(scene, one, length_s, note) for one in cuts)
-        for log in folder.glob("*.log"):
-            log.rename(out / log.name)
-    verdict = Proof(
-        machine=machine.name,
-        rows=rows,
-        outcomes=(),
-        qemu=qemu_version(inputs.tools),
-        accelerator=Accelerator.TCG.value,
-        artifacts={file.name: files.digest(file) for file in (inputs.image, inputs.kernel)},
-        seconds=round(time.monotonic() - started, 1),
-    )
-    report.write_reports(verdict, out)
-    if not verdict.ok:
-        raise report.failure(verdict, out)
-    return verdict
+def make(
+    machine: Machine, inputs: boots.Inputs, folder: Path, shop: Workshop, cuts: Sequence[Cut], note: Note
+) -> list[Row]:
+    """Cut the power as planned; a row for each cut."""
+    if not cuts:
+        return []
+    scene = prepare(machine, inputs, folder, paths.ROOTFS_TAR, shop)
+    length_s = measure(scene)
+    return [cut(scene, one, length_s, note) for one in cuts]

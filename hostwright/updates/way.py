@@ -22,7 +22,7 @@ from hostwright.proof.judge import judge_boot
 from hostwright.proof.prove import qemu_version
 from hostwright.proof.verdict import Boot, Origin, Proof, Row
 from hostwright.sandbox.workshop import Workshop
-from hostwright.updates import cuts, old_slot
+from hostwright.updates import emulated, old_slot
 from hostwright.updates.host import FIRST_MENU, Host, Running, pull
 from hostwright.vm import process
 from hostwright.vm.board import Accelerator, Firmware
@@ -125,7 +125,7 @@ def _write_old(way: Way, build: Build, folder: Path, shop: Workshop) -> boots.In
     _plant(way, build.machine, inputs, folder)
     # A machine may write to a file that it does not know as its image yet.
     inputs.image.rename(folder / "old.img")
-    (folder / cuts.DRIVE).hardlink_to(way.signed)
+    (folder / emulated.DRIVE).hardlink_to(way.signed)
     return replace(inputs, image=folder / "old.img")
 
 
@@ -150,9 +150,9 @@ def _take(way: Way, machine: Machine, inputs: boots.Inputs, folder: Path, note: 
     note("the slot that runs takes the update")
     firmware = way.running.firmware
     try:
-        with cuts.running(inputs, folder, inputs.image, firmware, "take") as (console, _):
+        with emulated.running(inputs, folder, inputs.image, firmware, "take") as (console, _):
             console.wait_for(BEGIN, START_LIMIT_S, stop=f"{boots.NO_BOOT}|{boots.PANIC}")
-            found = console.wait_for(rf"(?s)(.*?){END} (\d+)", cuts.WRITE_LIMIT_S, stop=boots.PANIC)
+            found = console.wait_for(rf"(?s)(.*?){END} (\d+)", emulated.WRITE_LIMIT_S, stop=boots.PANIC)
             console.wait_for_end(boots.POWER_OFF_LIMIT_S)
     except ConsoleError as error:
         return _row(machine, firmware, error.message, ok=False)

@@ -21,14 +21,14 @@ from hostwright.proof import boot as boots
 from hostwright.proof import lab
 from hostwright.proof.login import LOGIN_LIMIT_S
 from hostwright.sandbox.workshop import open_at
-from hostwright.updates import bring, cuts, deliver, way
+from hostwright.updates import bring, deliver, emulated, way
 from hostwright.updates.host import Host
 from hostwright.vm import login
 from hostwright.vm.board import Firmware
 from hostwright.vm.console import Console, ConsoleError
 
 MENU, WORD, BUILD = "boot/grub/grub.cfg", "hostwright.test=1", "fedcba9876543210"
-WISH = deliver.Wish(keep=cuts.KEPT)
+WISH = deliver.Wish(keep=emulated.KEPT)
 MOST_SENT = 5 << 20
 HOST_LIMIT_S = 3600.0
 CONFIG = """Host lab
@@ -103,8 +103,8 @@ def port(folder: Path, key: Path) -> Iterator[int]:
     known = login.Key(key.read_text(), key.with_suffix(".pub").read_text().strip())
     boots.copy_image(folder, inputs, known)
     (folder / lab.IMAGE).rename(folder / "host.img")
-    (folder / cuts.DRIVE).touch()
-    with cuts.running(inputs, folder, folder / "host.img", Firmware.UEFI, "host") as (console, number):
+    (folder / emulated.DRIVE).touch()
+    with emulated.running(inputs, folder, folder / "host.img", Firmware.UEFI, "host") as (console, number):
         reader = threading.Thread(target=read_on, args=(console,))
         reader.start()
         with login.connect("127.0.0.1", number, "root", known.private, LOGIN_LIMIT_S) as shell:

@@ -9,7 +9,7 @@ from hostwright.machine import load
 from hostwright.proof import lab
 from hostwright.proof.boot import copy_image, fill, find_inputs
 from hostwright.proof.login import LOGIN_LIMIT_S
-from hostwright.updates.cuts import pass_menu
+from hostwright.updates.emulated import pass_menu
 from hostwright.vm import login, process
 from hostwright.vm.board import Accelerator, Firmware
 
