@@ -73,7 +73,7 @@ def expected_words(machine: Machine, boot: Boot, origin: Origin) -> list[str]:
     own = ("hostwright.selfcheck",) if boot.is_passthrough else ("hostwright.nopassthrough",)
     return [
         "BOOT_IMAGE=/boot/vmlinuz",
-        f"root=PARTUUID={origin.partuuid}", "ro", "rootwait",
+        f"root=PARTUUID={origin.partuuid}", "ro", "rootwait", "init=/sbin/init",
         "console=tty0", *_first_serial_console(machine),
         *kernel_words(machine, boot.is_passthrough),
         *own,

@@ -52,7 +52,7 @@ FORGED = {
 # What spoils the slot that was written, mounted at /mnt, and what the host says after it.
 SPOILT = {
     "red": ("echo nonsuch >>/mnt/etc/modules", "its self-check was red"),
-    "panic": ("rm /mnt/usr/sbin/init /mnt/usr/bin/sh", "did not reach the end of its self-check"),
+    "panic": ("rm /mnt/usr/sbin/init", "did not reach the end of its self-check"),
     # Behind the start of the watchdog's feeder, which sees that init does nothing any more: it is frozen.
     "hang": (
         r"printf '#!/bin/sh\nmkdir /sys/fs/cgroup/hung && cd /sys/fs/cgroup/hung\n"

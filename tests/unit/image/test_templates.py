@@ -76,7 +76,7 @@ def test_grub_has_three_entries_that_differ_as_they_should(host: Path) -> None:
         + '[iommu]\nacs_override = ["downstream"]\nextra = ["intel_iommu=sm_on"]\n[kernel]\ncmdline = ["quiet"]\n'
     )
     entries = boot_entries(render("boot/grub/grub.cfg.j2", host))
-    start = ["linux", "/boot/vmlinuz", "root=PARTUUID=$3", "ro", "rootwait"]
+    start = ["linux", "/boot/vmlinuz", "root=PARTUUID=$3", "ro", "rootwait", "init=/sbin/init"]
     start += ["console=tty0", "console=ttyS0,115200"]
     passthrough = ["iommu=pt", "intel_iommu=on", "pcie_acs_override=downstream", "intel_iommu=sm_on", "quiet"]
     assert entries == {
