@@ -54,9 +54,9 @@ def _check_archive(guest: Guest, shop: Workshop) -> None:
     if problem := reachable(shop.archives, SUITE):
         raise problem
     release = signature.signed_release(shop)
-    names = {
-        stanza["Package"]
+    stanzas = [
+        stanza
         for component in preseed.components(guest.install)
         for stanza in signature.index(f"{component}/binary-amd64/Packages.xz", release, shop.archives)
-    }
-    preseed.check_packages(guest.install, names)
+    ]
+    preseed.check_packages(guest.install, stanzas)

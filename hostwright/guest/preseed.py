@@ -6,17 +6,19 @@ Sources: Debian's installation guide, appendix B; debconf-set-selections(1).
 """
 
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hostwright.base import paths, texts
 from hostwright.base.errors import UserError
+from hostwright.formats.control import Stanza
 from hostwright.formats.cpio import Entry
 from hostwright.guest.udeb import Template
 from hostwright.image.templates import render_text
 from hostwright.machine.grammar import nearest
-from hostwright.machine.install import PRESETS, Install
+from hostwright.machine.install import NON_FREE, PRESETS, Install
 from hostwright.machine.model import Guest, Machine
+from hostwright.source import closure
 from hostwright.source.index import SUITE
 
 TEMPLATE = paths.GUEST / "preseed.cfg.j2"
@@ -84,15 +86,26 @@ def packages(install: Install) -> list[str]:
 
 def components(install: Install) -> tuple[str, ...]:
     """The components of the archive that the packages come from."""
-    return ("main", "contrib", "non-free", "non-free-firmware") if "nvidia" in install.presets else ("main",)
+    return ("main", "contrib", "non-free", "non-free-firmware") if _is_non_free(install) else ("main",)
 
 
-def check_packages(install: Install, known: Container[str]) -> None:
-    """Raise UserError for packages that are not in `known`, the names in the archive."""
+def _is_non_free(install: Install) -> bool:
+    return not NON_FREE.isdisjoint(install.presets)
+
+
+def check_packages(install: Install, stanzas: Sequence[Stanza]) -> None:
+    """Raise UserError for packages that are not in the archive, or that depend on one that is not.
+
+    `stanzas` are the paragraphs of the components in use.
+    """
+    known = {one["Package"] for one in stanzas}
+    hint = f"correct guest.install.packages; components in use: {', '.join(components(install))}"
     if missing := [name for name in packages(install) if name not in known]:
+        raise UserError(f"guest.install: the archive's {SUITE} has no package {', '.join(missing)}", hint)
+    if unmet := closure.find_unmet(stanzas, packages(install)):
+        name, needed = unmet[0]
         raise UserError(
-            f"guest.install: the archive's {SUITE} has no package {', '.join(missing)}",
-            f"correct guest.install.packages; components in use: {', '.join(components(install))}",
+            f"guest.install: {name} depends on {needed}, which the archive's {SUITE} does not have", hint
         )
 
 
@@ -106,7 +119,7 @@ def render(machine: Machine, guest: Guest, archive: str) -> str:
         "archive": archive,
         "timezone": install.timezone or machine.timezone,
         "packages": packages(install),
-        "non_free": "nvidia" in install.presets,
+        "non_free": _is_non_free(install),
         "kernel_words": (*SERIAL_CONSOLES, *install.cmdline),
     }
     return render_text(TEMPLATE.read_text(), TEMPLATE.name, values)

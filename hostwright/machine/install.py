@@ -20,12 +20,16 @@ from hostwright.machine.grammar import (
     text,
 )
 
+# NVIDIA's driver without a screen: CUDA, the tools, and the headers that its kernel module is built against.
+_CUDA = ("libcuda1", "nvidia-smi", "nvidia-persistenced", "nvidia-modprobe", "linux-headers-amd64")
 # The packages of each preset, in addition to Debian's base system, the kernel and OpenSSH.
 PRESETS = {
     "minimal": (),
     "docker": ("docker.io", "docker-cli", "containerd", "iptables"),
-    "nvidia": ("nvidia-driver", "nvidia-smi", "linux-headers-amd64", "dkms", "build-essential"),
+    "nvidia": ("nvidia-kernel-dkms", *_CUDA),
+    "nvidia-open": ("nvidia-open-kernel-dkms", *_CUDA),
 }
+NON_FREE = frozenset({"nvidia", "nvidia-open"})
 
 
 @dataclass(frozen=True)

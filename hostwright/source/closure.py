@@ -7,6 +7,8 @@ from hostwright.base.pin import Pin
 from hostwright.formats.control import Stanza, dependencies
 from hostwright.source.pins import pin_of
 
+DEPENDENCIES = ("Pre-Depends", "Depends")
+
 
 def parse_seeds(text: str) -> tuple[list[str], frozenset[str]]:
     """Wanted and excluded package names of a seeds file."""
@@ -35,6 +37,23 @@ def lock(
             chosen[stanza["Package"]] = stanza
             queue += list(_needs(stanza, index, {*seeds, *chosen, *excluded}))
     return sorted(map(pin_of, chosen.values()), key=lambda pin: pin.rank)
+
+
+def find_unmet(stanzas: Iterable[Stanza], seeds: Sequence[str]) -> list[tuple[str, str]]:
+    """Each package of the closure of `seeds` with a dependency, as alternatives, that no package satisfies."""
+    index = _Index(stanzas)
+    unmet: list[tuple[str, str]] = []
+    queue, seen = list(seeds), set(seeds)
+    while queue:
+        stanza = index.find(queue.pop(0), "the list of packages")
+        for alternatives in (one for field in DEPENDENCIES for one in dependencies(stanza, field)):
+            offers = [name for name in alternatives if name in index.real or name in index.virtual]
+            if not offers:
+                unmet.append((stanza["Package"], " | ".join(alternatives)))
+            elif offers[0] not in seen:
+                seen.add(offers[0])
+                queue.append(offers[0])
+    return unmet
 
 
 class _Index:
@@ -71,7 +90,7 @@ class _Index:
 
 
 def _needs(stanza: Stanza, index: _Index, settled: set[str]) -> Iterator[str]:
-    for field in ("Pre-Depends", "Depends"):
+    for field in DEPENDENCIES:
         for alternatives in dependencies(stanza, field):
             if name := index.resolve(alternatives, settled):
                 yield name

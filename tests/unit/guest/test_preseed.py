@@ -125,6 +125,29 @@ def test_the_guest_keeps_the_machines_own_archive() -> None:
 def test_a_package_that_the_archive_lacks_is_named_before_anything_starts() -> None:
     install = with_install(packages=("htop", "no-such-thing")).install
     with pytest.raises(UserError) as caught:
-        preseed.check_packages(install, {*preseed.packages(GUEST.install), "htop"})
+        preseed.check_packages(install, archive(*preseed.packages(GUEST.install), "htop"))
     assert caught.value.message.endswith("has no package no-such-thing")
-    preseed.check_packages(install, {*preseed.packages(install)})
+    preseed.check_packages(install, archive(*preseed.packages(install)))
+
+
+def archive(*names: str, **depends: str) -> list[dict[str, str]]:
+    return [{"Package": name, "Depends": depends.get(name.replace("-", "_"), "")} for name in names]
+
+
+def test_a_package_that_depends_on_another_component_is_named_before_anything_starts() -> None:
+    install = with_install(packages=("driver",)).install
+    names = (*preseed.packages(install), "library")
+    preseed.check_packages(install, archive(*names, driver="nothing | library (>= 1)"))
+    with pytest.raises(
+        UserError, match="library depends on firmware, which the archive's trixie does not have"
+    ):
+        preseed.check_packages(install, archive(*names, driver="library", library="firmware (= 1)"))
+
+
+@pytest.mark.parametrize("preset", ["nvidia", "nvidia-open"])
+def test_the_drivers_firmware_is_in_a_component_that_the_guest_gets(preset: str) -> None:
+    guest = with_install(presets=(preset,))
+    text = preseed.render(MACHINE, guest, "archive")
+    assert "d-i apt-setup/non-free-firmware boolean true\n" in text
+    assert "non-free-firmware" in preseed.sources_list("http://127.0.0.1/debian", None, guest.install)
+    assert not [name for name in preseed.packages(guest.install) if "xorg" in name or name == "nvidia-driver"]
