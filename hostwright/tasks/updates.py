@@ -5,7 +5,6 @@ from pathlib import Path
 
 from hostwright.base import canonical, paths, texts
 from hostwright.base.errors import UserError
-from hostwright.image import disk
 from hostwright.machine import load as model
 from hostwright.tasks import host as host_tasks
 from hostwright.tasks import reporter, variables
@@ -74,6 +73,7 @@ def update() -> Task:
 
 
 def _update() -> None:
+    from hostwright.image import disk
     from hostwright.updates import bring, deliver, way
     from hostwright.updates import host as hosts
 
