@@ -6,6 +6,7 @@ pyproject.toml names the class, so that it works with doit alone as well.
 import difflib
 import fnmatch
 import functools
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
 
     def setup(self, opt_values: Any) -> None:  # noqa: ANN401
         with reporter.plain_errors():
+            variables.check_once(sys.argv[1:])
             variables.check_given(variables.given())
             choose_folder(variables.given().get("machine", ""))
             super().setup(opt_values)

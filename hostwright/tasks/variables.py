@@ -5,7 +5,7 @@ name=value --check_given--> known, well-formed --check_use--> used by a task of 
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,6 +142,14 @@ TABLE = {variable.name: variable for variable in VARIABLES}
 def given() -> dict[str, str]:
     """The variables of this command line."""
     return dict(doit_cmd._CMDLINE_VARS or {})
+
+
+def check_once(argv: Sequence[str]) -> None:
+    """Raise UserError for a variable that the command line names twice: doit takes the last in silence."""
+    names = [word.partition("=")[0] for word in argv if re.match(r"[A-Za-z_]\w*=", word)]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        raise UserError(f"{texts.plain(twice)}= is there twice", "leave one of the two out")
 
 
 def check_given(named: dict[str, str]) -> None:

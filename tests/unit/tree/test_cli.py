@@ -157,6 +157,7 @@ def test_a_broken_lock_names_its_line(tree: Path) -> None:
         (["clean", "nosuch"], "nosuch: there is no such task"),
         (["help", "nosuch"], "nosuch: there is no such task"),
         (["host", "Machine=x"], "did you mean machine=?"),
+        (["host", "machine=host.toml", "machine=x"], "machine= is there twice"),
         (["guest", "offline=maybe"], "offline=maybe: no such choice"),
         (["prove-groups", "n=-1"], "n=-1: not a number"),
         (["host", "capture=host.toml"], "host does not use this variable"),
