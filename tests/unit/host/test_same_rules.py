@@ -46,7 +46,7 @@ SHARED = frozenset(
 # What keeps the kernel from giving the group away. The doctor tells reasons apart that the host sees as one.
 BARRING = frozenset(("group-not-viable", "group-host-needs", "rmrr-direct", "ivmd"))
 BARRED = "the group is barred"
-CARRYING = frozenset(("holds-root", "holds-mount", "holds-part", "holds-default-route"))
+CARRYING = frozenset(("holds-root", "holds-mount", "holds-part", "holds-network", "holds-default-route"))
 MSI = ReservedRegion(0xFEE00000, 0xFEEFFFFF, "msi")
 QEMU = "#!/bin/sh\nexit 1\n"
 
@@ -160,6 +160,7 @@ MADE_UP = {
     "with-bridge-and-mapped-disk": computer.with_texts(
         COMPUTER, mounted="sda1\t/\ndm-0\t/srv", lower="dm-0\tnvme1n1\nbr0\teth0", default_route="br0"
     ),
+    "with-bridge-without-a-route": computer.with_texts(COMPUTER, default_route="", lower="br0\teth0"),
     "with-btrfs-on-two-disks": computer.with_texts(
         COMPUTER, mounted="sda1\t/", lower=f"{BTRFS}\tsda1\n{BTRFS}\tnvme1n1"
     ),
