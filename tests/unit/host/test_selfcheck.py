@@ -79,7 +79,7 @@ def test_selfcheck_follows_what_was_set_on_the_host(lab: FakeHost) -> None:
     lab.init("vfio", "start")
     status, rows, document = check(lab)
     assert (status, document["verdict"]) == (0, "pass")
-    assert [one["address"] for one in document["named"]] == [TWIN]  # type: ignore[index, attr-defined]
+    assert [one["address"] for one in document["named"]] == [TWIN]  # type: ignore[attr-defined]
     notes = {name: row["found"] for name, row in rows.items() if name.startswith("set:")}
     assert notes == {
         f"set:device:{NAMED}": "keep (hostwright-set)",
