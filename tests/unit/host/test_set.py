@@ -696,6 +696,18 @@ def test_a_data_partition_that_cannot_be_read_is_told(host: FakeHost) -> None:
     assert host.init("settings", "start").stdout.endswith("the data partition cannot be read\n")
 
 
+def test_the_file_is_read_in_its_place_once_that_is_mounted(host: FakeHost) -> None:
+    change(host, f"pass {TWIN}")
+    host.write("dev/hostwright/data", "")
+    host.command("mount", "exit 32")
+    host.command("mountpoint", f'[ "$2" = {host.root}/var ]')
+    assert (
+        host.init("settings", "start").stdout
+        == f"[ OK ] settings: device {TWIN} pass {NVME}, set on this host\n"
+    )
+    assert counting(host) == kept(host)
+
+
 def test_a_host_without_a_data_partition_boots_and_keeps_nothing(host: FakeHost) -> None:
     done = host.init("settings", "start")
     assert (done.returncode, done.stdout) == (0, "")
