@@ -1,6 +1,7 @@
 """hostwright-set and the boot script settings, on made-up hosts: what is refused, what is kept, and what counts."""
 
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -15,7 +16,8 @@ from hostwright.base.paths import ROOTFS
 from hostwright.doctor import findings
 from hostwright.image import guest_files
 from hostwright.image.templates import render_text
-from hostwright.machine import local
+from hostwright.machine import local, rules
+from hostwright.machine.grammar import BadValueError
 from hostwright.machine.load import load
 from hostwright.machine.model import Machine
 from hostwright.vm import guest_argv
@@ -476,6 +478,52 @@ def test_a_large_bar_needs_room_in_the_guest(host: FakeHost) -> None:
     done = call(host, "guest", "other", "device", "add", TWIN)
     assert done.returncode == 1
     assert re.search(r"red +bar-window .* need a window of", done.stdout)
+
+
+def draw_commands(count: int) -> Iterator[tuple[str, str, str]]:
+    """Commands about guests and devices, the key that each sets, and its value."""
+    drawn = random.Random(7)
+    for _ in range(count):
+        guest, address = drawn.choice(("debian", "other")), drawn.choice((NAMED, TWIN))
+        match drawn.randrange(3):
+            case 0:
+                value = drawn.choice(("yes", "no"))
+                yield f"autostart {guest} {value}", f"guest {guest} autostart", value
+            case 1:
+                value = drawn.choice(("add", "remove"))
+                yield f"guest {guest} device {value} {address}", f"guest {guest} device {address}", value
+            case _:
+                value = drawn.choice(("pass", "keep"))
+                yield f"{value} {address}", f"device {address}", f"pass {NVME}" if value == "pass" else value
+
+
+def judge(machine: Machine, lines: list[str]) -> Machine | None:
+    """The machine with these settings, or None where the rules of host.toml refuse it."""
+    made = local.apply(machine, local.parse("".join(f"{line}\n" for line in (*lines, "end")).encode()))
+    try:
+        for rule in rules.RULES:
+            rule(made)
+    except BadValueError:
+        return None
+    return made
+
+
+def test_guests_are_refused_what_a_build_refuses_them(host: FakeHost, machine: Machine) -> None:
+    answers = []
+    for command, key, value in draw_commands(40):
+        lines = [line for line in kept(host) if not line.startswith(f"{key} ")]
+        wanted = judge(machine, [*lines, f"{key} {value}"])
+        answers.append(call(host, *command.split()).returncode)
+        assert answers[-1] == (0 if wanted else 1), (command, kept(host))
+        found = judge(machine, kept(host))
+        assert found
+        assert wanted is None or view(found) == view(wanted), command
+    assert 5 < answers.count(1) < 32
+
+
+def view(machine: Machine) -> tuple[object, ...]:
+    guests = [(one.name, one.autostart, set(one.devices)) for one in machine.guests]
+    return {one.address for one in machine.devices}, guests
 
 
 # ---- the network
