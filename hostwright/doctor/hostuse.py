@@ -38,8 +38,8 @@ def find_uses(capture: Capture, console_words: str = "") -> Mapping[str, tuple[U
     for source in (_find_mounts(capture), _find_routes(capture), _find_consoles(capture, console_words)):
         for address, use in source:
             found.setdefault(address, {})[use] = None
-    # A mount says more.
-    for address, use in _find_assembled(capture):
+    # A mount or a route says more.
+    for address, use in (*_find_assembled(capture), *_find_joined(capture)):
         found.setdefault(address, {use: None})
     return {address: tuple(uses) for address, uses in found.items()}
 
@@ -177,6 +177,15 @@ def _find_routes(capture: Capture) -> Iterator[tuple[str, Use]]:
 def _find_default(capture: Capture) -> list[str]:
     """The interfaces of the default routes; those that reject are on none (*), for IPv6 on lo (net/ipv6/route.c)."""
     return [name for name in capture.default_routes if name not in ("*", "lo")]
+
+
+def _find_joined(capture: Capture) -> Iterator[tuple[str, Use]]:
+    """The cards in bridges and bonds and below VLANs, with a default route or without."""
+    below = _Below("net", capture)
+    for upper, parts in capture.lower.items():
+        for part in parts:
+            for address in below.owners(part):
+                yield address, Use("holds-network", f"{part} is a part of {upper}")
 
 
 # The console.

@@ -16,7 +16,7 @@ from hostwright.doctor.case import Case, open_case
 from hostwright.doctor.device import check_window, find_own
 from hostwright.doctor.findings import Finding, Severity, find
 from hostwright.doctor.kinds import HARMLESS_DRIVERS
-from hostwright.machine import cmdline, rules, toml
+from hostwright.machine import cmdline, local, rules, toml
 from hostwright.machine import load as model
 from hostwright.machine.grammar import BadValueError, Way
 from hostwright.machine.model import Guest, Machine
@@ -103,6 +103,19 @@ def find_warnings(plan: Wish) -> Iterator[Finding]:
         yield from (one for one in found if one.rule in _WORTH_SAYING)
     yield from (one.finding for one in _find_loose(plan, plan.machine.iommu.acs_override))
     yield from find_unneeded(plan)
+    yield from _find_set_there(plan)
+
+
+def _find_set_there(plan: Wish) -> Iterator[Finding]:
+    """What the owner has set on the host, and host.toml does not say: it counts there, whatever is built."""
+    try:
+        settings = local.parse(f"{plan.case.capture.settings}\n".encode())
+    except BadValueError:
+        # There is none, or the host is red and says why.
+        return
+    for setting in settings:
+        if local.apply(plan.machine, (setting,)) != plan.machine:
+            yield find("set-on-host", what=setting.line)
 
 
 # Devices.

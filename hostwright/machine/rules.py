@@ -89,7 +89,8 @@ def _check_memory(machine: Machine) -> None:
         used += guest.memory_mib if guest.autostart else 0
 
 
-def _check_network(machine: Machine) -> None:
+def check_network(machine: Machine) -> None:
+    """Address, gateway and card of the bridge fit together, and no guest has the MAC address of the card."""
     net = machine.network
     if net.nic == net.bridge:
         raise BadValueError("is the bridge's name", "name the card that goes into it", ("network", "nic"))
@@ -135,6 +136,6 @@ RULES: tuple[Callable[[Machine], None], ...] = (
     _check_guest_folders,
     _check_ids,
     _check_memory,
-    _check_network,
+    check_network,
     _check_command_line,
 )

@@ -138,6 +138,7 @@ def read_files(files: Files, source: str) -> Capture:
         dmesg=_text(files, "dmesg"),
         mounted=read_mounted(_text(files, "mounted")),
         lower=read_lower(_text(files, "lower")),
+        settings=_text(files, "settings"),
         default_routes=read_routes(_text(files, "proc/default_route")),
         tables={name: data for name in TABLES if (data := files.get(f"sys/firmware/acpi/tables/{name}"))},
         classes={name: _read_class(_text(files, f"sys/class/{name}")) for name in CLASSES},

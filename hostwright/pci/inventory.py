@@ -91,7 +91,7 @@ class Capture:
     `release` to `cpuinfo` are texts as in /proc, and `dmesg` lines of the kernel log; empty where there were none.
     `mounted` is what the device numbers of mounts say, `lower` what each disk or interface is made of, by name,
     `default_routes` the interfaces of those. `classes` maps a class and an entry of it to its path in sysfs; `missing`
-    names what the source does not carry.
+    names what the source does not carry. `settings` is what its owner has set on a host of Hostwright over host.toml.
     """
 
     source: str
@@ -108,6 +108,7 @@ class Capture:
     mounted: tuple[Mount, ...] = ()
     lower: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     default_routes: tuple[str, ...] = ()
+    settings: str = ""
     tables: Mapping[str, bytes] = field(default_factory=dict)
     classes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     dmi: Mapping[str, str] = field(default_factory=dict)

@@ -19,6 +19,7 @@ LINKS = ("driver", "iommu_group", "physfn")
 _GROUP_ATTRIBUTES = ("type", "reserved_regions")
 CLASSES = ("block", "net", "graphics", "drm", "iommu")
 DMI = ("sys_vendor", "product_name", "board_vendor", "board_name", "bios_version", "bios_date")
+SETTINGS = "var/lib/hostwright/local/settings"
 _PROC = ("sys/kernel/osrelease", "cmdline", "mounts", "swaps", "iomem", "meminfo", "cpuinfo")
 TABLES = ("DMAR", "IVRS")
 
@@ -103,6 +104,7 @@ def _read_rest(sys: Path, root: Path) -> Iterator[tuple[str, bytes]]:
     yield "proc/default_route", b"".join(line for one, text in tables for line in _find_default(one, text))
     yield "mounted", "".join(_read_mounted(sys, root)).encode()
     yield "lower", "".join(_read_lower(sys)).encode()
+    yield "settings", b"".join(_read_settings(root))
 
 
 def _read_mounted(sys: Path, root: Path) -> Iterator[str]:
@@ -127,6 +129,12 @@ def _read_lower(sys: Path) -> Iterator[str]:
         for lower in sorted(sys.glob(f"{parts.folder}/*/{parts.prefix}*")):
             upper, _, name = str(lower.relative_to(sys / parts.folder)).partition("/")
             yield f"{upper}\t{name.removeprefix(parts.prefix)}\n"
+
+
+def _read_settings(root: Path) -> Iterator[bytes]:
+    """Lines of what was set on a host of Hostwright, without the addresses of its network."""
+    lines = _bytes(root / SETTINGS).splitlines(keepends=True)
+    yield from (line for line in lines if line.startswith((b"device ", b"guest ")) or line == b"end\n")
 
 
 def _bytes(file: Path) -> bytes:

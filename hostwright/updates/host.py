@@ -21,10 +21,10 @@ STATUS = (
     "hostwright-update status && hostwright-update changes && if [ -d /sys/firmware/efi ]; then echo uefi; fi"
 )
 LIST = f"cat /{rootfs.MANIFEST}"
-# The names come on the standard input, each with a NUL behind it.
+# The names come on the standard input, each with a NUL behind it. What hostwright-set wrote is for the real devices.
 PULL = (
     f"cd / && {{ cat; [ ! -d {LOCAL} ] || printf '%s\\0' {LOCAL}; }} |"
-    " tar --null --verbatim-files-from -T - --numeric-owner --hard-dereference -cf -"
+    f" tar --exclude={LOCAL}/settings --null --verbatim-files-from -T - --numeric-owner --hard-dereference -cf -"
 )
 FIRST_MENU = (
     "esp=$(mktemp -d) && mount -t vfat -o ro /dev/hostwright/esp $esp && cat $esp/grub/grub.cfg; status=$?;"

@@ -37,6 +37,7 @@ rc6.d/S99reboot -> ../init.d/reboot
 rcS.d/S00mountvirtfs -> ../init.d/mountvirtfs
 rcS.d/S02watchdog -> ../init.d/watchdog
 rcS.d/S03trial -> ../init.d/trial
+rcS.d/S04settings -> ../init.d/settings
 rcS.d/S05vfio-reserve -> ../init.d/vfio-reserve
 rcS.d/S06modules -> ../init.d/modules
 rcS.d/S07vfio -> ../init.d/vfio

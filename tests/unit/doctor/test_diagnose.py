@@ -214,6 +214,10 @@ CASES: dict[str, tuple[Capture, str, Answer, str]] = {
         with_texts(BASE, default_route="br0", lower="br0\teth0"),
         *(NIC, Answer.NO, "holds-default-route"),
     ),
+    "card of a bridge without a route": (
+        with_texts(BASE, default_route="", lower="br0\teth0"),
+        *(NIC, Answer.NO, "holds-network -holds-default-route"),
+    ),
     "root on the other disk of a btrfs": (
         with_texts(BASE, mounts="/dev/sda1 / btrfs rw 0 0", mounted="", lower=f"{BTRFS}\tsda1\n{BTRFS}\tnvme1n1"),
         *(TWIN, Answer.NO, "holds-root -holds-part -unknown-use"),

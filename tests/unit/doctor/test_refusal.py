@@ -357,6 +357,17 @@ ACCEPTED: dict[str, tuple[Capture, str, str]] = {
     "memory that is there": (BASE, table(TWIN) + guest("a", TWIN, memory_mib=32000), ""),
     "memory without devices": (BASE, guest("a", memory_mib=60000), ""),
     "facts are missing": (change(BASE, TWIN, is_whole=False), table(TWIN), "unknown-group"),
+    "set on the host": (
+        with_texts(BASE, settings=f"device {TWIN} keep\nguest a autostart yes\nend"),
+        table(TWIN) + guest("a", TWIN),
+        "set-on-host",
+    ),
+    "set on the host as here": (
+        with_texts(BASE, settings=f"device {CARD} keep\nguest a autostart yes\nguest b autostart no\nend"),
+        table(TWIN) + guest("a", TWIN),
+        "",
+    ),
+    "settings that do not count": (with_texts(BASE, settings=f"device {TWIN} keep"), table(TWIN), ""),
     "root not told": (with_texts(BASE, mounted=""), table(TWIN), "unknown-use"),
 }
 

@@ -18,7 +18,7 @@ SHELLS = (("dash",), ("bash", "--posix"), ("busybox", "sh"))
 # The host's own /bin/sh is bash; dash knows nothing beyond POSIX.
 STRICT = ("dash",) if shutil.which("dash") else ("sh",)
 INIT = ROOTFS / "etc/rc.d/init.d"
-SOURCED = ("functions", "guest-check")
+SOURCED = ("functions", "guest-check", "set-check")
 SCRIPTS = sorted(
     path
     for folder in (INIT, ROOTFS / "usr/libexec/hostwright", ROOTFS / "usr/sbin")
@@ -300,13 +300,20 @@ def mount_btrfs(host: FakeHost) -> None:
     host.mount("0:44", "/srv", "/dev/nvme0n1p1", "btrfs")
 
 
+def join(host: FakeHost) -> None:
+    """The named device is a network card in a bridge that has no address."""
+    host.network("eth0", host.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}")
+    host.network("br0", lower="eth0")
+
+
 def route(text: str, file: str = "route") -> Callable[[FakeHost], object]:
-    """The named device is a network card, eth0, in the bridge br0."""
+    """The named device is a network card, eth0; in the bridge br0 if that has the route."""
 
     def arrange(host: FakeHost) -> None:
         device = host.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}"
         host.network("eth0", device)
-        host.network("br0", lower="eth0")
+        if "br0" in text:
+            host.network("br0", lower="eth0")
         host.write(f"proc/net/{file}", text)
 
     return arrange
@@ -370,6 +377,7 @@ START = {
     "another route": Case(
         route(ROUTES + "eth0\t0002A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"), TAKEN, "vfio-pci"
     ),
+    "a card in a bridge": Case(join, f"{REFUSED} a part of br0"),
     "no IOMMU group": Case(
         lambda host: (host.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}/iommu_group").unlink(),
         f"[FAIL] vfio: {NAMED} is refused: it has no IOMMU group; is the IOMMU on in the firmware and on the"
@@ -565,7 +573,17 @@ def test_the_boot_reserves_loads_and_binds_in_this_order(two_shells: FakeHost) -
     device = two_shells.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}"
     two_shells.write("etc/modules", "nvme_competitor\nvfio_pci\n")
     two_shells.command("modprobe", f"cat {device}/driver_override >>{two_shells.root}/calls")
-    for name_ in ("mountvirtfs", "udev", "localnet", "checkfs", "mountfs", "growdata", "random", "sysctl"):
+    for name_ in (
+        "mountvirtfs",
+        "trial",
+        "udev",
+        "localnet",
+        "checkfs",
+        "mountfs",
+        "growdata",
+        "random",
+        "sysctl",
+    ):
         two_shells.write(f"etc/rc.d/init.d/{name_}", f"#!/bin/sh\necho {name_}\n")
     with two_shells:
         said = two_shells.init("rc", "S", INIT_VERSION="x").stdout
@@ -577,6 +595,7 @@ def test_the_boot_reserves_loads_and_binds_in_this_order(two_shells: FakeHost) -
     ]
     assert said.splitlines() == [
         "mountvirtfs",
+        "trial",
         f"[ OK ] vfio: reserved {NAMED}",
         "[ OK ] modules: loaded nvme_competitor vfio_pci",
         TAKEN,

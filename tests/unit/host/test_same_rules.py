@@ -6,6 +6,7 @@ tests/machines --> Capture --boot--> FakeHost --> capture.load + doctor  --> fin
 
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +47,7 @@ SHARED = frozenset(
 # What keeps the kernel from giving the group away. The doctor tells reasons apart that the host sees as one.
 BARRING = frozenset(("group-not-viable", "group-host-needs", "rmrr-direct", "ivmd"))
 BARRED = "the group is barred"
-CARRYING = frozenset(("holds-root", "holds-mount", "holds-part", "holds-default-route"))
+CARRYING = frozenset(("holds-root", "holds-mount", "holds-part", "holds-network", "holds-default-route"))
 MSI = ReservedRegion(0xFEE00000, 0xFEEFFFFF, "msi")
 QEMU = "#!/bin/sh\nexit 1\n"
 
@@ -160,6 +161,7 @@ MADE_UP = {
     "with-bridge-and-mapped-disk": computer.with_texts(
         COMPUTER, mounted="sda1\t/\ndm-0\t/srv", lower="dm-0\tnvme1n1\nbr0\teth0", default_route="br0"
     ),
+    "with-bridge-without-a-route": computer.with_texts(COMPUTER, default_route="", lower="br0\teth0"),
     "with-btrfs-on-two-disks": computer.with_texts(
         COMPUTER, mounted="sda1\t/", lower=f"{BTRFS}\tsda1\n{BTRFS}\tnvme1n1"
     ),
@@ -221,6 +223,51 @@ def test_both_judges_know_what_the_host_stands_on(host: FakeHost, captured: Capt
         done = host.init("vfio", "start")
     said = re.findall(r"vfio: (\S+) is refused: \S+ carries", done.stdout + done.stderr)
     assert set(said) == wanted
+
+
+# hostwright-set, on the same machine with no device passed yet.
+
+SET = "usr/sbin/hostwright-set"
+# What the script vfio says of each is one row there.
+NEEDED = "the host needs it, or it has no group"
+AS_NEEDED = CARRYING | {"no-group", "iommu-missing", "iommu-off", "host-needs"}
+# About host.toml alone, or what a kernel that runs does not show.
+ONLY_DOCTORS = frozenset(
+    ("iommu-other-vendor", "override-ignored", "not-responding", "behind-vmd", "bar-window")
+)
+
+
+def ask_set(host: FakeHost, addresses: list[str]) -> dict[str, set[str]]:
+    """The red rows of `hostwright-set check` about each function alone."""
+    host.name_devices("")
+    shutil.rmtree(host.root / "etc/hostwright/guests")
+    for name in ("usr/libexec/hostwright/set-check", SET):
+        shutil.copy2(ROOTFS / name, host.write(name, ""))
+    calls = "".join(f"echo '= {one}'\nset_ check {one}\n" for one in addresses)
+    script = host.write("ask", f'set_() (. "$HOSTWRIGHT_ROOT/{SET}") 2>&1\n{calls}')
+    parts = (part.partition("\n") for part in host.run(script.name).stdout.split("= ")[1:])
+    return {address: gather(re.findall(r"^red +(\S+)", text, re.M)) for address, _, text in parts}
+
+
+def gather(rules: Iterable[str]) -> set[str]:
+    """Rules, with those that both sides divide in another way as one."""
+    said = set(rules) - ONLY_DOCTORS
+    together = {NEEDED} if said & AS_NEEDED else set()
+    # The host looks no further then.
+    return together or {BARRED if one in BARRING else one for one in said}
+
+
+def test_what_the_build_refuses_hostwright_set_refuses(host: FakeHost, captured: Capture) -> None:
+    read = capture.load(host.root / "sys")
+    setting = groups.current_setting(read.cmdline, hierarchy.find_series(read.release))
+    case = cases.open_case(read, setting)
+    wanted = [one for one in read.functions if kinds.is_wanted(one)]
+    built = {}
+    for one in wanted:
+        plan = refusal.Wish(name_device(one.address, case), case, {one.address: one})
+        built[one.address] = gather(found.finding.rule for found in refusal.find_refusals(plan))
+    said = ask_set(host, [one.address for one in wanted])
+    assert {one: (said[one], built[one]) for one in built if said[one] != built[one]} == {}
 
 
 # What one script has a copy of: it is carried to machines that have no other file of the host.

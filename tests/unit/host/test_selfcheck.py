@@ -64,6 +64,39 @@ def set_sysctls(host: FakeHost) -> None:
             host.write(f"proc/sys/{path}", f"{value}\n")
 
 
+# What was set on the host over host.toml: the device lists of the rows above are those that count.
+SET_HERE = f"device {NAMED} keep\n"
+SET_HERE += f"device {TWIN} pass {NVME}\nguest debian autostart no\nguest debian device {TWIN} add\n"
+
+
+def test_selfcheck_follows_what_was_set_on_the_host(lab: FakeHost) -> None:
+    lab.write("run/hostwright/settings", SET_HERE)
+    _, rows, document = check(lab)
+    assert rows[f"device:{TWIN}"]["result"] == "fail"
+    assert f"device:{NAMED}" not in rows
+    assert rows["unnamed"]["found"] == f"{NAMED} ({NVME})"
+    lab.init("vfio", "stop", NAMED)
+    lab.init("vfio", "start")
+    status, rows, document = check(lab)
+    assert (status, document["verdict"]) == (0, "pass")
+    assert [one["address"] for one in document["named"]] == [TWIN]  # type: ignore[attr-defined]
+    notes = {name: row["found"] for name, row in rows.items() if name.startswith("set:")}
+    assert notes == {
+        f"set:device:{NAMED}": "keep (hostwright-set)",
+        f"set:device:{TWIN}": f"pass {NVME} (hostwright-set)",
+        "set:guest:debian:autostart": "no (hostwright-set)",
+        f"set:guest:debian:device:{TWIN}": "add (hostwright-set)",
+    }
+    assert {rows[name]["result"] for name in notes} == {"note"}
+
+
+def test_selfcheck_finds_settings_that_do_not_count(lab: FakeHost) -> None:
+    lab.write("run/hostwright/settings.refused", "it is torn\033[2J\n")
+    status, rows, document = check(lab)
+    assert (status, document["failing"]) == (1, ["settings"])
+    assert rows["settings"]["found"] == "it does not: it is torn\033[2J"
+
+
 FILTERS = {"ipv4": "iptables", "ipv6": "ip6tables"}
 
 

@@ -136,6 +136,11 @@ def fill_disks_and_net(root: Path) -> None:
     write(root, "dev/shm", "")
     link(root, "dev/mapper/home", "../dm-1")
     link(root, "sys/class/net/br0", "../../devices/virtual/net/br0")
+    settings = (
+        "device 0000:02:00.0 pass 1b36:0010\nnetwork address 10.1.2.3/24\nguest debian autostart no\nend\n"
+    )
+    (root / "var/lib/hostwright/local").mkdir(parents=True)
+    (root / "var/lib/hostwright/local/settings").write_text(settings)
     link(root, "sys/devices/virtual/net/br0/lower_eth0", "../eth0")
     write(
         root,
@@ -198,6 +203,8 @@ def test_what_the_script_writes_is_what_the_folder_says(host: Path, tmp_path: Pa
     ]  # fmt: skip
     assert written.lower == {"dm-0": ("nvme0n1p3",), "br0": ("eth0",), BTRFS: ("dm-1", "sda1")}
     assert (live.mounted, live.lower) == (written.mounted, written.lower)
+    wanted = "device 0000:02:00.0 pass 1b36:0010\nguest debian autostart no\nend"
+    assert written.settings == live.settings == wanted
     assert tar.stat().st_mode & 0o077 == 0
 
 

@@ -62,6 +62,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (slot / "etc/gone").unlink()
     (slot / hosts.LOCAL).mkdir(parents=True)
     (slot / hosts.LOCAL / "keep").write_text("/etc/edited\n")
+    (slot / hosts.LOCAL / "settings").write_text("of the real devices\n")
     edits = "changed /etc/edited\nadded /etc/added\nremoved /etc/gone\n"
     (tmp_path / "status").write_text(f"{STATUS}{edits}uefi\n")
     return tmp_path

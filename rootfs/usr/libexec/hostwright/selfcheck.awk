@@ -5,7 +5,7 @@
 
 BEGIN {
     FS = "\t"
-    rows = groups = devices = named = modules = settings = families = services = logs = ids_failed = 0
+    rows = groups = devices = named = modules = settings = families = services = sets = logs = ids_failed = 0
 }
 
 # The kernel log stands last, each line as it is.
@@ -77,6 +77,8 @@ $1 == "watchdog" { watchdog = $2 }
 $1 == "panic"    { panic = $2 }
 $1 == "clock"    { clock = $2 ", off by " $3 " s" }
 $1 == "findings" { findings = $2 }
+$1 == "refused"  { refused = $2 }
+$1 == "set"      { set_here[++sets] = $2 }
 
 $1 == "service" {
     service[++services] = $2
@@ -118,6 +120,10 @@ END {
     judge_panic()
     for (i = 1; i <= services; i++)
         judge_service(service[i])
+    if (refused != "")
+        row("settings", "fail", "what was set on this host counts", "it does not: " refused)
+    for (i = 1; i <= sets; i++)
+        judge_set(set_here[i])
     if (format == "json")
         print_json()
     else
@@ -319,6 +325,18 @@ function judge_service(name,  expected, found) {
         row("service:" name, "fail", expected, found)
     else
         row("service:" name, "pass", expected, found)
+}
+
+# What the owner wants here is no fault; the rows above look at what came of it.
+function judge_set(line,  word, words, size, i, name, found) {
+    words = split(line, word, " ")
+    size = word[1] == "guest" ? word[3] == "device" ? 4 : 3 : 2
+    name = "set"
+    for (i = 1; i <= size; i++)
+        name = name ":" word[i]
+    for (i = size + 1; i <= words; i++)
+        found = found word[i] " "
+    row(name, "note", "as host.toml has it", found "(hostwright-set)")
 }
 
 function driver_name(address) {
