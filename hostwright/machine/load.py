@@ -28,6 +28,7 @@ from hostwright.machine.grammar import (
 from hostwright.machine.install import INSTALL, Install
 from hostwright.machine.model import Access, Device, Disk, Guest, Iommu, KernelChoice, Machine, Network
 from hostwright.machine.rules import RULES
+from hostwright.machine.storage import STORAGE
 from hostwright.machine.toml import explain, parse, read
 
 
@@ -188,6 +189,7 @@ _GUEST = Section(
         "devices": Field(sequence(values.address), 'devices = ["0000:82:00.0"]', default=[]),
         "autostart": Field(boolean, "autostart = false", default=True),
         "embed": Field(boolean, "embed = true", default=False),
+        "storage": Field(values.label, 'storage = "fast"'),
         "install": Field(INSTALL, "a header [guest.install] in single brackets", default={}),
     },
 )
@@ -217,6 +219,7 @@ SCHEMA = Section(
         "access": Field(_ACCESS, "a header [access] in single brackets", default={}),
         "network": Field(_NETWORK, "a header [network] in single brackets", default={}),
         "disk": Field(_DISK, "a header [disk] in single brackets", default={}),
+        "storage": Field(sections(STORAGE), "a header [[storage]] in double brackets", default=[]),
         "guest": Field(sections(_GUEST), "a header [[guest]] in double brackets", default=[], into="guests"),
     },
 )

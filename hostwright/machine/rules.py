@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 
+from hostwright.machine import storage
 from hostwright.machine.cmdline import kernel_words
 from hostwright.machine.grammar import BadValueError, nearest
 from hostwright.machine.model import Machine
@@ -74,6 +75,10 @@ def _check_ids(machine: Machine) -> None:
             raise BadValueError("takes devices by id, unseen", hint, ("kernel", "modules", index))
 
 
+def _check_storage(machine: Machine) -> None:
+    storage.check(machine.storage, tuple((guest.storage, guest.embed) for guest in machine.guests))
+
+
 def _check_memory(machine: Machine) -> None:
     """Each guest alone, and all guests with autostart together, leave the host its own share."""
     if machine.memory_mib is None:
@@ -134,6 +139,7 @@ RULES: tuple[Callable[[Machine], None], ...] = (
     _check_device_count,
     _check_guest_folders,
     _check_ids,
+    _check_storage,
     _check_memory,
     _check_network,
     _check_command_line,

@@ -5,7 +5,7 @@
 
 BEGIN {
     FS = "\t"
-    rows = groups = devices = named = modules = settings = families = services = logs = ids_failed = 0
+    rows = groups = devices = named = modules = settings = families = services = stores = arrays = logs = ids_failed = 0
 }
 
 # The kernel log stands last, each line as it is.
@@ -85,6 +85,20 @@ $1 == "service" {
     service_text[$2] = $5
 }
 
+$1 == "storage" {
+    store[++stores] = $2
+    store_place[$2] = $3
+    store_mounted[$2] = $4
+    store_reason[$2] = $5
+}
+
+$1 == "array" {
+    array[++arrays] = $2
+    array_kind[$2] = $3 " of " $4 " disks"
+    array_degraded[$2] = $5
+    array_action[$2] = $6
+}
+
 $1 == "named" {
     address = tolower($2)
     if (address !~ /^[^:]*:[^:]*:/)
@@ -118,6 +132,10 @@ END {
     judge_panic()
     for (i = 1; i <= services; i++)
         judge_service(service[i])
+    for (i = 1; i <= stores; i++)
+        judge_storage(store[i])
+    for (i = 1; i <= arrays; i++)
+        judge_array(array[i])
     if (format == "json")
         print_json()
     else
@@ -319,6 +337,26 @@ function judge_service(name,  expected, found) {
         row("service:" name, "fail", expected, found)
     else
         row("service:" name, "pass", expected, found)
+}
+
+# A reason is of the boot: it may be mounted by hand since.
+function judge_storage(name,  found) {
+    if (store_mounted[name] == "rw")
+        found = "it is"
+    else if (store_mounted[name] == "ro")
+        found = "it is read-only, as after an error of the disk"
+    else
+        found = store_reason[name] == "" ? "it is not mounted" : store_reason[name]
+    row("storage:" name, store_mounted[name] == "rw" ? "pass" : "fail", "mounted at " store_place[name], found)
+}
+
+function judge_array(name,  found) {
+    found = array_kind[name]
+    if (array_degraded[name] > 0)
+        found = found ", " array_degraded[name] " missing or not yet written again"
+    if (array_action[name] != "" && array_action[name] != "idle" && array_action[name] != "frozen")
+        found = found ": " array_action[name]
+    row("array:" name, array_degraded[name] > 0 ? "fail" : "pass", "every disk of the array is there", found)
 }
 
 function driver_name(address) {
