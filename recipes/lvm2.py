@@ -12,10 +12,7 @@ RECIPE = Recipe(
         sha256="5541d15f739bc62263b551b1d8091ea8fc889a31ed20cdc58ff9f7192d8ecd4a",
     ),
     needs=("glibc", "libaio", "util-linux"),
-    build=Configure(
-        before=("sed -i '/^SUBDIRS = libdm/s/=.*/= include libdaemon lib tools/' Makefile.in",),
-        options=words("lvm2.options"),
-    ),
+    build=Configure(options=words("lvm2.options"), targets=("tools",), install=("tools.install",)),
     smoke=("/usr/sbin/lvm", "version"),
     files=("usr/sbin/lvm", "usr/sbin/vgchange", "usr/sbin/lvcreate", "usr/sbin/pvs"),
 )
