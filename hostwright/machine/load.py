@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hostwright.base import canonical
 from hostwright.machine import values, words
+from hostwright.machine.firmware import firmware_name
 from hostwright.machine.grammar import (
     BadValueError,
     Field,
@@ -139,6 +140,7 @@ _KERNEL = Section(
         ),
         "modules": Field(sequence(words.module, words.module_name), 'modules = ["igb"]', default=[]),
         "microcode": Field(values.file_path, 'microcode = "intel-ucode.img"'),
+        "firmware": Field(sequence(firmware_name), 'firmware = ["bnx2"]', default=[]),
     },
 )
 _ACCESS = Section(

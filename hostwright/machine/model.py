@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostwright.machine.firmware import early_names
 from hostwright.machine.install import Install
 from hostwright.machine.storage import Storage
 
@@ -27,12 +28,21 @@ class Device:
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """`cmdline`: words for every boot entry; `options`: lines of .config; `modules`: lines of /etc/modules."""
+    """`cmdline`: words for every boot entry; `options`: lines of .config; `modules`: lines of /etc/modules.
+
+    `firmware`: names of machine.firmware.
+    """
 
     cmdline: tuple[str, ...]
     options: tuple[str, ...]
     modules: tuple[str, ...]
     microcode: Path | None
+    firmware: tuple[str, ...] = ()
+
+    @property
+    def has_early_image(self) -> bool:
+        """Whether the processor gets microcode before the kernel starts."""
+        return self.microcode is not None or bool(early_names(self.firmware))
 
 
 @dataclass(frozen=True)

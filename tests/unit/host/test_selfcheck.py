@@ -52,7 +52,7 @@ SYSCTLS = dict(
 )
 
 SERVICES = ("watchdog", "powerbutton", "time", "logs", "disks", "storage")
-ROWS = 12 + len(SYSCTLS) + len(SERVICES)
+ROWS = 13 + len(SYSCTLS) + len(SERVICES)
 INTERFACES = ("all", "default", "br0", "eno1.10")
 
 
@@ -118,6 +118,7 @@ def test_selfcheck_passes_on_a_host_that_is_as_it_should_be(lab: FakeHost) -> No
         "unnamed": "pass",
         "module:vfio_pci": "pass",
         "microcode": "note",
+        "firmware": "pass",
         "guest-ports": "note",
         "filter:ipv4": "pass",
         "filter:ipv6": "pass",
@@ -228,6 +229,25 @@ def test_selfcheck_leaves_a_storage_that_is_to_be_read_only(lab: FakeHost) -> No
     assert check(lab)[0] == 1
     lab.write("proc/self/mountinfo", f"30 1 9:127 / {FAST} ro,noatime - ext4 /dev/md127 ro\n")
     assert check(lab)[0] == 0
+
+
+MISSED = """\
+[    4.1] bnx2 0000:02:00.0: Direct firmware load for bnx2/bnx2-mips-09-6.2.1b.fw failed with error -2
+[    4.1] bnx2: Can't load firmware file "bnx2/bnx2-mips-09-6.2.1b.fw"
+[    4.2] r8169 0000:03:00.0: Direct firmware load for rtl_nic/rtl8168g-2.fw failed with error -2
+[    9.2] r8169 0000:03:00.0: Direct firmware load for rtl_nic/rtl8168g-2.fw failed with error -2
+"""
+
+
+def test_selfcheck_says_which_device_misses_which_firmware(lab: FakeHost) -> None:
+    lab.write("log", LOG + MISSED)
+    status, rows, _ = check(lab)
+    row = rows["firmware"]
+    assert (status, row["result"]) == (0, "note")
+    assert row["found"] == (
+        "0000:02:00.0 (bnx2) misses bnx2/bnx2-mips-09-6.2.1b.fw, 0000:03:00.0 (r8169) misses rtl_nic/rtl8168g-2.fw;"
+        " kernel.firmware in host.toml names what there is"
+    )
 
 
 def add_array(host: FakeHost, degraded: str, action: str) -> None:

@@ -220,6 +220,8 @@ ONE_KEY = [
     ("kernel.options[0]", '"CONFIG_IGB = m"', "no space around ="),
     ("kernel.options[0]", '"CONFIG_IGB=yes"', "=y, =m, =n"),
     ("kernel.options[0]", '"CONFIG_A=y\\U0000000aCONFIG_B=y"', "CONFIG_NAME=y"),
+    ("kernel.firmware[0]", '"bnx3"', 'did you mean "bnx2"?'),
+    ("kernel.firmware[0]", '"firmware-linux"', "known here: intel-microcode, amd64-microcode, bnx2"),
     ("kernel.microcode", '"no.img"', "relative to this file"),
     ("kernel.microcode", '"."', "relative to this file"),
     ("kernel.microcode", '"host.toml"', "early image"),
@@ -332,6 +334,14 @@ MORE_KEYS = {
     "microcode name too long": (
         KERNEL + f'microcode = "{"a" * 5000}"',
         *(3, "kernel.microcode", f'"{"a" * 80}...{"a" * 10}"', "check the path"),
+    ),
+    "firmware twice": (
+        KERNEL + 'firmware = ["bnx2", "bnx2"]',
+        *(3, "kernel.firmware[1]", '"bnx2"', "name it once"),
+    ),
+    "microcode by name and as a file": (
+        KERNEL + 'microcode = "noise"\nfirmware = ["bnx2", "intel-microcode"]',
+        *(3, "kernel.microcode", '"noise"', "kernel.firmware has intel-microcode"),
     ),
     "ssh key twice": (
         NAME + f'[access]\nssh_keys = ["{ED25519}", "{ED25519} b"]',
@@ -842,7 +852,7 @@ def test_any_text_gives_a_machine_or_a_user_error(content: str, tmp_path: Path) 
 def test_a_machine_without_disks_for_data_has_the_fingerprint_that_it_had(tmp_path: Path) -> None:
     """Ids and the image's key follow it."""
     text = fingerprint(load(write(tmp_path, NAME + GUEST)))
-    assert "storage" not in text
+    assert "storage" not in text and "firmware" not in text
     assert fingerprint(load(write(tmp_path, NAME + GUEST + STORAGE))) != text
 
 

@@ -10,7 +10,7 @@ BEGIN {
 
 # The kernel log stands last, each line as it is.
 in_log {
-    if ($0 ~ /DMAR|AMD-Vi|IOMMU|iommu|ACS|acs_override|vfio|VFIO|microcode|Unknown kernel/)
+    if ($0 ~ /DMAR|AMD-Vi|IOMMU|iommu|ACS|acs_override|vfio|VFIO|microcode|Direct firmware load|Unknown kernel/)
         log_line[++logs] = $0
     next
 }
@@ -124,6 +124,7 @@ END {
     for (i = 1; i <= modules; i++)
         judge_module(module[i])
     judge_microcode()
+    judge_firmware()
     for (i = 1; i <= settings; i++)
         judge_setting(setting[i])
     judge_ports()
@@ -281,6 +282,22 @@ function judge_microcode(  line) {
     line = find_log("microcode: (Updated early|updated early)")
     row("microcode", "note", "", "revision " (microcode == "" ? "unknown" : microcode) \
         (line == "" ? ", as the firmware left it" : ", updated early at boot"))
+}
+
+# A note: most drivers go on without it, and a long log has lost its beginning. "bnx2 0000:02:00.0: Direct firmware load for
+# bnx2/x.fw failed with error -2" (drivers/base/firmware_loader/main.c).
+function judge_firmware(  i, line, words, count, found, parts) {
+    for (i = 1; i <= logs; i++)
+        if (log_line[i] ~ /: Direct firmware load for .* failed/) {
+            split(log_line[i], parts, ": Direct firmware load for ")
+            count = split(parts[1], words, " ")
+            sub(/ failed.*/, "", parts[2])
+            line = words[count] " (" words[count - 1] ") misses " parts[2]
+            if (index(found, line) == 0)
+                found = found (found == "" ? "" : ", ") line
+        }
+    row("firmware", found == "" ? "pass" : "note", "every driver has found its firmware",
+        found == "" ? "no driver missed a file" : found "; kernel.firmware in host.toml names what there is")
 }
 
 function judge_setting(key) {
