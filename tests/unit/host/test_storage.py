@@ -25,7 +25,7 @@ uuid = "{SLOW}"
 type = "xfs"
 mount = "/var/lib/hostwright/storage/slow"
 """
-SEVERAL = {"mdadm --assemble --scan --no-degraded", "mdadm --assemble --scan", "vgchange -aay"}
+SEVERAL = {"mdadm --assemble --scan --no-degraded", "mdadm --incremental --run --scan", "vgchange -aay"}
 
 
 def table(folder: Path, text: str) -> str:
@@ -126,8 +126,8 @@ def test_a_missing_one_is_waited_for_named_and_left_out(host: FakeHost) -> None:
     assert done(host, "sleep") == ["sleep 1"] * 20
     assert set(done(host, "mdadm", "vgchange")) == SEVERAL
     # At first no array without all of its disks.
-    assert done(host, "mdadm")[-1] == "mdadm --assemble --scan"
-    assert done(host, "mdadm").count("mdadm --assemble --scan") == 1
+    assert done(host, "mdadm")[-1] == "mdadm --incremental --run --scan"
+    assert done(host, "mdadm").count("mdadm --incremental --run --scan") == 1
 
 
 def test_a_late_disk_is_waited_for_no_longer_than_it_takes(host: FakeHost) -> None:
@@ -136,14 +136,12 @@ def test_a_late_disk_is_waited_for_no_longer_than_it_takes(host: FakeHost) -> No
                  f"[ ! -e {host.root}/second ] || : >{host.root}/third\n: >{host.root}/second")  # fmt: skip
     assert host.init("storage", "start").returncode == 0
     assert done(host, "sleep") == ["sleep 1"] * 3
-    assert "mdadm --assemble --scan" not in done(host, "mdadm")
+    assert "mdadm --incremental --run --scan" not in done(host, "mdadm")
 
 
 def test_an_array_that_lacks_a_disk_is_started_in_the_end(host: FakeHost) -> None:
     (host.root / f"disks/{FAST}").rename(host.root / "degraded")
-    host.command(
-        "mdadm", f'[ "$*" != "--assemble --scan" ] || mv {host.root}/degraded {host.root}/disks/{FAST}'
-    )
+    host.command("mdadm", f'[ "$1" != --incremental ] || mv {host.root}/degraded {host.root}/disks/{FAST}')
     assert host.init("storage", "start").returncode == 0
     assert reason(host, "fast") is None
 
