@@ -20,6 +20,7 @@ from hostwright.base.errors import UserError
 from hostwright.formats import gpt
 from hostwright.machine import load
 from hostwright.machine.model import Machine
+from hostwright.machine.storage import Storage
 from hostwright.proof import boot as boots
 from hostwright.proof import expect, judge, lab, prove, report
 from hostwright.proof.lab import IMAGE, plan_boot
@@ -69,6 +70,14 @@ def test_good_host_has_green_rows_only(host: Machine) -> None:
     rows = judge.judge(outcomes(host), host, ORIGIN)
     assert red(rows) == set()
     assert len({(row.boot, row.name) for row in rows}) == len(rows) == 4 * 30 + 4
+
+
+def test_disks_for_data_are_not_in_the_lab(host: Machine) -> None:
+    """The self-check must say so, with and without passthrough; nothing else is red because of it."""
+    disks = replace(host, storage=(Storage("fast", str(uuid.uuid4()), "/srv/fast", "ext4", ()),))
+    for passthrough in (True, False):
+        before = expect.expected_failures(host, passthrough)
+        assert expect.expected_failures(disks, passthrough) == before | {"storage:fast"}
 
 
 def test_every_row_has_expectation_and_evidence(host: Machine) -> None:
