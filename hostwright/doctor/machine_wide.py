@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from hostwright.base import times
 from hostwright.doctor.findings import Finding, find
 from hostwright.formats import iommu_tables
+from hostwright.machine.firmware import FIRMWARE
 from hostwright.pci import registers
 from hostwright.pci.inventory import Capture
 
@@ -20,6 +21,24 @@ def find_of_machine(capture: Capture) -> Iterator[Finding]:
         yield from _find_interrupts(capture)
     yield from _find_processor(capture.cpuinfo)
     yield from _find_hugepages(capture.meminfo)
+    yield from _find_firmware(capture)
+
+
+# The kernel's word for a file that is not there: drivers/base/firmware_loader/main.c.
+_NOT_LOADED = re.compile(r"\b(\S+) ([0-9a-f:.]{12}): Direct firmware load for (\S+) failed")
+
+
+def _find_firmware(capture: Capture) -> Iterator[Finding]:
+    """Files that a driver missed on the captured machine, or will miss on the host unless host.toml names them."""
+    missed = {address: (driver, file) for driver, address, file in _NOT_LOADED.findall(capture.dmesg)}
+    for one in capture.functions:
+        known = FIRMWARE.get(one.driver)
+        if one.address in missed:
+            driver, file = missed[one.address]
+            yield find("firmware-missing", device=one.address, driver=driver, what=file)
+        elif known and known.is_needed:
+            what = " ".join(known.files)
+            yield find("firmware-needed", device=one.address, driver=one.driver, what=what)
 
 
 def find_vendor(capture: Capture) -> str:

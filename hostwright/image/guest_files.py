@@ -30,6 +30,7 @@ def _render_settings(machine: Machine, guest: Guest) -> str:
     bridge = name_bridge(machine)
     known = {device.address: device for device in machine.devices}
     devices = [known[address] for address in guest.devices]
+    storage = machine.find_storage(guest)
     return _lines((
         "# Written from host.toml ([[guest]]): a key and its value a line.",
         f"memory_mib {guest.memory_mib}",
@@ -37,6 +38,7 @@ def _render_settings(machine: Machine, guest: Guest) -> str:
         f"disk_gib {guest.disk_gib}",
         f"mac {guest.mac}",
         f"autostart {'yes' if guest.autostart else 'no'}",
+        *([f"storage {storage.name} {storage.mount}"] if storage else []),
         f"bridge {bridge}" if bridge else f"ssh {FIRST_SSH_PORT + index}",
         *(f"device {device.address} {device.id or '-'} {device.label}" for device in devices),
     ))  # fmt: skip

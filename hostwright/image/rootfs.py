@@ -21,7 +21,7 @@ from hostwright.base import canonical, files, paths
 from hostwright.base.errors import UserError
 from hostwright.base.times import EPOCH
 from hostwright.build import store
-from hostwright.image import guest_files, host_values, listing, templates
+from hostwright.image import firmware, guest_files, host_values, listing, templates
 from hostwright.machine.model import Guest, Machine
 from hostwright.vm import guest_argv
 
@@ -144,6 +144,9 @@ def machine_nodes(machine: Machine) -> Iterator[Node]:
     yield Node("etc/localtime", 0o777, "host.toml timezone", link=f"../{ZONES}{machine.timezone}")
     for path, text in guest_files.render_host(machine):
         yield Node(path, 0o644, "host.toml [[guest]]", text.encode())
+    for part in firmware.find_files(machine):
+        mode = 0o777 if part.link else 0o644
+        yield Node(part.path, mode, "host.toml [kernel] firmware", part.content, part.link)
     if machine.kernel.microcode:
         yield Node("boot/microcode.img", 0o644, "host.toml [kernel] microcode", machine.kernel.microcode)
     for guest in machine.guests:

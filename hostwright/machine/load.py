@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hostwright.base import canonical
 from hostwright.machine import values, words
+from hostwright.machine.firmware import firmware_name
 from hostwright.machine.grammar import (
     BadValueError,
     Field,
@@ -28,6 +29,7 @@ from hostwright.machine.grammar import (
 from hostwright.machine.install import INSTALL, Install
 from hostwright.machine.model import Access, Device, Disk, Guest, Iommu, KernelChoice, Machine, Network
 from hostwright.machine.rules import RULES
+from hostwright.machine.storage import STORAGE
 from hostwright.machine.toml import explain, parse, read
 
 
@@ -138,6 +140,7 @@ _KERNEL = Section(
         ),
         "modules": Field(sequence(words.module, words.module_name), 'modules = ["igb"]', default=[]),
         "microcode": Field(values.file_path, 'microcode = "intel-ucode.img"'),
+        "firmware": Field(sequence(firmware_name), 'firmware = ["bnx2"]', default=[]),
     },
 )
 _ACCESS = Section(
@@ -188,6 +191,7 @@ _GUEST = Section(
         "devices": Field(sequence(values.address), 'devices = ["0000:82:00.0"]', default=[]),
         "autostart": Field(boolean, "autostart = false", default=True),
         "embed": Field(boolean, "embed = true", default=False),
+        "storage": Field(values.label, 'storage = "fast"'),
         "install": Field(INSTALL, "a header [guest.install] in single brackets", default={}),
     },
 )
@@ -217,6 +221,7 @@ SCHEMA = Section(
         "access": Field(_ACCESS, "a header [access] in single brackets", default={}),
         "network": Field(_NETWORK, "a header [network] in single brackets", default={}),
         "disk": Field(_DISK, "a header [disk] in single brackets", default={}),
+        "storage": Field(sections(STORAGE), "a header [[storage]] in double brackets", default=[]),
         "guest": Field(sections(_GUEST), "a header [[guest]] in double brackets", default=[], into="guests"),
     },
 )

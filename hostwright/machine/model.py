@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostwright.machine.firmware import early_names
 from hostwright.machine.install import Install
+from hostwright.machine.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,21 @@ class Device:
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """`cmdline`: words for every boot entry; `options`: lines of .config; `modules`: lines of /etc/modules."""
+    """`cmdline`: words for every boot entry; `options`: lines of .config; `modules`: lines of /etc/modules.
+
+    `firmware`: names of machine.firmware.
+    """
 
     cmdline: tuple[str, ...]
     options: tuple[str, ...]
     modules: tuple[str, ...]
     microcode: Path | None
+    firmware: tuple[str, ...] = ()
+
+    @property
+    def has_early_image(self) -> bool:
+        """Whether the processor gets microcode before the kernel starts."""
+        return self.microcode is not None or bool(early_names(self.firmware))
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,10 @@ class Disk:
 
 @dataclass(frozen=True)
 class Guest:
-    """A virtual machine; `devices` are addresses of `Machine.devices`. All guests with `autostart` run at once."""
+    """A virtual machine; `devices` are addresses of `Machine.devices`. All guests with `autostart` run at once.
+
+    `storage` names the one that its disk lies on (None: the host's data partition).
+    """
 
     name: str
     memory_mib: int
@@ -92,6 +106,7 @@ class Guest:
     autostart: bool
     embed: bool
     install: Install
+    storage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,3 +128,8 @@ class Machine:
     guests: tuple[Guest, ...]
     memory_mib: int | None
     capture: Path | None = None
+    storage: tuple[Storage, ...] = ()
+
+    def find_storage(self, guest: Guest) -> Storage | None:
+        """What the disk of `guest` lies on, if it is not the host's data partition."""
+        return next((one for one in self.storage if one.name == guest.storage), None)

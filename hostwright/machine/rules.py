@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 
+from hostwright.machine import storage
 from hostwright.machine.cmdline import kernel_words
+from hostwright.machine.firmware import early_names
 from hostwright.machine.grammar import BadValueError, nearest
 from hostwright.machine.model import Machine
 from hostwright.machine.words import is_vfio_ids
@@ -74,6 +76,18 @@ def _check_ids(machine: Machine) -> None:
             raise BadValueError("takes devices by id, unseen", hint, ("kernel", "modules", index))
 
 
+def _check_microcode(machine: Machine) -> None:
+    """The kernel looks at one early image alone."""
+    named = early_names(machine.kernel.firmware)
+    if named and machine.kernel.microcode is not None:
+        hint = f"leave one of the two out: kernel.firmware has {named[0]}"
+        raise BadValueError("there is microcode by name already", hint, ("kernel", "microcode"))
+
+
+def _check_storage(machine: Machine) -> None:
+    storage.check(machine.storage, tuple((guest.storage, guest.embed) for guest in machine.guests))
+
+
 def _check_memory(machine: Machine) -> None:
     """Each guest alone, and all guests with autostart together, leave the host its own share."""
     if machine.memory_mib is None:
@@ -135,6 +149,8 @@ RULES: tuple[Callable[[Machine], None], ...] = (
     _check_device_count,
     _check_guest_folders,
     _check_ids,
+    _check_microcode,
+    _check_storage,
     _check_memory,
     check_network,
     _check_command_line,

@@ -99,14 +99,17 @@ def expected_modules(machine: Machine) -> list[str]:
 def expected_services(machine: Machine) -> dict[str, str]:
     """The result of the self-check's row for each service; a note says that the host does not need it."""
     result = dict.fromkeys(("watchdog", "powerbutton", "time", "logs", "disks"), "pass")
+    # The lab has no array of disks.
+    result["storage"] = "note"
     return result if machine.network.timeservers else result | {"time": "note"}
 
 
 def expected_failures(machine: Machine, passthrough: bool) -> frozenset[str]:
-    """The self-check's rows that must fail: devices of host.toml that the lab does not have."""
+    """The self-check's rows that must fail: devices and disks of host.toml that the lab does not have."""
     failures = {
         f"module:{name}" for name in expected_modules(machine) if name in lab.MODULES_WITHOUT_HARDWARE
     }
+    failures |= {f"storage:{one.name}" for one in machine.storage}
     for device in machine.devices:
         if refusal(device) and (passthrough or not _is_there(device)):
             failures.add(f"device:{device.address}")

@@ -17,6 +17,7 @@ SUITE = "trixie"
 PACKAGES = "main/binary-amd64/Packages.xz"
 UDEBS = "main/debian-installer/binary-amd64/Packages.xz"
 SOURCES = "main/source/Sources.xz"
+FIRMWARE = "non-free-firmware/binary-amd64/Packages.xz"
 
 
 def index_digest(release: str, path: str) -> str:

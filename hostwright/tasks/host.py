@@ -188,9 +188,11 @@ def rootfs() -> Task:
             *(paths.package_stamp(name) for name in [*_on_host(), "linux"]),
             *assembly.literal_files(),
             paths.PROJECT,
+            *([paths.FIRMWARE_LOCK] if machine().kernel.firmware else []),
             *(file for guest in machine().guests for file in assembly.embedded_files(guest)),
         ],
         writes=[paths.ROOTFS_TAR, paths.DATA_TAR],
+        after=["sources:firmware"],
         value=canonical.text([model.fingerprint(machine()), assembly.literal_nodes()]),
     )
 
@@ -284,9 +286,10 @@ def verify() -> Task:
 
     def act() -> None:
         from hostwright.guest import initrd
+        from hostwright.image import firmware as firmware_files
         from hostwright.upkeep import audit
 
-        pins = [*root.load_lock(), *initrd.load_lock()]
+        pins = [*root.load_lock(), *firmware_files.load_lock(), *initrd.load_lock()]
         known = [recipes.load_recipe(name) for name in recipes.recipe_names()]
         found = audit.find_damaged(
             [one.name for one in known], [*pins, *(pin for one in known for pin in recipes.sources(one))]
@@ -308,13 +311,16 @@ def lock() -> Task:
 
     def act() -> None:
         from hostwright.upkeep import installer_lock
-        from hostwright.upkeep.lock import renew
+        from hostwright.upkeep.lock import renew, renew_firmware
 
         shop = workshop("lock")
         sources_of = {name: recipes.sources(recipes.load_recipe(name)) for name in recipes.recipe_names()}
         tools = renew(shop, sources_of)
+        parts = renew_firmware(shop)
         medium = installer_lock.renew(shop)
         for line in (*tools.changed, *tools.sources, f"buildroot/lock holds {tools.pins} packages"):
+            reporter.board().say(line)
+        for line in (*parts.changed, f"firmware/lock holds {parts.pins} packages"):
             reporter.board().say(line)
         for line in (*medium.changed, *medium.missing, f"guest/installer.lock holds {medium.pins} packages"):
             reporter.board().say(line)

@@ -22,6 +22,7 @@ def sources() -> Iterator[Task]:
     for name in recipes.recipe_names():
         recipe = recipes.load_recipe(name)
         yield fetching(name, f"the source of {name} {recipe.version}", partial(_source_files, recipe))
+    yield fetching("firmware", "the firmware that host.toml names", _firmware_files)
     yield fetching("installer", "the parts of Debian's installer", _installer_files)
 
 
@@ -54,6 +55,12 @@ class _Counter:
 @cache
 def _buildroot_files() -> list[Pin]:
     return root.load_lock()
+
+
+def _firmware_files() -> list[Pin]:
+    from hostwright.image import firmware
+
+    return firmware.find_pins(machine())
 
 
 def _installer_files() -> list[Pin]:

@@ -1,15 +1,17 @@
-"""Renewing buildroot/lock from the archive's signed indexes."""
+"""Renewing buildroot/lock and firmware/lock from the archive's signed indexes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hostwright.base import files, paths
 from hostwright.base.pin import Pin
+from hostwright.machine.firmware import FIRMWARE
 from hostwright.sandbox.signature import index, signed_release
 from hostwright.sandbox.workshop import Workshop
-from hostwright.source import closure, release
+from hostwright.source import closure, fetch, release
+from hostwright.source.index import FIRMWARE as FIRMWARE_PACKAGES
 from hostwright.source.index import PACKAGES, SOURCES, source_files
-from hostwright.source.pins import lock_date, parse_lock, render_lock
+from hostwright.source.pins import lock_date, parse_lock, pin_of, render_lock
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,21 @@ def renew(shop: Workshop, sources: Mapping[str, Sequence[Pin]]) -> Renewal:
     return Renewal(
         len(pins), tuple(differences(parse_lock(before), pins)), tuple(source_notes(sources, found))
     )
+
+
+def renew_firmware(shop: Workshop) -> Renewal:
+    """Write firmware/lock anew; what the archive lists and does not hold stays as it is pinned."""
+    before = paths.FIRMWARE_LOCK.read_text()
+    signed = signed_release(shop, lock_date(before))
+    wanted = {part.package for part in FIRMWARE.values()}
+    offered = [
+        pin_of(one) for one in index(FIRMWARE_PACKAGES, signed, shop.archives) if one["Package"] in wanted
+    ]
+    pinned = {pin.name: pin for pin in parse_lock(before, "firmware/lock")}
+    held = [one for one in offered if fetch.is_offered(one.path, shop.archives)]
+    pins = sorted((pinned | {one.name: one for one in held}).values(), key=lambda pin: pin.rank)
+    files.write(paths.FIRMWARE_LOCK, render_lock(pins, release.read(signed)["Date"]))
+    return Renewal(len(pins), tuple(differences(list(pinned.values()), pins)), ())
 
 
 def differences(before: Sequence[Pin], after: Sequence[Pin]) -> list[str]:

@@ -200,9 +200,15 @@ def plan_host(machine: Machine, guest: Guest, accelerator: Accelerator) -> tuple
     return _place(argv, {
         argv[0]: HOST_QEMU,
         f"{FOLDER}/{CODE}": f"{HOST_FIRMWARE}/{CODE}",
-        f"{FOLDER}/": f"{HOST_FOLDER}/{guest.name}/",
+        f"{FOLDER}/": f"{host_folder(machine, guest)}/",
         f"{SOCKETS}/": f"{HOST_RUN_FOLDER}/{guest.name}/",
     })  # fmt: skip
+
+
+def host_folder(machine: Machine, guest: Guest) -> str:
+    """Where the host has the guest's disk, its variable store and what its console said."""
+    storage = machine.find_storage(guest)
+    return f"{storage.mount if storage else HOST_FOLDER}/{guest.name}"
 
 
 def plan_kvm_probe() -> tuple[str, ...]:

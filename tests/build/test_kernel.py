@@ -6,6 +6,7 @@ import lzma
 import platform
 import re
 import zlib
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hostwright.base import paths
 from hostwright.base.errors import UserError
 from hostwright.build import kconfig, kernel, recipes
 from hostwright.machine import load
+from hostwright.machine.firmware import FIRMWARE
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.sandbox.workshop import open_at
 
@@ -166,3 +168,33 @@ def test_a_dropped_option_names_file_line_and_the_unmet_dependency(
     assert "no such option; the nearest name is CONFIG_VFIO_PCI" in message
     assert "kconfig/zz.config:2: CONFIG_SND_HDA_INTEL: wanted m, got n" in message
     assert "unmet dependency" in message and "CONFIG_SOUND is n" in message
+
+
+def firmware_of_modules() -> dict[str, list[str]]:
+    """Each module's files of firmware, as modinfo shows them; modpost puts a module's name behind them."""
+    tools = buildroot.root(buildroot.load_lock()) / "tools"
+    packed = b"".join(file.read_bytes() for file in sorted(MODULES.rglob("*.ko.zst")))
+    content = sandbox.output(sandbox.Job(tools, ("zstd", "-dc"), cwd="/"), tools, stdin=packed)
+    found: dict[str, list[str]] = {}
+    files: list[str] = []
+    for key, value in re.findall(rb"\0(firmware|name)=([!-~]+)(?=\0)", content):
+        if key == b"firmware":
+            files.append(value.decode())
+        elif files:
+            found[value.decode()] = files
+            files = []
+    return found
+
+
+def test_every_driver_that_loads_firmware_has_a_name_in_host_toml() -> None:
+    """What a driver may load is in the part that `kernel.firmware` names after it."""
+    found = firmware_of_modules()
+    assert "bnx2/bnx2-mips-06-6.2.3.fw" in found["bnx2"] and "rtl_nic/rtl8168g-2.fw" in found["r8169"]
+    patterns = {name: FIRMWARE[name].files if name in FIRMWARE else () for name in found}
+    unknown = {
+        f"{name}: {file}"
+        for name, files in found.items()
+        for file in files
+        if not any(fnmatchcase(file, pattern) for pattern in patterns[name])
+    }
+    assert unknown == set()

@@ -38,6 +38,7 @@ DANGEROUS = (
     *("iptables", "iptables-restore", "ip6tables", "ip6tables-restore"),
     *("dhcpcd", "ssh-keygen", "syslogd", "udevadm", "udevd"),
     *("acpid", "chown", "chronyc", "chronyd", "shutdown", "smartd", "wdctl"),
+    *("blkid", "mdadm", "vgchange"),
     *("partx", "resize2fs", "sfdisk", "mkfs.ext4", "mkfs.vfat", "grub-install", "sync"),
 )
 

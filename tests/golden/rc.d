@@ -3,6 +3,7 @@ rc0.d/S30sshd -> ../init.d/sshd
 rc0.d/S40watchdog -> ../init.d/watchdog
 rc0.d/S60sendsignals -> ../init.d/sendsignals
 rc0.d/S65random -> ../init.d/random
+rc0.d/S67storage -> ../init.d/storage
 rc0.d/S70mountfs -> ../init.d/mountfs
 rc0.d/S80network -> ../init.d/network
 rc0.d/S90localnet -> ../init.d/localnet
@@ -30,6 +31,7 @@ rc6.d/S30sshd -> ../init.d/sshd
 rc6.d/S40watchdog -> ../init.d/watchdog
 rc6.d/S60sendsignals -> ../init.d/sendsignals
 rc6.d/S65random -> ../init.d/random
+rc6.d/S67storage -> ../init.d/storage
 rc6.d/S70mountfs -> ../init.d/mountfs
 rc6.d/S80network -> ../init.d/network
 rc6.d/S90localnet -> ../init.d/localnet
@@ -47,4 +49,5 @@ rcS.d/S30checkfs -> ../init.d/checkfs
 rcS.d/S40mountfs -> ../init.d/mountfs
 rcS.d/S45growdata -> ../init.d/growdata
 rcS.d/S46random -> ../init.d/random
+rcS.d/S50storage -> ../init.d/storage
 rcS.d/S90sysctl -> ../init.d/sysctl

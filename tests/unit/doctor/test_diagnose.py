@@ -576,7 +576,10 @@ def test_verdicts(found: Capture, device: str, answer: Answer, wanted: str) -> N
 
 def test_every_rule_of_the_doctor_has_a_case() -> None:
     """Those about the whole machine, and of sources without facts, have tests of their own."""
-    elsewhere = {"hugepages", "unknown-cpu", "cpu-no-virtualization", "unknown-driver", "groups-now"}
+    elsewhere = {
+        *("firmware-needed", "firmware-missing", "hugepages", "unknown-cpu", "cpu-no-virtualization"),
+        *("unknown-driver", "groups-now"),
+    }
     package = paths.TREE / "hostwright" / "doctor"
     modules = [file for file in package.glob("*.py") if file.stem != "refusal"]
     quoted = {word for file in modules for word in re.findall(r'"([a-z-]+)"', file.read_text())}
@@ -642,6 +645,10 @@ def test_findings_come_gravest_first() -> None:
     [
         ({"cpuinfo": CPUINFO.replace("vmx ", "")}, "cpu-no-virtualization"),
         ({"cpuinfo": ""}, "unknown-cpu"),
+        (
+            {"dmesg": f"tg3 {NIC}: Direct firmware load for tigon/tg357766.bin failed with error -2"},
+            "firmware-missing",
+        ),
         ({"meminfo": "HugePages_Total:    512\nHugepagesize:       2048 kB"}, "hugepages"),
     ],
 )
@@ -650,6 +657,13 @@ def test_findings_about_the_machine_refuse_nothing(changes: dict[str, str], rule
     assert rule in {one.rule for one in case.findings}
     assert rule not in {one.rule for one in open_case(BASE, SETTING).findings}
     assert doctor.judge(case, case.known[TWIN]).answer is Answer.YES
+
+
+def test_a_driver_that_needs_firmware_is_named_with_it() -> None:
+    said = {one.rule: one for one in open_case(change(BASE, NIC, driver="bnx2"), SETTING).findings}
+    assert said["firmware-needed"].text.startswith(f"{NIC}: the driver bnx2 needs firmware (bnx2/*)")
+    assert "name bnx2 in kernel.firmware" in said["firmware-needed"].remedy
+    assert "firmware-needed" not in {one.rule for one in open_case(BASE, SETTING).findings}
 
 
 def test_huge_pages_have_a_size() -> None:

@@ -60,6 +60,16 @@ mac = "52:54:00:4c:41:44"
 autostart = false
 """
 
+# Of another machine, whose guest lies on a disk for data.
+STORED = (
+    TOML.replace('devices = ["', 'storage = "fast"\ndevices = ["', 1)
+    + """
+[[storage]]
+name = "fast"
+uuid = "0b3c8d1e-5f0a-4c39-9a3e-2f1d7c6b5a40"
+"""
+)
+
 # Notes its arguments; a guest runs until it is asked to shut down, unless it is deaf, or until it is killed.
 QEMU = """#!/bin/sh
 root=$HOSTWRIGHT_ROOT
@@ -92,9 +102,9 @@ echo $! >"$run/process"
 """
 
 
-def machine(folder: Path) -> Machine:
+def machine(folder: Path, text: str = TOML) -> Machine:
     path = folder / "host.toml"
-    path.write_text(TOML)
+    path.write_text(text)
     return load(path)
 
 
@@ -847,3 +857,43 @@ def test_a_guest_that_cannot_be_meant_is_left_out(
     done = host.init("guests", "start")
     assert (done.returncode, done.stdout) == (0, said)
     assert not (host.root / "argv").exists()
+
+
+# ---- a disk for data
+
+
+@pytest.fixture
+def stored(host: FakeHost, tmp_path: Path) -> FakeHost:
+    """A host whose guest debian lies on the storage fast, which is not there."""
+    for path, text in guest_files.render_host(machine(tmp_path, STORED)):
+        host.write(path, text)
+    (host.root / f"{DATA}/disk.qcow2").unlink()
+    return host
+
+
+def test_a_guest_on_a_storage_that_is_not_there_is_refused_with_the_reason(stored: FakeHost) -> None:
+    stored.write("run/hostwright/storage.fast", "no disk has the file system 0b3c\n")
+    done = stored.run(GUEST, "start", "debian")
+    assert done.returncode == 1
+    verdict, text = rows(done.stderr)["no-storage"]
+    assert verdict == "red"
+    assert "not there: fast at /srv/fast: no disk has the file system 0b3c -> /etc/rc.d" in text
+    assert "guest: debian is not started: no-storage\n" in done.stderr
+    # The trial of KVM is all that QEMU was started for.
+    assert "-daemonize" not in argv(stored)
+    said = stored.init("guests", "start")
+    assert said.returncode == 1
+    assert "[FAIL] guests: debian is not started: no-storage" in said.stdout
+
+
+def test_a_guest_runs_from_its_storage(stored: FakeHost) -> None:
+    stored.mount("9:127", "/srv/fast", "/dev/md127")
+    assert "[WARN] guests: debian is left out: it has no disk yet" in stored.init("guests", "start").stdout
+    assert verdicts(stored) == {"storage": "green", "no-disk": "red"} | dict.fromkeys(GREEN[1:], "green")
+    stored.write("srv/fast/debian/disk.qcow2", "")
+    assert stored.init("guests", "start").returncode == 0
+    text = "\n".join(argv(stored))
+    assert "file=/srv/fast/debian/disk.qcow2" in text and "file=/srv/fast/debian/OVMF_VARS.fd" in text
+    assert "logfile=/srv/fast/debian/console.log" in text and "/var/lib/hostwright/guests" not in text
+    assert (stored.root / "srv/fast/debian/OVMF_VARS.fd").exists()
+    assert not (stored.root / f"{DATA}/OVMF_VARS.fd").exists()

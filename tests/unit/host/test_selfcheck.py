@@ -51,8 +51,8 @@ SYSCTLS = dict(
     line.split(" = ") for line in (ROOTFS / "etc/sysctl.conf").read_text().splitlines() if line[:1] not in "#"
 )
 
-SERVICES = ("watchdog", "powerbutton", "time", "logs", "disks")
-ROWS = 12 + len(SYSCTLS) + len(SERVICES)
+SERVICES = ("watchdog", "powerbutton", "time", "logs", "disks", "storage")
+ROWS = 13 + len(SYSCTLS) + len(SERVICES)
 INTERFACES = ("all", "default", "br0", "eno1.10")
 
 
@@ -151,6 +151,7 @@ def test_selfcheck_passes_on_a_host_that_is_as_it_should_be(lab: FakeHost) -> No
         "unnamed": "pass",
         "module:vfio_pci": "pass",
         "microcode": "note",
+        "firmware": "pass",
         "guest-ports": "note",
         "filter:ipv4": "pass",
         "filter:ipv6": "pass",
@@ -225,6 +226,95 @@ def test_selfcheck_counts_what_smartd_has_found(lab: FakeHost) -> None:
     lab.write("run/hostwright/motd", "a disk\nanother\n")
     _, rows, _ = check(lab)
     assert rows["service:disks"]["found"] == "disks is kept; 2 findings, which root sees at the login"
+
+
+FAST = "/srv/fast"
+STORES = {
+    "mounted": (lambda host: host.mount("9:127", FAST, "/dev/md127"), "pass", "it is"),
+    "read-only": (
+        lambda host: host.write(
+            "proc/self/mountinfo", f"30 1 9:127 / {FAST} rw,noatime shared:1 - ext4 /dev/md127 ro,errors=remount-ro\n"
+        ),
+        "fail",
+        "it is read-only, as after an error of the disk",
+    ),
+    "left out": (
+        lambda host: host.write("run/hostwright/storage.fast", "no disk has it\n"), "fail", "no disk has it"
+    ),
+    "unmounted by hand": (lambda host: None, "fail", "it is not mounted"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arrange, result, found", STORES.values(), ids=STORES)
+def test_selfcheck_looks_at_each_storage(
+    lab: FakeHost, arrange: Callable[[FakeHost], object], result: str, found: str
+) -> None:
+    lab.write("etc/hostwright/storage", f"# a comment\nfast 1-2 ext4 {FAST} nodev,noatime\n")
+    arrange(lab)
+    status, rows, document = check(lab)
+    assert (status, document["failing"]) == ((0, []) if result == "pass" else (1, ["storage:fast"]))
+    row = rows["storage:fast"]
+    assert (row["result"], row["found"], row["expected"]) == (result, found, f"mounted at {FAST}")
+
+
+def test_selfcheck_leaves_a_storage_that_is_to_be_read_only(lab: FakeHost) -> None:
+    lab.write("etc/hostwright/storage", f"fast 1-2 ext4 {FAST} nodev,ro,noatime\n")
+    assert check(lab)[0] == 1
+    lab.write("proc/self/mountinfo", f"30 1 9:127 / {FAST} ro,noatime - ext4 /dev/md127 ro\n")
+    assert check(lab)[0] == 0
+
+
+MISSED = """\
+[    4.1] bnx2 0000:02:00.0: Direct firmware load for bnx2/bnx2-mips-09-6.2.1b.fw failed with error -2
+[    4.1] bnx2: Can't load firmware file "bnx2/bnx2-mips-09-6.2.1b.fw"
+[    4.2] r8169 0000:03:00.0: Direct firmware load for rtl_nic/rtl8168g-2.fw failed with error -2
+[    9.2] r8169 0000:03:00.0: Direct firmware load for rtl_nic/rtl8168g-2.fw failed with error -2
+"""
+
+
+def test_selfcheck_says_which_device_misses_which_firmware(lab: FakeHost) -> None:
+    lab.write("log", LOG + MISSED)
+    status, rows, _ = check(lab)
+    row = rows["firmware"]
+    assert (status, row["result"]) == (0, "note")
+    assert row["found"] == (
+        "0000:02:00.0 (bnx2) misses bnx2/bnx2-mips-09-6.2.1b.fw, 0000:03:00.0 (r8169) misses rtl_nic/rtl8168g-2.fw;"
+        " kernel.firmware in host.toml names what there is"
+    )
+
+
+def add_array(host: FakeHost, degraded: str, action: str) -> None:
+    for name, value in {
+        "level": "raid1",
+        "raid_disks": "2",
+        "degraded": degraded,
+        "sync_action": action,
+    }.items():
+        host.write(f"sys/block/md127/md/{name}", f"{value}\n")
+
+
+ARRAYS = {
+    "whole": ("0", "idle", "pass", "raid1 of 2 disks"),
+    "checked": ("0", "check", "pass", "raid1 of 2 disks: check"),
+    "degraded": ("1", "idle", "fail", "raid1 of 2 disks, 1 missing or not yet written again"),
+    "rebuilt": ("1", "recover", "fail", "raid1 of 2 disks, 1 missing or not yet written again: recover"),
+}
+
+
+@pytest.mark.parametrize("degraded, action, result, found", ARRAYS.values(), ids=ARRAYS)
+def test_selfcheck_finds_an_array_that_lacks_a_disk(
+    lab: FakeHost, degraded: str, action: str, result: str, found: str
+) -> None:
+    add_array(lab, degraded, action)
+    status, rows, _ = check(lab)
+    assert (status, rows["array:md127"]["result"]) == (int(result == "fail"), result)
+    assert rows["array:md127"]["found"] == found
+
+
+def test_an_array_without_a_spare_part_is_whole_or_not_there(lab: FakeHost) -> None:
+    lab.write("sys/block/md0/md/level", "raid0\n")
+    lab.write("sys/block/md0/md/raid_disks", "2\n")
+    assert check(lab)[1]["array:md0"]["found"] == "raid0 of 2 disks"
 
 
 @pytest.mark.parametrize("word, result", [("", "fail"), (" panic=0", "note")])

@@ -46,6 +46,7 @@ PIECES = (
 HOSTILE = st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map("".join)
 GUEST_HEAD = '[[guest]]\nname = "g"\nmemory_mib = 256\nmac = "52:54:00:00:00:01"\n'
 INSTALL = f"{GUEST_HEAD}[guest.install]\n"
+STORAGE = 'name = "lab"\n[[storage]]\nname = "fast"\nuuid = "0b3c8d1e-5f0a-4c39-9a3e-2f1d7c6b5a40"\n'
 # Every text of host.toml that a template prints: where it stands, and a good beginning.
 KEYS = {
     "name": ("name = @", "lab"),
@@ -66,6 +67,10 @@ KEYS = {
     "network.timeservers": ('name = "lab"\n[network]\ntimeservers = [@]', "time.example.org"),
     "network.nameservers": ('name = "lab"\n[network]\nnameservers = [@]', "fe80::1%a"),
     "network.inbound": ('name = "lab"\n[network]\ninbound = [@]', "tcp/443"),
+    "storage.name": ('name = "lab"\n[[storage]]\nuuid = "0b3c8d1e-5f0a-4c39-9a3e-2f1d7c6b5a40"\nname = @', "fast"),
+    "storage.uuid": ('name = "lab"\n[[storage]]\nname = "fast"\nuuid = @', "0b3c8d1e-5f0a-4c39-9a3e-2f1d7c6b5a40"),
+    "storage.mount": (f"{STORAGE}mount = @", "/srv/fast"),
+    "storage.options": (f"{STORAGE}options = [@]", "discard"),
     "install.user": (f'name = "lab"\n{INSTALL}user = @', "debian"),
     "install.locale": (f'name = "lab"\n{INSTALL}locale = @', "de_DE.UTF-8"),
     "install.keyboard": (f'name = "lab"\n{INSTALL}keyboard = @', "de"),

@@ -100,7 +100,15 @@ def test_grub_quotes_what_its_shell_would_read_otherwise(host: Path) -> None:
     assert "pci=config_acs=10x@pci:0:0;x@0:1.0" in boot_entries(text)["normal"]
 
 
-@pytest.mark.parametrize("given, initrds", [('microcode = "ucode.img"', 3), ("", 0)])
+EARLY_IMAGES = (
+    ('microcode = "ucode.img"', 3),
+    ('firmware = ["bnx2", "amd64-microcode"]', 3),
+    ('firmware = ["bnx2"]', 0),
+    ("", 0),
+)
+
+
+@pytest.mark.parametrize("given, initrds", EARLY_IMAGES)
 def test_grub_loads_microcode_when_the_machine_has_some(host: Path, given: str, initrds: int) -> None:
     (host.parent / "ucode.img").write_bytes(b"070701" + b"0" * 100)
     host.write_text(f"{NAME}[kernel]\n{given}\n")

@@ -29,6 +29,9 @@ ADDRESS = NAME + '[network]\naddress = "10.0.0.2/24"\n'
 DEVICE = NAME + '[[device]]\naddress = "01:00.0"\n'
 GUEST = '[[guest]]\nname = "a"\nmemory_mib = 1024\nmac = "52:54:00:00:00:01"\n'
 GUEST_B = '[[guest]]\nname = "b"\nmemory_mib = 1024\nmac = "52:54:00:00:00:02"\n'
+UUID = "0b3c8d1e-5f0a-4c39-9a3e-2f1d7c6b5a40"
+STORAGE = f'[[storage]]\nname = "fast"\nuuid = "{UUID}"\n'
+STORAGE_B = '[[storage]]\nname = "slow"\nuuid = "0b3c8d1e-5f0a-4c39-9a3e-2f1d7c6b5a41"\n'
 GRUB_HASH = f"grub.pbkdf2.sha512.10000.{'0F' * 64}.{'a1' * 64}"
 FULL = f"""
 name = "full"
@@ -79,6 +82,16 @@ memory_mib = 4096
 mac = "52:54:00:aa:00:02"
 devices = ["8f:1f.7"]
 autostart = false
+storage = "fast"
+[[storage]]
+name = "fast"
+uuid = "{UUID.upper()}"
+[[storage]]
+name = "slow"
+uuid = "0b3c8d1e-5f0a-4c39-9a3e-2f1d7c6b5a41"
+mount = "/var/lib/hostwright/storage/a/b-1_C"
+type = "xfs"
+options = ["ro", "logbufs=8"]
 """
 
 
@@ -134,6 +147,27 @@ ONE_KEY = [
     ("iommu.acs_override[0]", '"ID:10de:1e377"', "four hexadecimal digits each"),
     ("iommu.extra[0]", '"intel_iommu=sm_on,off"', "set iommu.vendor"),
     ("iommu.extra[0]", '"iommu=nopt"', "iommu=pt is set"),
+    ("storage[0].name", '"Fast"', "something like lab-1"),
+    ("storage[0].uuid", '"/dev/sdb1"', "`blkid` shows"),
+    ("storage[0].uuid", '"0b3c8d1e:5f0a4c39:9a3e2f1d:7c6b5a40"', "the file system itself"),
+    ("storage[0].uuid", '"Bq5cXZ-kHn1-3oYw-6mJ2-aaaa-bbbb-cccccc"', "the file system itself"),
+    ("storage[0].uuid", '"1234-ABCD"', "the file system itself"),
+    ("storage[0].mount", '"/"', "below /srv or"),
+    ("storage[0].mount", '"/srv"', "below /srv or"),
+    ("storage[0].mount", '"/usr/share"', "the system's own"),
+    ("storage[0].mount", '"/var/log"', "the system's own"),
+    ("storage[0].mount", '"srv/fast"', "below /srv or"),
+    ("storage[0].mount", '"/srv/../etc"', "/srv/fast"),
+    ("storage[0].mount", '"/srv/a b"', "/srv/fast"),
+    ("storage[0].mount", '"/srv/fast/"', "/srv/fast"),
+    ("storage[0].mount", '"/srv//fast"', "/srv/fast"),
+    ("storage[0].type", '"btrfs"', "known here: ext4, xfs"),
+    ("storage[0].options[0]", '"bind"', "leave it out"),
+    ("storage[0].options[0]", '"noauto"', "leave it out"),
+    ("storage[0].options[0]", '"suid"', "leave it out"),
+    ("storage[0].options[0]", '"a,b"', "one word an entry"),
+    ("storage[0].options[0]", '"x-mount.mkdir"', "one word an entry"),
+    ("guest[0].storage", '"/srv/fast"', "something like lab-1"),
     ("device[0].address", '"x"', "lspci -D"),
     ("device[0].address", '"82:00"', '"82:00.0"'),
     ("device[0].address", '"82:20.0"', "lspci -D"),
@@ -186,6 +220,8 @@ ONE_KEY = [
     ("kernel.options[0]", '"CONFIG_IGB = m"', "no space around ="),
     ("kernel.options[0]", '"CONFIG_IGB=yes"', "=y, =m, =n"),
     ("kernel.options[0]", '"CONFIG_A=y\\U0000000aCONFIG_B=y"', "CONFIG_NAME=y"),
+    ("kernel.firmware[0]", '"bnx3"', 'did you mean "bnx2"?'),
+    ("kernel.firmware[0]", '"firmware-linux"', "known here: intel-microcode, amd64-microcode, bnx2"),
     ("kernel.microcode", '"no.img"', "relative to this file"),
     ("kernel.microcode", '"."', "relative to this file"),
     ("kernel.microcode", '"host.toml"', "early image"),
@@ -299,6 +335,14 @@ MORE_KEYS = {
         KERNEL + f'microcode = "{"a" * 5000}"',
         *(3, "kernel.microcode", f'"{"a" * 80}...{"a" * 10}"', "check the path"),
     ),
+    "firmware twice": (
+        KERNEL + 'firmware = ["bnx2", "bnx2"]',
+        *(3, "kernel.firmware[1]", '"bnx2"', "name it once"),
+    ),
+    "microcode by name and as a file": (
+        KERNEL + 'microcode = "noise"\nfirmware = ["bnx2", "intel-microcode"]',
+        *(3, "kernel.microcode", '"noise"', "kernel.firmware has intel-microcode"),
+    ),
     "ssh key twice": (
         NAME + f'[access]\nssh_keys = ["{ED25519}", "{ED25519} b"]',
         *(3, "access.ssh_keys[1]", f'"{ED25519} b"', "name it once"),
@@ -388,6 +432,39 @@ MORE_KEYS = {
         DEVICE + GUEST + 'devices = ["01:00.0"]\n' + GUEST_B + 'devices = ["01:00.0"]',
         *(13, "guest[1].devices[0]", '"01:00.0"', "set autostart = false"),
     ),
+    "storage without a uuid": (NAME + '[[storage]]\nname = "a"', 2, "storage[0].uuid", "", 'uuid = "0b3c'),
+    "storage name twice": (
+        NAME + STORAGE + STORAGE_B.replace("slow", "fast"),
+        *(6, "storage[1].name", '"fast"', "its own name"),
+    ),
+    "storage uuid twice": (
+        NAME + STORAGE + STORAGE_B.replace("5a41", "5A40"),
+        *(7, "storage[1].uuid", f'"{UUID[:-4]}5A40"', "its own uuid"),
+    ),
+    "storage mount twice": (
+        NAME + STORAGE + STORAGE_B + 'mount = "/srv/fast"',
+        *(8, "storage[1].mount", '"/srv/fast"', "its own mount"),
+    ),
+    "storage within another": (
+        NAME + STORAGE + STORAGE_B + 'mount = "/srv/fast/slow"',
+        *(8, "storage[1].mount", '"/srv/fast/slow"', "a place beside it"),
+    ),
+    "another within the storage": (
+        NAME + STORAGE + 'mount = "/srv/slow/fast"\n' + STORAGE_B,
+        *(5, "storage[0].mount", '"/srv/slow/fast"', "a place beside it"),
+    ),
+    "guest's storage unknown": (
+        NAME + STORAGE + GUEST + 'storage = "fats"',
+        *(9, "guest[0].storage", '"fats"', 'did you mean "fast"?'),
+    ),
+    "guest's storage without any": (
+        NAME + GUEST + 'storage = "fast"',
+        *(6, "guest[0].storage", '"fast"', "[[storage]] table"),
+    ),
+    "an embedded guest elsewhere": (
+        NAME + STORAGE + GUEST + 'embed = true\nstorage = "fast"',
+        *(10, "guest[0].storage", '"fast"', "leave embed out"),
+    ),
     "inline tables": (NAME + 'device = [{address = "1"}]', 2, "device[0].address", '"1"', "lspci -D"),
     "dotted keys": (NAME + "disk.esp_mib = 1", 2, "disk.esp_mib", "1", "from 34 to 4096"),
     "names in quotes": (NAME + '[ "disk" ] # x\n"esp_mib" = 1', 3, "disk.esp_mib", "1", "from 34 to 4096"),
@@ -396,6 +473,7 @@ MORE_KEYS = {
 REQUIRED = {
     "": {"name": '"lab"'},
     "device": {"address": '"01:00.0"'},
+    "storage": {"name": '"fast"', "uuid": f'"{UUID}"'},
     "guest": {"name": '"a"', "memory_mib": "1024", "mac": '"52:54:00:00:00:01"'},
 }
 
@@ -578,6 +656,16 @@ def test_everything_set_comes_back(tmp_path: Path) -> None:
     assert [guest.devices for guest in machine.guests] == [("0000:8f:1f.7",), ("0000:8f:1f.7",)]
     assert machine.guests[0].mac == "52:54:00:aa:00:01"
     assert [guest.autostart for guest in machine.guests] == [True, False]
+    assert [(one.name, one.uuid, one.mount, one.type, one.mount_options) for one in machine.storage] == [
+        ("fast", UUID, "/srv/fast", "ext4", "nodev,nosuid,noatime"),
+        (
+            *("slow", f"{UUID[:-1]}1", "/var/lib/hostwright/storage/a/b-1_C", "xfs"),
+            "nodev,nosuid,noatime,ro,logbufs=8",
+        ),
+    ]
+    assert [machine.find_storage(guest) for guest in machine.guests] == [None, machine.storage[0]]
+    folders = [guest_argv.host_folder(machine, guest) for guest in machine.guests]
+    assert folders == ["/var/lib/hostwright/guests/a", "/srv/fast/b"]
     assert hash(machine)
 
 
@@ -759,6 +847,13 @@ def test_any_change_of_a_good_file_gives_a_machine_or_a_user_error(
 )
 def test_any_text_gives_a_machine_or_a_user_error(content: str, tmp_path: Path) -> None:
     answer(tmp_path / "host.toml", content)
+
+
+def test_a_machine_without_disks_for_data_has_the_fingerprint_that_it_had(tmp_path: Path) -> None:
+    """Ids and the image's key follow it."""
+    text = fingerprint(load(write(tmp_path, NAME + GUEST)))
+    assert "storage" not in text and "firmware" not in text
+    assert fingerprint(load(write(tmp_path, NAME + GUEST + STORAGE))) != text
 
 
 def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from hostwright.base.errors import UserError
 from hostwright.formats import gpt
 from hostwright.machine import load
 from hostwright.machine.model import Machine
+from hostwright.machine.storage import Storage
 from hostwright.proof import boot as boots
 from hostwright.proof import expect, judge, lab, prove, report
 from hostwright.proof.lab import IMAGE, plan_boot
@@ -68,7 +69,15 @@ def red(rows: Sequence[Row]) -> set[tuple[str, str]]:
 def test_good_host_has_green_rows_only(host: Machine) -> None:
     rows = judge.judge(outcomes(host), host, ORIGIN)
     assert red(rows) == set()
-    assert len({(row.boot, row.name) for row in rows}) == len(rows) == 4 * 29 + 4
+    assert len({(row.boot, row.name) for row in rows}) == len(rows) == 4 * 30 + 4
+
+
+def test_disks_for_data_are_not_in_the_lab(host: Machine) -> None:
+    """The self-check must say so, with and without passthrough; nothing else is red because of it."""
+    disks = replace(host, storage=(Storage("fast", str(uuid.uuid4()), "/srv/fast", "ext4", ()),))
+    for passthrough in (True, False):
+        before = expect.expected_failures(host, passthrough)
+        assert expect.expected_failures(disks, passthrough) == before | {"storage:fast"}
 
 
 def test_every_row_has_expectation_and_evidence(host: Machine) -> None:
@@ -199,7 +208,8 @@ ALL = "all"
         (service("powerbutton", "note"), "service:powerbutton"),
         (service("time", "pass"), "service:time"),
         (service("logs", "fail"), "service:logs"),
-        (lambda document: document["rows"].pop(), "service:disks"),
+        (service("disks", "note"), "service:disks"),
+        (lambda document: document["rows"].pop(), "service:storage"),
     ],
 )
 def test_what_is_wrong_turns_its_rows_red(host: Machine, spoil: Spoil, rows: str) -> None:
@@ -261,7 +271,7 @@ def test_boot_without_an_answer_fails_every_row(host: Machine, document: Documen
         results[2].boot, document, error="no 'x' within 1 s; the console's last lines:\n    y"
     )
     rows = [row for row in judge.judge(results, host, ORIGIN) if row.boot == "bios"]
-    assert len(rows) == 29
+    assert len(rows) == 30
     # SeaBIOS has told its name by nothing, and nothing was read from the self-check.
     assert all(not row.ok for row in rows)
     assert red(judge.judge(results, host, ORIGIN)) >= {(ALL, "same-groups"), (ALL, "override-effect:bios")}
@@ -561,7 +571,7 @@ def test_page_shows_every_row_and_needs_no_network(host: Machine) -> None:
     assert page.loads == [f"{boot.name}.log" for boot in expect.plan_boots(host)]
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
     assert not re.search("https?://|@import", report.render_html(whole(host)))
-    assert "120 of 120 expectations met" in page.shown
+    assert "124 of 124 expectations met" in page.shown
 
 
 def test_page_shows_drivers_and_groups_of_every_boot(host: Machine) -> None:
@@ -593,7 +603,7 @@ def test_pictures_lie_beside_the_page(host: Machine) -> None:
 def test_report_for_programs(host: Machine) -> None:
     content = json.loads(report.render_json(whole(host)))
     assert content["verdict"] == "pass"
-    assert len(content["rows"]) == 120
+    assert len(content["rows"]) == 124
     assert [boot["name"] for boot in content["boots"]] == ["uefi", "uefi-fallback", "bios", "bios-fallback"]
     assert content["boots"][0]["selfcheck"]["verdict"] == "pass"
     assert json.loads(report.render_json(verdict([Row("a", "b", "c", "d", False)])))["verdict"] == "fail"

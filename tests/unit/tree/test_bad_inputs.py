@@ -23,7 +23,10 @@ SEED = 12
 # At least so many refusals of each kind; 800 in all.
 LEAST = {"host.toml": 400, "recipe": 280, "fragment": 120, "lock": 120, "capture": 40, "variable": 120}
 # Keys whose example needs a file, or another key beside it.
-DEPENDENT = {"capture", "kernel.microcode", "network.gateway", "guest.devices", "guest.install.late_commands"}
+DEPENDENT = {
+    *("capture", "kernel.microcode", "network.gateway"),
+    *("guest.devices", "guest.storage", "guest.install.late_commands"),
+}
 CAPTURE = paths.GOLDEN / "groups" / "t1-to-t10.tar.xz"
 
 

@@ -23,6 +23,14 @@ from hostwright.upkeep import lock
 NOW = datetime.now(UTC)
 OLD_PIN = f"gcc 1 pool/g/gcc_1.deb 10 {'a' * 64}\n"
 PACKAGES = f"Package: gcc\nVersion: 2\nFilename: pool/g/gcc_2.deb\nSize: 11\nSHA256: {'b' * 64}\n"
+FIRMWARE = "".join(
+    f"Package: {name}\nVersion: 2\nFilename: pool/{name}_2.deb\nSize: 11\nSHA256: {'b' * 64}\n\n"
+    for name in ("firmware-bnx2", "firmware-bnx2x", "firmware-of-others")
+)
+OLD_FIRMWARE = "".join(
+    f"{name} 1 pool/{name}_1.deb 10 {'a' * 64}\n" for name in ("firmware-bnx2", "firmware-bnx2x")
+)
+INDEXES = {index.PACKAGES: PACKAGES, index.SOURCES: "Package: x\n", index.FIRMWARE: FIRMWARE}
 FIELDS = {"Origin": "Debian", "Suite": "stable", "Codename": "trixie"}
 
 
@@ -41,7 +49,7 @@ class Mirror:
     def serve(self, **fields: str) -> None:
         """Have an InRelease with these fields, each `_` in a name a `-`."""
         lines = ["SHA256:"]
-        for path, text in ((index.PACKAGES, PACKAGES), (index.SOURCES, "Package: x\n")):
+        for path, text in INDEXES.items():
             data = lzma.compress(text.encode())
             place = self.folder / "dists/trixie" / path
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +69,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
             return
 
     (tmp_path / "archive").mkdir()
-    for name, text in (("LOCK", OLD_PIN), ("SEEDS", "gcc\n")):
+    for name, text in (("LOCK", OLD_PIN), ("SEEDS", "gcc\n"), ("FIRMWARE_LOCK", OLD_FIRMWARE)):
         (tmp_path / name).write_text(text)
         monkeypatch.setattr(paths, name, tmp_path / name)
     # Every InRelease here counts as signed by Debian.
@@ -117,6 +125,20 @@ def test_the_lock_never_goes_back(mirror: Mirror) -> None:
     with pytest.raises(UserError, match="is older than that of the lock"):
         mirror.renew()
     assert paths.LOCK.read_text() == before
+
+
+def test_firmware_is_renewed_as_far_as_the_archive_holds_it(mirror: Mirror) -> None:
+    mirror.serve(Date=days(-9))
+    (mirror.folder / "pool").mkdir()
+    (mirror.folder / "pool/firmware-bnx2_2.deb").write_bytes(b"x" * 11)
+    found = lock.renew_firmware(mirror.shop)
+    assert (found.pins, found.changed) == (2, ("firmware-bnx2: 1 -> 2",))
+    text = paths.FIRMWARE_LOCK.read_text()
+    assert [(pin.name, pin.version) for pin in pins.parse_lock(text)] == [
+        ("firmware-bnx2", "2"),
+        ("firmware-bnx2x", "1"),
+    ]
+    assert pins.lock_date(text) == days(-9)
 
 
 def test_a_date_of_a_lock_that_cannot_be_read_is_an_error(mirror: Mirror) -> None:

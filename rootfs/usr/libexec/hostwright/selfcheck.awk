@@ -5,12 +5,13 @@
 
 BEGIN {
     FS = "\t"
-    rows = groups = devices = named = modules = settings = families = services = sets = logs = ids_failed = 0
+    rows = groups = devices = named = modules = settings = families = services = sets = stores = arrays = logs = 0
+    ids_failed = 0
 }
 
 # The kernel log stands last, each line as it is.
 in_log {
-    if ($0 ~ /DMAR|AMD-Vi|IOMMU|iommu|ACS|acs_override|vfio|VFIO|microcode|Unknown kernel/)
+    if ($0 ~ /DMAR|AMD-Vi|IOMMU|iommu|ACS|acs_override|vfio|VFIO|microcode|Direct firmware load|Unknown kernel/)
         log_line[++logs] = $0
     next
 }
@@ -87,6 +88,20 @@ $1 == "service" {
     service_text[$2] = $5
 }
 
+$1 == "storage" {
+    store[++stores] = $2
+    store_place[$2] = $3
+    store_mounted[$2] = $4
+    store_reason[$2] = $5
+}
+
+$1 == "array" {
+    array[++arrays] = $2
+    array_kind[$2] = $3 " of " $4 " disks"
+    array_degraded[$2] = $5
+    array_action[$2] = $6
+}
+
 $1 == "named" {
     address = tolower($2)
     if (address !~ /^[^:]*:[^:]*:/)
@@ -112,6 +127,7 @@ END {
     for (i = 1; i <= modules; i++)
         judge_module(module[i])
     judge_microcode()
+    judge_firmware()
     for (i = 1; i <= settings; i++)
         judge_setting(setting[i])
     judge_ports()
@@ -124,6 +140,10 @@ END {
         row("settings", "fail", "what was set on this host counts", "it does not: " refused)
     for (i = 1; i <= sets; i++)
         judge_set(set_here[i])
+    for (i = 1; i <= stores; i++)
+        judge_storage(store[i])
+    for (i = 1; i <= arrays; i++)
+        judge_array(array[i])
     if (format == "json")
         print_json()
     else
@@ -271,6 +291,22 @@ function judge_microcode(  line) {
         (line == "" ? ", as the firmware left it" : ", updated early at boot"))
 }
 
+# A note: most drivers go on without it, and a long log has lost its beginning. "bnx2 0000:02:00.0: Direct firmware load for
+# bnx2/x.fw failed with error -2" (drivers/base/firmware_loader/main.c).
+function judge_firmware(  i, line, words, count, found, parts) {
+    for (i = 1; i <= logs; i++)
+        if (log_line[i] ~ /: Direct firmware load for .* failed/) {
+            split(log_line[i], parts, ": Direct firmware load for ")
+            count = split(parts[1], words, " ")
+            sub(/ failed.*/, "", parts[2])
+            line = words[count] " (" words[count - 1] ") misses " parts[2]
+            if (index(found, line) == 0)
+                found = found (found == "" ? "" : ", ") line
+        }
+    row("firmware", found == "" ? "pass" : "note", "every driver has found its firmware",
+        found == "" ? "no driver missed a file" : found "; kernel.firmware in host.toml names what there is")
+}
+
 function judge_setting(key) {
     row("sysctl:" key, setting_other[key] == "" ? "pass" : "fail", key " is " setting_value[key],
         setting_other[key] == "" ? setting_value[key] : setting_other[key])
@@ -337,6 +373,26 @@ function judge_set(line,  word, words, size, i, name, found) {
     for (i = size + 1; i <= words; i++)
         found = found word[i] " "
     row(name, "note", "as host.toml has it", found "(hostwright-set)")
+}
+
+# A reason is of the boot: it may be mounted by hand since.
+function judge_storage(name,  found) {
+    if (store_mounted[name] == "rw")
+        found = "it is"
+    else if (store_mounted[name] == "ro")
+        found = "it is read-only, as after an error of the disk"
+    else
+        found = store_reason[name] == "" ? "it is not mounted" : store_reason[name]
+    row("storage:" name, store_mounted[name] == "rw" ? "pass" : "fail", "mounted at " store_place[name], found)
+}
+
+function judge_array(name,  found) {
+    found = array_kind[name]
+    if (array_degraded[name] > 0)
+        found = found ", " array_degraded[name] " missing or not yet written again"
+    if (array_action[name] != "" && array_action[name] != "idle" && array_action[name] != "frozen")
+        found = found ": " array_action[name]
+    row("array:" name, array_degraded[name] > 0 ? "fail" : "pass", "every disk of the array is there", found)
 }
 
 function driver_name(address) {
