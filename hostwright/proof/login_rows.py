@@ -131,7 +131,8 @@ def _findings(
     yield "smoke", _check_smokes(facts)
     yield "check", _check_green(facts.check)
     yield "start", _check_started(facts.start)
-    if guest_argv.name_bridge(machine) and machine.network.isolated:
+    bridge = machine.bridge_of(guest)
+    if bridge and bridge.isolated:
         yield "guest-port", _check_port(facts.ports)
     yield "inner-lspci", _check_lspci(guest, facts.first)
     yield "inner-data", _check_data(expected, facts.first)
