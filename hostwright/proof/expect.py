@@ -99,12 +99,42 @@ def expected_modules(machine: Machine) -> list[str]:
 def expected_services(machine: Machine) -> dict[str, str]:
     """The result of the self-check's row for each service; a note says that the host does not need it."""
     result = dict.fromkeys(("watchdog", "powerbutton", "time", "logs", "disks"), "pass")
+    result |= {f"dnsmasq-{bridge.name}": "pass" for bridge in machine.bridges if bridge.dhcp_range}
     return result if machine.network.timeservers else result | {"time": "note"}
 
 
+def expected_networks(machine: Machine) -> dict[str, tuple[str, ...]]:
+    """The possible results of the self-check's row for each bond and bridge.
+
+    The lab has one card, so that no bond has all of its cards. A note says that no address or no link has come yet.
+    """
+    has_card = {bond.name: any(map(_is_lab_card, bond.nics)) for bond in machine.bonds}
+    return {
+        **{f"bond:{bond.name}": ("fail",) for bond in machine.bonds},
+        **{
+            f"network:{bridge.name}": ("pass", "note")
+            if bridge.nic is None or has_card.get(bridge.nic, _is_lab_card(bridge.nic))
+            else ("fail",)
+            for bridge in machine.bridges
+        },
+    }
+
+
+def expected_listeners(machine: Machine) -> set[tuple[str, str]]:
+    """Where dnsmasq listens: at the host's address on each bridge with a range, for DHCP at the bridge itself."""
+    served = [one for one in machine.bridges if one.dhcp_range and one.address]
+    names = {(kind, f"{str(one.address).partition('/')[0]}:53") for one in served for kind in ("tcp", "udp")}
+    return names | {("udp", f"0.0.0.0%{one.name}:67") for one in served}
+
+
+def _is_lab_card(nic: str) -> bool:
+    return nic in (lab.MAC, lab.CARD)
+
+
 def expected_failures(machine: Machine, passthrough: bool) -> frozenset[str]:
-    """The self-check's rows that must fail: devices of host.toml that the lab does not have."""
-    failures = {
+    """The self-check's rows that must fail: devices and cards of host.toml that the lab does not have."""
+    failures = {name for name, results in expected_networks(machine).items() if results == ("fail",)}
+    failures |= {
         f"module:{name}" for name in expected_modules(machine) if name in lab.MODULES_WITHOUT_HARDWARE
     }
     for device in machine.devices:
