@@ -1,5 +1,7 @@
 """The expectations of the proof for a machine, derived from host.toml and the lab."""
 
+from ipaddress import IPv4Interface, IPv6Interface
+
 from hostwright.doctor.kinds import HARMLESS_DRIVERS
 from hostwright.machine.cmdline import kernel_words, serial_lines
 from hostwright.machine.model import Device, Machine
@@ -121,10 +123,15 @@ def expected_networks(machine: Machine) -> dict[str, tuple[str, ...]]:
 
 
 def expected_listeners(machine: Machine) -> set[tuple[str, str]]:
-    """Where dnsmasq listens: at the host's address on each bridge with a range, for DHCP at the bridge itself."""
-    served = [one for one in machine.bridges if one.dhcp_range and one.address]
-    names = {(kind, f"{str(one.address).partition('/')[0]}:53") for one in served for kind in ("tcp", "udp")}
-    return names | {("udp", f"0.0.0.0%{one.name}:67") for one in served}
+    """Where dnsmasq listens: for DNS at the host's addresses on each bridge with a range, for DHCP at the bridge itself.
+
+    The kernel has no INET_DIAG, so that ss does not say that a socket is bound to a bridge.
+    """
+    served = [one for one in machine.bridges if one.dhcp_range]
+    hosts = [str(IPv4Interface(str(one.address)).ip) for one in served]
+    hosts += [f"[{IPv6Interface(one.ipv6).ip}]" for one in served if one.ipv6 not in (None, "off")]
+    names = {(kind, f"{host}:53") for host in hosts for kind in ("tcp", "udp")}
+    return names | ({("udp", "0.0.0.0:67")} if served else set())
 
 
 def _is_lab_card(nic: str) -> bool:

@@ -159,15 +159,18 @@ def _check_listening(facts: Facts, machine: Machine) -> Checked:
     open_ones = [
         f"{kind} {place}"
         for kind, place in places
-        if not _may_listen(kind, place) and (kind, place) not in served
+        if not _may_listen(kind, place) and (kind, place) not in served and not _is_link_local(place, served)
     ]
     heard = any(place.endswith(SSH_PORT) for _, place in places)
-    return Checked(
-        "nothing but ssh listens beyond loopback"
-        + (", and dnsmasq on the guests' bridges" if served else ""),
-        _list(open_ones) if open_ones else "nothing else",
-        heard and not open_ones and served <= set(places),
-    )
+    what = "nothing but ssh listens beyond loopback" + (", and dnsmasq for guests" if served else "")
+    ok = heard and not open_ones and served <= set(places)
+    return Checked(what, _list(open_ones) if open_ones else "nothing else", ok)
+
+
+def _is_link_local(place: str, served: set[tuple[str, str]]) -> bool:
+    """Whether a place is on a bridge with IPv6 where dnsmasq serves: it listens at the link-local address too."""
+    has_ipv6 = any(address.startswith("[") for _, address in served)
+    return has_ipv6 and place.startswith("[fe80:") and place.endswith(":53")
 
 
 def _may_listen(kind: str, place: str) -> bool:

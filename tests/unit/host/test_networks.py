@@ -347,6 +347,20 @@ def test_dnsmasq_serves_one_bridge_and_the_filter_lets_its_guests_in(host: FakeH
     assert note == f"{root}/run/dnsmasq/lan.pid\ndnsmasq serves guests on lan\n"
 
 
+def test_names_are_served_over_ipv6_only_where_the_host_has_such_an_address(host: FakeHost) -> None:
+    """Otherwise IPv6 is off on the bridge: dnsmasq would listen at the bridge's link-local address."""
+    switch = host.write("proc/sys/net/ipv6/conf/lan/disable_ipv6", "0\n")
+    start(host, OWN + 'ipv6 = "fd00:9::1/64"\n')
+    assert [line for line in loaded(host, "ipv6") if " -i lan " in line] == [
+        "-A INPUT -i lan -p udp -m udp --dport 53 -j ACCEPT",
+        "-A INPUT -i lan -p tcp -m tcp --dport 53 -j ACCEPT",
+    ]
+    assert switch.read_text() == "0\n"
+    start(host, OWN)
+    assert not [line for line in loaded(host, "ipv6") if " -i lan " in line]
+    assert switch.read_text() == "1\n"
+
+
 def test_the_first_bridge_may_be_the_guests_own_too(host: FakeHost) -> None:
     said = start(host, '[network]\naddress = "10.9.0.1/24"\ndhcp_range = "10.9.0.9-10.9.0.20"\n')
     assert not [line for line in said if "static address" in line]

@@ -82,7 +82,7 @@ def test_dnsmasq_must_listen_on_the_guests_bridge_and_nowhere_else(host: Machine
     made = replace(host, more_bridges=(lan,))
     served = tuple(
         f"{kind} UNCONN 0 0 {place} 0.0.0.0:*"
-        for kind, place in (("udp", "0.0.0.0%lan:67"), ("udp", "10.9.0.1:53"), ("tcp", "10.9.0.1:53"))
+        for kind, place in (("udp", "0.0.0.0:67"), ("udp", "10.9.0.1:53"), ("tcp", "10.9.0.1:53"))
     )
 
     def is_green(*lines: str) -> bool:
@@ -92,7 +92,13 @@ def test_dnsmasq_must_listen_on_the_guests_bridge_and_nowhere_else(host: Machine
 
     assert is_green(*served)
     assert not any(is_green(*served[:number], *served[number + 1 :]) for number in range(3))
-    assert not is_green(*served, "udp UNCONN 0 0 0.0.0.0:67 0.0.0.0:*")
+    assert not is_green(*served, "udp UNCONN 0 0 0.0.0.0:69 0.0.0.0:*")
+    assert not is_green(*served, "udp UNCONN 0 0 [fe80::1]:53 [::]:*")
+    made = replace(host, more_bridges=(replace(lan, ipv6="fd00:9::1/64"),))
+    assert not is_green(*served)
+    sixth = ("udp UNCONN 0 0 [fd00:9::1]:53 *", "tcp LISTEN 0 0 [fd00:9::1]:53 *")
+    assert is_green(*served, *sixth, "udp UNCONN 0 0 [fe80::1]:53 [::]:*")
+    made = replace(host, more_bridges=(lan,))
     assert not is_green(*served, "udp UNCONN 0 0 10.0.2.15:53 0.0.0.0:*")
     assert is_green() is False
 
