@@ -123,7 +123,7 @@ def expected_networks(machine: Machine) -> dict[str, tuple[str, ...]]:
 
 
 def expected_listeners(machine: Machine) -> set[tuple[str, str]]:
-    """Where dnsmasq listens: for DNS at the host's addresses on each bridge with a range, for DHCP at the bridge itself.
+    """Where dnsmasq listens: for DNS at the host's addresses on each bridge with a range, for DHCP at the bridge.
 
     The kernel has no INET_DIAG, so that ss does not say that a socket is bound to a bridge.
     """
