@@ -169,7 +169,7 @@ def _check_listening(facts: Facts, machine: Machine) -> Checked:
 
 def _is_link_local(place: str, served: set[tuple[str, str]]) -> bool:
     """Whether a place is on a bridge with IPv6 where dnsmasq serves: it listens at the link-local address too."""
-    has_ipv6 = any(address.startswith("[") for _, address in served)
+    has_ipv6 = any(where.startswith("[") for _, where in served)
     return has_ipv6 and place.startswith("[fe80:") and place.endswith(":53")
 
 
