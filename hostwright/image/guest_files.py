@@ -27,7 +27,7 @@ def render_host(machine: Machine) -> Iterator[tuple[str, str]]:
 
 def _render_settings(machine: Machine, guest: Guest) -> str:
     index = machine.guests.index(guest)
-    bridge = name_bridge(machine)
+    bridge = name_bridge(machine, guest)
     known = {device.address: device for device in machine.devices}
     devices = [known[address] for address in guest.devices]
     storage = machine.find_storage(guest)

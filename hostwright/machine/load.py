@@ -27,7 +27,8 @@ from hostwright.machine.grammar import (
     sequence,
 )
 from hostwright.machine.install import INSTALL, Install
-from hostwright.machine.model import Access, Device, Disk, Guest, Iommu, KernelChoice, Machine, Network
+from hostwright.machine.model import Access, Device, Disk, Guest, Iommu, KernelChoice, Machine
+from hostwright.machine.network import BOND, BRIDGE, NETWORK
 from hostwright.machine.rules import RULES
 from hostwright.machine.storage import STORAGE
 from hostwright.machine.toml import explain, parse, read
@@ -156,19 +157,6 @@ _ACCESS = Section(
         ),
     },
 )
-_NETWORK = Section(
-    Network,
-    {
-        "bridge": Field(values.interface, 'bridge = "br0"', default="br0"),
-        "nic": Field(values.card, 'nic = "eno1"'),
-        "address": Field(values.host_address, 'address = "192.168.1.10/24"'),
-        "gateway": Field(values.gateway, 'gateway = "192.168.1.1"'),
-        "nameservers": Field(sequence(values.nameserver), 'nameservers = ["192.168.1.1"]', default=[]),
-        "timeservers": Field(sequence(values.timeserver), 'timeservers = ["192.168.1.1"]', default=[]),
-        "isolated": Field(boolean, "isolated = false", default=True),
-        "inbound": Field(sequence(values.inbound), 'inbound = ["tcp/443"]', default=[]),
-    },
-)
 _DISK = Section(
     Disk,
     {
@@ -188,6 +176,7 @@ _GUEST = Section(
         "vcpus": Field(integer(1, 255), "vcpus = 2", default=1),
         "disk_gib": Field(integer(4, 1 << 16, "Debian needs 4 GiB"), "disk_gib = 20", default=8),
         "mac": Field(values.mac, 'mac = "52:54:00:12:34:56"', required=True),
+        "bridge": Field(values.interface, 'bridge = "br0"'),
         "devices": Field(sequence(values.address), 'devices = ["0000:82:00.0"]', default=[]),
         "autostart": Field(boolean, "autostart = false", default=True),
         "embed": Field(boolean, "embed = true", default=False),
@@ -219,7 +208,11 @@ SCHEMA = Section(
         ),
         "kernel": Field(_KERNEL, "a header [kernel] in single brackets", default={}),
         "access": Field(_ACCESS, "a header [access] in single brackets", default={}),
-        "network": Field(_NETWORK, "a header [network] in single brackets", default={}),
+        "network": Field(NETWORK, "a header [network] in single brackets", default={}),
+        "bond": Field(sections(BOND), "a header [[bond]] in double brackets", default=[], into="bonds"),
+        "bridge": Field(
+            sections(BRIDGE), "a header [[bridge]] in double brackets", default=[], into="more_bridges"
+        ),
         "disk": Field(_DISK, "a header [disk] in single brackets", default={}),
         "storage": Field(sections(STORAGE), "a header [[storage]] in double brackets", default=[]),
         "guest": Field(sections(_GUEST), "a header [[guest]] in double brackets", default=[], into="guests"),

@@ -12,13 +12,14 @@ from hostwright.base.texts import show
 from hostwright.machine import values
 from hostwright.machine.grammar import BadValueError, one_of, sequence
 from hostwright.machine.model import Device, Guest, Machine, Network
-from hostwright.machine.rules import check_network
+from hostwright.machine.network_rules import NETWORK_RULES
 
 PATH = "/var/lib/hostwright/local/settings"
 LARGEST = 65536
 _END = "end"
 _NONE = "none"
 _LABEL = "set on the host"
+_ADDRESSES = {("network", "address"), ("network", "gateway")}
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,11 @@ def apply(machine: Machine, settings: Settings) -> Machine:
     if any(setting.key[0] == "network" for setting in settings):
         if machine.network.nic is None and machine.network.address is None:
             raise BadValueError("host.toml gives this host no bridge", "set network.nic or network.address")
-        check_network(changed)
+        fixed = machine.more_bridges or machine.network.dhcp_range
+        if fixed and not known.keys().isdisjoint(_ADDRESSES):
+            raise BadValueError("host.toml has further bridges or a dhcp_range", "change addresses there")
+        for rule in NETWORK_RULES:
+            rule(changed)
     return changed
 
 

@@ -65,11 +65,42 @@ class Access:
 
 
 @dataclass(frozen=True)
+class Bond:
+    """Cards, by name or MAC, that act as one under `name`; `mode` as ip-link(8) spells it."""
+
+    name: str
+    nics: tuple[str, ...]
+    mode: str = "active-backup"
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A bridge: its uplink is `nic` (a card's name or MAC, or a bond), or the VLAN `vlan` on it, or nothing.
+
+    Without a `nic` it is the guests' own: behind address translation if `nat`, with DHCP and DNS if it has a
+    `dhcp_range` (the first and last address). `address` and `isolated` as for Network; `ipv6` is IPv6/prefix, `auto`,
+    `off` or None.
+    """
+
+    name: str
+    nic: str | None = None
+    address: str | None = None
+    gateway: str | None = None
+    vlan: int | None = None
+    ipv6: str | None = None
+    ipv6_gateway: str | None = None
+    dhcp_range: tuple[str, str] | None = None
+    nat: bool = True
+    isolated: bool = True
+
+
+@dataclass(frozen=True)
 class Network:
     """The bridge, the card in it (name or MAC), and the bridge's `address`: IPv4/prefix, `dhcp` or None.
 
     `isolated`: a guest on the bridge sends from its own MAC address only, and reaches no other guest. `inbound`: what
-    the host accepts besides ssh, as `tcp/443` or `udp/51820`. `timeservers`: names or addresses of NTP servers.
+    the host accepts besides ssh, as `tcp/443` or `udp/51820`. `timeservers`: names or addresses of NTP servers. The
+    others are as for Bridge.
     """
 
     bridge: str
@@ -80,6 +111,32 @@ class Network:
     isolated: bool = True
     inbound: tuple[str, ...] = ()
     timeservers: tuple[str, ...] = ()
+    vlan: int | None = None
+    ipv6: str | None = None
+    ipv6_gateway: str | None = None
+    dhcp_range: tuple[str, str] | None = None
+    nat: bool = True
+
+    @property
+    def has_bridge(self) -> bool:
+        """Whether the bridge exists: it has a card or an address of its own."""
+        return bool(self.nic or self.address)
+
+    @property
+    def as_bridge(self) -> Bridge:
+        """The settings of the bridge alone."""
+        return Bridge(
+            name=self.bridge,
+            nic=self.nic,
+            address=self.address,
+            gateway=self.gateway,
+            vlan=self.vlan,
+            ipv6=self.ipv6,
+            ipv6_gateway=self.ipv6_gateway,
+            dhcp_range=self.dhcp_range,
+            nat=self.nat,
+            isolated=self.isolated,
+        )
 
 
 @dataclass(frozen=True)
@@ -95,6 +152,7 @@ class Guest:
     """A virtual machine; `devices` are addresses of `Machine.devices`. All guests with `autostart` run at once.
 
     `storage` names the one that its disk lies on (None: the host's data partition).
+    `bridge` is the name of its bridge (None: the first).
     """
 
     name: str
@@ -107,6 +165,7 @@ class Guest:
     embed: bool
     install: Install
     storage: str | None = None
+    bridge: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +173,7 @@ class Machine:
     """The content of host.toml. `memory_mib` is the host's memory; None if it is not given.
 
     `capture` is the file that hostwright-capture wrote on the machine. The passed devices are checked against it.
+    `more_bridges` are those besides the one of `network`.
     """
 
     name: str
@@ -133,3 +193,15 @@ class Machine:
     def find_storage(self, guest: Guest) -> Storage | None:
         """What the disk of `guest` lies on, if it is not the host's data partition."""
         return next((one for one in self.storage if one.name == guest.storage), None)
+
+    bonds: tuple[Bond, ...] = ()
+    more_bridges: tuple[Bridge, ...] = ()
+
+    @property
+    def bridges(self) -> tuple[Bridge, ...]:
+        """Every bridge of the host; that of `network` is the first."""
+        return (*((self.network.as_bridge,) if self.network.has_bridge else ()), *self.more_bridges)
+
+    def bridge_of(self, guest: Guest) -> Bridge | None:
+        """The bridge that a guest is on: the first, unless it names another; None if there is no bridge."""
+        return next((one for one in self.bridges if guest.bridge in (None, one.name)), None)

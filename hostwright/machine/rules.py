@@ -1,13 +1,13 @@
 """Rules of host.toml that concern more than one key."""
 
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Interface
 
 from hostwright.machine import storage
 from hostwright.machine.cmdline import kernel_words
 from hostwright.machine.firmware import early_names
 from hostwright.machine.grammar import BadValueError, nearest
 from hostwright.machine.model import Machine
+from hostwright.machine.network_rules import NETWORK_RULES
 from hostwright.machine.words import is_vfio_ids
 
 # The memory that the host keeps for itself.
@@ -103,37 +103,6 @@ def _check_memory(machine: Machine) -> None:
         used += guest.memory_mib if guest.autostart else 0
 
 
-def check_network(machine: Machine) -> None:
-    """Address, gateway and card of the bridge fit together, and no guest has the MAC address of the card."""
-    net = machine.network
-    if net.nic == net.bridge:
-        raise BadValueError("is the bridge's name", "name the card that goes into it", ("network", "nic"))
-    if net.address == "dhcp" and net.nic is None:
-        raise BadValueError("DHCP needs a card in the bridge", "set network.nic", ("network", "address"))
-    if net.gateway is not None:
-        _check_gateway(net.address, net.gateway)
-        if net.nic is None:
-            hint = "set network.nic to the card that leads there, or leave the gateway out"
-            raise BadValueError("without a card in the bridge it leads nowhere", hint, ("network", "gateway"))
-    for index, guest in enumerate(machine.guests):
-        if guest.mac == net.nic:
-            hint = "give the guest a mac of its own: two cards of one bridge cannot share it"
-            raise BadValueError(
-                "is the address of the host's card, network.nic", hint, ("guest", index, "mac")
-            )
-
-
-def _check_gateway(address: str | None, gateway: str) -> None:
-    way = ("network", "gateway")
-    if address is None or address == "dhcp":
-        raise BadValueError("it needs a fixed address", "set network.address to IPv4/prefix", way)
-    interface = IPv4Interface(address)
-    if IPv4Address(gateway) not in interface.network:
-        raise BadValueError(f"is not inside {interface.network}", "give the router's address in it", way)
-    if gateway == str(interface.ip):
-        raise BadValueError("is the host's own address", "give the router's address", way)
-
-
 def _check_command_line(machine: Machine) -> None:
     """The kernel truncates a command line that is too long without a message."""
     size = len(" ".join(kernel_words(machine, passthrough=True)))
@@ -152,6 +121,6 @@ RULES: tuple[Callable[[Machine], None], ...] = (
     _check_microcode,
     _check_storage,
     _check_memory,
-    check_network,
+    *NETWORK_RULES,
     _check_command_line,
 )

@@ -1,5 +1,7 @@
 """The expectations of the proof for a machine, derived from host.toml and the lab."""
 
+from ipaddress import IPv4Interface, IPv6Interface
+
 from hostwright.doctor.kinds import HARMLESS_DRIVERS
 from hostwright.machine.cmdline import kernel_words, serial_lines
 from hostwright.machine.model import Device, Machine
@@ -101,12 +103,47 @@ def expected_services(machine: Machine) -> dict[str, str]:
     result = dict.fromkeys(("watchdog", "powerbutton", "time", "logs", "disks"), "pass")
     # The lab has no array of disks.
     result["storage"] = "note"
+    result |= {f"dnsmasq-{bridge.name}": "pass" for bridge in machine.bridges if bridge.dhcp_range}
     return result if machine.network.timeservers else result | {"time": "note"}
 
 
+def expected_networks(machine: Machine) -> dict[str, tuple[str, ...]]:
+    """The possible results of the self-check's row for each bond and bridge.
+
+    The lab has one card, so that no bond has all of its cards. A note says that no address or no link has come yet.
+    """
+    has_card = {bond.name: any(map(_is_lab_card, bond.nics)) for bond in machine.bonds}
+    return {
+        **{f"bond:{bond.name}": ("fail",) for bond in machine.bonds},
+        **{
+            f"network:{bridge.name}": ("pass", "note")
+            if bridge.nic is None or has_card.get(bridge.nic, _is_lab_card(bridge.nic))
+            else ("fail",)
+            for bridge in machine.bridges
+        },
+    }
+
+
+def expected_listeners(machine: Machine) -> set[tuple[str, str]]:
+    """Where dnsmasq listens: for DNS at the host's addresses on each bridge with a range, for DHCP at the bridge.
+
+    The kernel has no INET_DIAG, so that ss does not say that a socket is bound to a bridge.
+    """
+    served = [one for one in machine.bridges if one.dhcp_range]
+    hosts = [str(IPv4Interface(str(one.address)).ip) for one in served]
+    hosts += [f"[{IPv6Interface(one.ipv6).ip}]" for one in served if one.ipv6 not in (None, "off")]
+    names = {(kind, f"{host}:53") for host in hosts for kind in ("tcp", "udp")}
+    return names | ({("udp", "0.0.0.0:67")} if served else set())
+
+
+def _is_lab_card(nic: str) -> bool:
+    return nic in (lab.MAC, lab.CARD)
+
+
 def expected_failures(machine: Machine, passthrough: bool) -> frozenset[str]:
-    """The self-check's rows that must fail: devices and disks of host.toml that the lab does not have."""
-    failures = {
+    """The self-check's rows that must fail: devices, disks and cards of host.toml that the lab does not have."""
+    failures = {name for name, results in expected_networks(machine).items() if results == ("fail",)}
+    failures |= {
         f"module:{name}" for name in expected_modules(machine) if name in lab.MODULES_WITHOUT_HARDWARE
     }
     failures |= {f"storage:{one.name}" for one in machine.storage}

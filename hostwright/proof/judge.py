@@ -20,6 +20,7 @@ from hostwright.proof.expect import (
     expected_failures,
     expected_groups,
     expected_modules,
+    expected_networks,
     expected_services,
     expected_words,
     find_twins,
@@ -119,6 +120,8 @@ def _checks(machine: Machine, boot: Boot, origin: Origin) -> Iterator[tuple[str,
         yield f"module:{name}", _module_check(name)
     for name, result in expected_services(machine).items():
         yield f"service:{name}", _service_check(name, result)
+    for name, results in expected_networks(machine).items():
+        yield name, _network_check(name, results)
     for device in machine.devices:
         yield f"device:{device.address}", _device_check(device, drivers, passthrough)
     for address in find_twins(machine):
@@ -192,6 +195,15 @@ def _service_check(name: str, expected: str) -> Check:
     def check(found: SelfCheck) -> Checked:
         result, said = found.services.get(name, ("no row", ""))
         return Checked(f"the self-check's result: {expected}", f"{result}: {said}", result == expected)
+
+    return check
+
+
+def _network_check(name: str, expected: Sequence[str]) -> Check:
+    def check(found: SelfCheck) -> Checked:
+        result, said = found.networks.get(name, ("no row", ""))
+        what = f"the self-check's result: {' or '.join(expected)}"
+        return Checked(what, f"{result}: {said}", result in expected)
 
     return check
 

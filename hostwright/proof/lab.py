@@ -30,6 +30,8 @@ ROOT_DISK = "0000:00:1f.2"
 DRIVES = ("drive1", "drive2")
 NVME_DRIVES = ("0000:01:00.0", "0000:02:00.0")
 MAC = "52:54:00:4c:41:01"
+# The card's name, which follows from its place.
+CARD = "enp0s5"
 SSH_PORT = 22
 # The first port that is tried from outside; tried is the next one that host.toml does not open.
 CLOSED_PORT = 2200

@@ -87,8 +87,9 @@ def find_drive(guest: Guest) -> str:
 
 def is_reachable(machine: Machine) -> bool:
     """Whether the host is reachable in the lab's network, which has one card and assigns addresses by DHCP."""
-    network = machine.network
-    return (network.nic, network.address) == (lab.MAC, "dhcp") or network.nic is None
+    asking = [one.nic for one in machine.bridges if one.address == "dhcp" and one.vlan is None]
+    named = [*machine.bonds, *(one for one in machine.bridges if one.nic)]
+    return lab.MAC in asking or not named
 
 
 def judge(
@@ -117,7 +118,7 @@ def _findings(
 ) -> Iterator[tuple[str, Checked]]:
     yield "ssh", _check_ssh(outcome, facts)
     yield "ssh-methods", _check_methods(facts)
-    yield "listening", _check_listening(facts)
+    yield "listening", _check_listening(facts, machine)
     yield "inbound", _check_inbound(facts)
     yield "power-button", check_power_off(outcome, "the power button shuts the host down")
     if outcome.boot == UNMAPPED:
@@ -131,7 +132,8 @@ def _findings(
     yield "smoke", _check_smokes(facts)
     yield "check", _check_green(facts.check)
     yield "start", _check_started(facts.start)
-    if guest_argv.name_bridge(machine) and machine.network.isolated:
+    bridge = machine.bridge_of(guest)
+    if bridge and bridge.isolated:
         yield "guest-port", _check_port(facts.ports)
     yield "inner-lspci", _check_lspci(guest, facts.first)
     yield "inner-data", _check_data(expected, facts.first)
@@ -150,16 +152,25 @@ def _check_methods(facts: Facts) -> Checked:
     return Checked("ssh accepts keys only", _list(sorted(facts.methods)), facts.methods == {"publickey"})
 
 
-def _check_listening(facts: Facts) -> Checked:
+def _check_listening(facts: Facts, machine: Machine) -> Checked:
     """Check the lines of `ss -Hltun`: protocol, state, two queues, the local address, the peer."""
     places = sorted({(line.split()[0], line.split()[4]) for line in facts.listening})
-    open_ones = [f"{kind} {place}" for kind, place in places if not _may_listen(kind, place)]
+    served = expect.expected_listeners(machine)
+    open_ones = [
+        f"{kind} {place}"
+        for kind, place in places
+        if not _may_listen(kind, place) and (kind, place) not in served and not _is_link_local(place, served)
+    ]
     heard = any(place.endswith(SSH_PORT) for _, place in places)
-    return Checked(
-        "nothing but ssh listens beyond loopback",
-        _list(open_ones) if open_ones else "ssh alone",
-        heard and not open_ones,
-    )
+    what = "nothing but ssh listens beyond loopback" + (", and dnsmasq for guests" if served else "")
+    ok = heard and not open_ones and served <= set(places)
+    return Checked(what, _list(open_ones) if open_ones else "nothing else", ok)
+
+
+def _is_link_local(place: str, served: set[tuple[str, str]]) -> bool:
+    """Whether a place is on a bridge with IPv6 where dnsmasq serves: it listens at the link-local address too."""
+    has_ipv6 = any(where.startswith("[") for _, where in served)
+    return has_ipv6 and place.startswith("[fe80:") and place.endswith(":53")
 
 
 def _may_listen(kind: str, place: str) -> bool:

@@ -9,6 +9,8 @@ from hostwright.vm.board import Firmware
 POWER_OFF_SIGN = "reboot: Power down"
 # What the ids of the self-check's rows about services begin with.
 SERVICE = "service:"
+# The same for bonds and bridges.
+NETWORKS = ("bond:", "network:")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class SelfCheck:
     """The fields of hostwright-selfcheck's document that the proof reads.
 
     `modules` maps a name to its loader, `filters` a family to the result of its packet filter, `services` a name to the
-    result of its row (pass, note or fail) and the text of what was found.
+    result of its row (pass, note or fail) and the text of what was found, `networks` likewise the id of each row about
+    a bond or a bridge.
     """
 
     kernel: str
@@ -53,6 +56,7 @@ class SelfCheck:
     failing: frozenset[str]
     filters: Mapping[str, str] = field(default_factory=dict)
     services: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    networks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,11 @@ def read_document(document: Mapping[str, Any]) -> SelfCheck:
                 row["id"].removeprefix(SERVICE): (row["result"], row["found"])
                 for row in document["rows"]
                 if row["id"].startswith(SERVICE)
+            },
+            networks={
+                row["id"]: (row["result"], row["found"])
+                for row in document["rows"]
+                if row["id"].startswith(NETWORKS)
             },
         )
     except (KeyError, TypeError) as error:

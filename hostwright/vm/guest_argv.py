@@ -191,7 +191,7 @@ def plan_host(machine: Machine, guest: Guest, accelerator: Accelerator) -> tuple
         "-mon", "chardev=monitor,mode=control",
         *_plan_vnc(Vnc()),
         *_plan_disk("cache=none"),
-        *_plan_net(guest, _ssh(FIRST_SSH_PORT + index), name_bridge(machine)),
+        *_plan_net(guest, _ssh(FIRST_SSH_PORT + index), name_bridge(machine, guest)),
         # Appended to, so that the log can be cut while QEMU writes it.
         "-chardev", f"pty,id=console,path={SOCKETS}/console,logfile={FOLDER}/{CONSOLE_LOG},logappend=on",
         "-serial", "chardev:console",
@@ -232,10 +232,10 @@ def plan_kvm_probe() -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def name_bridge(machine: Machine) -> str | None:
-    """The bridge that guests are on, where the host has one; None for QEMU's own network, which ends at the host."""
-    network = machine.network
-    return network.bridge if network.nic or network.address else None
+def name_bridge(machine: Machine, guest: Guest) -> str | None:
+    """The bridge that a guest is on, where the host has one; None for QEMU's own network, which ends at the host."""
+    bridge = machine.bridge_of(guest)
+    return bridge.name if bridge else None
 
 
 def _place(argv: Sequence[str], places: Mapping[str, str]) -> tuple[str, ...]:

@@ -145,7 +145,11 @@ def bad_pages(dice: random.Random) -> Iterator[tuple[str, str, str]]:
         if field.required:
             yield f"without {name}", page(way, [], [key]), key
         if isinstance(good, list):
-            yield f"{name} twice", page(way, [f"{key} = [{_toml_of(good[0])}, {_toml_of(good[0])}]"]), key
+            yield (
+                f"{name} twice",
+                page(way, [f"{key} = [{_toml_of(good[0])}, {_toml_of(good[0])}]"], [key]),
+                key,
+            )
     yield from ((f"{name}: an array", f"{page((), [])}[[{name}]]\n", name) for name in _tables(False))
     yield from ((f"{name}: one table", f"{page((), [])}[{name}]\n", name) for name in _tables(True))
 
@@ -175,6 +179,72 @@ def _toml_of(value: Any) -> str:  # noqa: ANN401
         if isinstance(value, str)
         else str(value)
     )
+
+
+# Networks: a good file, and changes of one line of it.
+
+NETWORK = """\
+name = "net"
+[network]
+nic = "52:54:00:00:00:01"
+address = "192.168.1.10/24"
+gateway = "192.168.1.1"
+ipv6 = "fd00:1::10/64"
+ipv6_gateway = "fe80::1"
+[[bond]]
+name = "bond0"
+nics = ["52:54:00:00:00:0a", "52:54:00:00:00:0b"]
+mode = "802.3ad"
+[[bridge]]
+name = "br1"
+nic = "bond0"
+vlan = 20
+address = "dhcp"
+[[bridge]]
+name = "br2"
+nic = "bond0"
+[[bridge]]
+name = "own"
+address = "10.9.0.1/24"
+dhcp_range = "10.9.0.100-10.9.0.199"
+[[guest]]
+name = "g"
+memory_mib = 256
+mac = "52:54:00:00:00:02"
+bridge = "own"
+"""
+
+
+def bad_networks(dice: random.Random, count: int) -> Iterator[tuple[str, str, str]]:
+    """Files like NETWORK with one fault: its name, the text, and the key that the message names."""
+    for old, new, place in (fault for _ in range(count) for fault in _network_faults(dice)):
+        assert NETWORK.count(old) == 1, old
+        yield f"{new!r} for {old!r}", NETWORK.replace(old, new), place
+
+
+def _network_faults(dice: random.Random) -> Iterator[tuple[str, str, str]]:
+    octet, far = dice.randrange(2, 255), dice.randrange(2, 192)
+    member = f"52:54:00:00:00:0{dice.choice('ab')}"
+    yield 'gateway = "192.168.1.1"', f'gateway = "192.168.{far}.{octet}"', "network.gateway"
+    yield '"fe80::1"', f'"fd00:{far:x}::{octet:x}"', "network.ipv6_gateway"
+    yield "vlan = 20", f"vlan = {dice.choice((0, -1, 4095, 4096, far << 12))}", "bridge[0].vlan"
+    yield 'name = "own"', f'name = "{"o" * dice.randrange(16, 40)}"', "bridge[2].name"
+    yield 'name = "own"', f'name = "{dice.choice(("br0", "bond0", "br1", "vlan20"))}"', "bridge["
+    yield 'nic = "52:54:00:00:00:01"', f'nic = "{member.upper()}"', "network.nic"
+    yield "vlan = 20\n", "", "bridge[1].nic"
+    yield 'name = "br2"', 'name = "br2"\nvlan = 20', "bridge[1].vlan"
+    yield 'name = "br2"', f'name = "br2"\naddress = "192.168.1.{octet}/{dice.randrange(8, 25)}"', "bridge[1]."
+    yield 'bridge = "own"', f'bridge = "{misspell("own", dice)}"', "guest[0].bridge"
+    yield '"52:54:00:00:00:02"', f'"{member}"', "guest[0].mac"
+    yield '"10.9.0.100-10.9.0.199"', f'"10.9.{far}.1-10.9.{far}.{octet}"', "bridge[2].dhcp_range"
+    yield '"10.9.0.100-10.9.0.199"', f'"10.9.0.1-10.9.0.{octet}"', "bridge[2].dhcp_range"
+    yield '"10.9.0.100-10.9.0.199"', f'"10.9.0.{octet}-10.9.0.{octet - 1}"', "bridge[2].dhcp_range"
+    yield 'name = "own"', f'name = "own"\nvlan = {far}', "bridge[2].vlan"
+    yield 'name = "own"', 'name = "own"\nipv6 = "auto"', "bridge[2].ipv6"
+    yield 'address = "dhcp"', 'address = "dhcp"\nnat = false', "bridge[0].nat"
+    yield 'address = "dhcp"', 'dhcp_range = "10.7.0.2-10.7.0.9"', "bridge[0].dhcp_range"
+    yield 'address = "10.9.0.1/24"\n', "", "bridge[2].dhcp_range"
+    yield 'nic = "52:54:00:00:00:01"\n', "", "network."
 
 
 # Recipes.

@@ -36,7 +36,7 @@ DANGEROUS = (
     *("mount", "umount", "swapon", "swapoff", "fsck", "modprobe", "sysctl", "ip", "bridge"),
     *("halt", "init", "killall", "killall5", "reboot"),
     *("iptables", "iptables-restore", "ip6tables", "ip6tables-restore"),
-    *("dhcpcd", "ssh-keygen", "syslogd", "udevadm", "udevd"),
+    *("dhcpcd", "dnsmasq", "ssh-keygen", "syslogd", "udevadm", "udevd"),
     *("acpid", "chown", "chronyc", "chronyd", "shutdown", "smartd", "wdctl"),
     *("blkid", "mdadm", "vgchange"),
     *("partx", "resize2fs", "sfdisk", "mkfs.ext4", "mkfs.vfat", "grub-install", "sync"),

@@ -20,7 +20,7 @@ from hostwright.doctor import findings
 from hostwright.image import guest_files
 from hostwright.image.templates import render_text
 from hostwright.machine.load import load
-from hostwright.machine.model import Machine
+from hostwright.machine.model import Bridge, Machine
 from hostwright.vm import guest_argv
 from tests.fakes.host import AHCI, BUS, NAMED, NVME, TWIN, FakeHost
 
@@ -535,6 +535,26 @@ def test_whoever_wants_it_has_a_bridge_without_fences(host: FakeHost) -> None:
     host.write("etc/sysconfig/network", text.replace("isolated=yes", "isolated=no"))
     assert host.run(GUEST, "start", "debian").returncode == 0
     assert host.calls() == []
+
+
+def test_each_bridge_has_its_own_fences_and_its_own_dhcp(host: FakeHost, tmp_path: Path) -> None:
+    """The guest is on a second bridge, of guests alone, with DHCP and without fences."""
+    lan = Bridge("lan", address="10.9.0.1/24", dhcp_range=("10.9.0.9", "10.9.0.20"), isolated=False)
+    made = machine(tmp_path)
+    guests = (replace(made.guests[0], bridge="lan"), *made.guests[1:])
+    made = replace(made, more_bridges=(lan,), guests=guests)
+    for path, text in guest_files.render_host(made):
+        host.write(path, text)
+    host.write("etc/sysconfig/network", network(made))
+    assert verdicts(host)["no-bridge"] == "red"
+    host.write("sys/class/net/lan/bridge/x", "")
+    assert verdicts(host)["network"] == "green"
+    assert host.run(GUEST, "start", "debian").returncode == 0
+    assert f"bridge,id=net,br=lan,helper={guest_argv.HOST_BRIDGE_HELPER}" in argv(host)
+    assert "52:54:00:4c:41:42 on lan" in host.run(GUEST, "status", "debian").stdout
+    assert host.calls() == []
+    host.run(GUEST, "start", "plain")
+    assert host.calls()[0] == FENCED[0]
 
 
 @pytest.mark.parametrize("fault", [0, 1, 2, "no tap"])

@@ -18,7 +18,7 @@ SHELLS = (("dash",), ("bash", "--posix"), ("busybox", "sh"))
 # The host's own /bin/sh is bash; dash knows nothing beyond POSIX.
 STRICT = ("dash",) if shutil.which("dash") else ("sh",)
 INIT = ROOTFS / "etc/rc.d/init.d"
-SOURCED = ("functions", "guest-check", "set-check")
+SOURCED = ("bridges", "functions", "guest-check", "set-check")
 SCRIPTS = sorted(
     path
     for folder in (INIT, ROOTFS / "usr/libexec/hostwright", ROOTFS / "usr/sbin")
@@ -780,7 +780,7 @@ def test_checkfs_is_left_out_when_the_kernel_line_says_so(host: FakeHost, word: 
     assert host.calls() == []
 
 
-@pytest.mark.parametrize("script", sorted(path.name for path in INIT.iterdir() if path.name != "functions"))
+@pytest.mark.parametrize("script", sorted(path.name for path in INIT.iterdir() if path.name not in SOURCED))
 def test_each_script_says_how_it_is_called(host: FakeHost, script: str) -> None:
     if script == "vfio-reserve":
         return

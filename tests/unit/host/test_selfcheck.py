@@ -391,6 +391,7 @@ def test_selfcheck_finds_a_filter_that_is_not_there(lab: FakeHost) -> None:
 
 def test_what_guests_behind_the_host_need_is_part_of_the_filter(lab: FakeHost) -> None:
     lab.write("etc/sysconfig/network", 'bridge=br0\naddress=10.9.0.1/24\ninbound="tcp/443"\n')
+    set_bridge(lab, "br0", "", "10.9.0.1/24")
     load_filter(lab, lambda text: f"{text}-A FORWARD -s 10.9.0.0/24 -i br0 ! -o br0 -j ACCEPT\n")
     status, rows, _ = check(lab)
     assert (status, rows["filter:ipv4"]["found"]) == (0, "9 policies and rules")
@@ -402,8 +403,13 @@ def test_a_kernel_without_ipv6_has_no_row_for_its_filter(lab: FakeHost) -> None:
     assert status == 0 and "filter:ipv4" in rows and "filter:ipv6" not in rows
 
 
-def add_tap(host: FakeHost, name: str, isolated: int, learning: int) -> None:
+BR0 = "bridge=br0\n"
+
+
+def add_tap(host: FakeHost, name: str, isolated: int, learning: int, bridge: str = "br0") -> None:
     folder = f"sys/class/net/{name}"
+    host.write(f"{folder}/brport/x", "")
+    (host.root / folder / "brport/bridge").symlink_to(f"../../{bridge}")
     host.write(f"{folder}/tun_flags", "0x5002\n")
     host.write(f"{folder}/brport/isolated", f"{isolated}\n")
     host.write(f"{folder}/brport/learning", f"{learning}\n")
@@ -418,13 +424,180 @@ def test_selfcheck_looks_at_the_guests_ports_of_the_bridge(
 ) -> None:
     add_tap(lab, "tap0", 1, 0)
     add_tap(lab, "tap1", isolated, learning)
-    # The card of the host is no guest.
+    # The card of the host is no guest, and neither is a guest on a bridge that host.toml leaves open.
     lab.write("sys/class/net/eno1/brport/isolated", "0\n")
+    add_tap(lab, "tap2", 0, 1, "lan")
+    lab.write("etc/sysconfig/network", f"nic=eno1\n{BR0}bridges='bridge=lan isolated=no'\n")
+    set_bridge(lab, "br0", "eno1")
+    set_bridge(lab, "lan")
+    load_filter(lab)
     status, rows, _ = check(lab)
     assert (status, rows["guest-ports"]["result"]) == (int(result == "fail"), result)
     assert rows["guest-ports"]["found"] == ("tap0, tap1" if result == "pass" else "open: tap1")
-    lab.write("etc/sysconfig/network", "bridge=br0\nisolated=no\n")
-    assert check(lab)[1]["guest-ports"]["result"] == "note"
+    lab.write("etc/sysconfig/network", f"nic=eno1\n{BR0}isolated=no\nbridges='bridge=lan isolated=no'\n")
+    row = check(lab)[1]["guest-ports"]
+    assert (row["result"], row["found"]) == ("note", "not wanted: isolated is false for br0, lan")
+
+
+# The network: facts of sysfs and of ip(8) against /etc/sysconfig/network.
+
+
+def set_link(host: FakeHost, name: str, link: str = "1", master: str = "") -> None:
+    host.write(f"sys/class/net/{name}/carrier", f"{link}\n")
+    if master:
+        (host.root / f"sys/class/net/{name}/master").symlink_to(f"../../virtual/net/{master}")
+
+
+def set_bridge(host: FakeHost, name: str, port: str = "", *addresses: str) -> None:
+    """A bridge that is up, with a port that has a link, and its addresses."""
+    host.write(f"sys/class/net/{name}/flags", "0x1003\n")
+    if port:
+        host.write(f"sys/class/net/{name}/brif/{port}/x", "")
+        set_link(host, port)
+    lines = "".join(f"7: {name}    inet {each}\n" for each in addresses)
+    host.write(f"ip.{name}", lines)
+    host.command("ip", f'[ "$1 $2 $3 $4" = "-o address show dev" ] && cat {host.root}/ip.$5')
+
+
+FIXED = "bridge=br0\nnic=52:54:00:00:00:01\nvlan=20\naddress=10.0.0.2/24\nipv6=fd00::2/64\n"
+
+
+def set_fixed(host: FakeHost) -> None:
+    """A bridge with fixed addresses over a VLAN of a card that host.toml names by its MAC address."""
+    host.write("etc/sysconfig/network", FIXED)
+    host.write("sys/class/net/eno1/address", "52:54:00:00:00:01\n")
+    host.write("sys/class/net/eno1/device/x", "")
+    set_bridge(host, "br0", "vlan20", "10.0.0.2/24 brd 10.0.0.255", "fd00::2/64 scope global")
+    host.write("proc/net/vlan/vlan20", "vlan20  VID: 20\t REORDER_HDR: 1  dev->priv_flags: 1021\n")
+
+
+NETWORK_FAULTS: dict[str, tuple[Callable[[FakeHost], object], str, str]] = {
+    "as it should be": (lambda host: None, "pass", "up over vlan20 (VLAN 20): 10.0.0.2/24 fd00::2/64"),
+    "down": (lambda host: host.write("sys/class/net/br0/flags", "0x1002\n"), "fail", "the bridge is not up"),
+    "not made": (
+        lambda host: shutil.rmtree(host.root / "sys/class/net/br0"), "fail", "the bridge is not up"
+    ),
+    "without its card": (
+        lambda host: shutil.rmtree(host.root / "sys/class/net/br0/brif"), "fail", "vlan20 is not in it"
+    ),
+    "on another VLAN": (
+        lambda host: host.write("proc/net/vlan/vlan20", "vlan20  VID: 21\t x\n"), "fail",
+        "vlan20 (VLAN 21) is in it",
+    ),
+    "without its address": (
+        lambda host: set_bridge(host, "br0", "vlan20", "10.0.0.22/24", "fd00::2/64"), "fail",
+        "10.0.0.2/24 is missing",
+    ),
+    "without its IPv6 address": (
+        lambda host: set_bridge(host, "br0", "vlan20", "10.0.0.2/24", "fd00::2/6"), "fail",
+        "fd00::2/64 is missing",
+    ),
+    "no cable": (
+        lambda host: set_link(host, "vlan20", "0"), "note",
+        "up over vlan20 (VLAN 20): 10.0.0.2/24 fd00::2/64; vlan20 has no link",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spoil, result, found", NETWORK_FAULTS.values(), ids=NETWORK_FAULTS)
+def test_selfcheck_compares_a_bridge_with_its_settings(
+    lab: FakeHost, spoil: Callable[[FakeHost], object], result: str, found: str
+) -> None:
+    set_fixed(lab)
+    load_filter(lab)
+    spoil(lab)
+    status, rows, document = check(lab)
+    row = rows["network:br0"]
+    assert (row["result"], row["found"]) == (result, found)
+    assert row["expected"] == "it is up over vlan20, VLAN 20, address 10.0.0.2/24, IPv6 fd00::2/64"
+    assert (status, document["failing"]) == ((1, ["network:br0"]) if result == "fail" else (0, []))
+
+
+def test_selfcheck_names_a_card_that_is_absent(lab: FakeHost) -> None:
+    set_fixed(lab)
+    lab.write("etc/sysconfig/network", FIXED.replace("vlan=20\n", ""))
+    shutil.rmtree(lab.root / "sys/class/net/eno1")
+    assert check(lab)[1]["network:br0"]["found"] == "52:54:00:00:00:01 is not in it"
+
+
+@pytest.mark.parametrize(
+    "settings, addresses, result",
+    [
+        ("address=dhcp\n", ("10.0.2.15/24",), "pass"),
+        ("address=dhcp\n", ("fd00::9/64",), "note"),
+        ("ipv6=auto\n", ("10.0.2.15/24",), "note"),
+        ("address=dhcp\n", (), "note"),
+    ],
+)
+def test_selfcheck_waits_for_an_address_that_a_server_gives(
+    lab: FakeHost, settings: str, addresses: tuple[str, ...], result: str
+) -> None:
+    lab.write("etc/sysconfig/network", f"bridge=br0\nnic=eno1\n{settings}")
+    set_bridge(lab, "br0", "eno1", *addresses)
+    load_filter(lab)
+    status, rows, _ = check(lab)
+    assert (status, rows["network:br0"]["result"]) == (0, result)
+    assert ("no address has come yet" in rows["network:br0"]["found"]) is (result == "note")
+
+
+def set_bond(host: FakeHost, mode: str = "active-backup 1") -> None:
+    """Two cards in a bond, by the addresses that they have of their own."""
+    host.write("etc/sysconfig/network", "bonds='bond0 active-backup 52:54:00:00:00:0a 52:54:00:00:00:0b'\n")
+    host.write("sys/class/net/bond0/bonding/mode", f"{mode}\n")
+    host.write("sys/class/net/bond0/bonding/active_slave", "eno1\n")
+    for card, last in (("eno1", "a"), ("eno2", "b")):
+        host.write(f"sys/class/net/{card}/address", "52:54:00:00:00:0a\n")
+        host.write(f"sys/class/net/{card}/device/x", "")
+        host.write(f"sys/class/net/{card}/bonding_slave/perm_hwaddr", f"52:54:00:00:00:0{last}\n")
+        set_link(host, card, master="bond0")
+
+
+BOND_FAULTS: dict[str, tuple[Callable[[FakeHost], object], str, str]] = {
+    "as it should be": (lambda host: None, "pass", "active-backup, eno1, eno2; eno1 is active"),
+    "a cable is out": (
+        lambda host: set_link(host, "eno2", "0"), "note",
+        "active-backup, eno1, eno2 without a link; eno1 is active",
+    ),
+    "a card is absent": (
+        lambda host: shutil.rmtree(host.root / "sys/class/net/eno2"), "fail",
+        "active-backup, eno1, 52:54:00:00:00:0b is not in it; eno1 is active",
+    ),
+    "a card is elsewhere": (
+        lambda host: (host.root / "sys/class/net/eno2/master").unlink(), "fail",
+        "active-backup, eno1, eno2 is not in it; eno1 is active",
+    ),
+    "another mode": (
+        lambda host: host.write("sys/class/net/bond0/bonding/mode", "balance-rr 0\n"), "fail",
+        "balance-rr, eno1, eno2; eno1 is active",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spoil, result, found", BOND_FAULTS.values(), ids=BOND_FAULTS)
+def test_selfcheck_looks_at_the_cards_of_a_bond(
+    lab: FakeHost, spoil: Callable[[FakeHost], object], result: str, found: str
+) -> None:
+    set_bond(lab)
+    load_filter(lab)
+    spoil(lab)
+    status, rows, _ = check(lab)
+    assert (rows["bond:bond0"]["result"], rows["bond:bond0"]["found"]) == (result, found)
+    assert status == (result == "fail")
+
+
+def test_selfcheck_requires_dnsmasq_where_a_bridge_has_a_range(lab: FakeHost) -> None:
+    text = "bridges='bridge=lan address=10.9.0.1/24 dhcp_range=10.9.0.9,10.9.0.20'\n"
+    lab.write("etc/sysconfig/network", text)
+    set_bridge(lab, "lan", "", "10.9.0.1/24")
+    load_filter(lab)
+    assert check(lab)[2]["failing"] == ["service:dnsmasq-lan"]
+    lab.write("run/hostwright/service.dnsmasq-lan", f"{lab.root}/run/pid\nit serves\n")
+    status, rows, _ = check(lab)
+    assert (status, rows["service:dnsmasq-lan"]["result"], rows["network:lan"]["found"]) == (
+        0,
+        "pass",
+        "up: 10.9.0.1/24",
+    )
 
 
 def test_selfcheck_lists_every_device(lab: FakeHost) -> None:

@@ -1,5 +1,6 @@
 """host.toml: valid and invalid values, and the messages for the latter."""
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from hostwright.machine import rules, words
 from hostwright.machine.cmdline import kernel_words
 from hostwright.machine.grammar import Field, Section
 from hostwright.machine.load import SCHEMA, fingerprint, load
-from hostwright.machine.model import Disk, Machine, Network
+from hostwright.machine.model import Bond, Bridge, Disk, Machine, Network
 from hostwright.vm import guest_argv
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
@@ -26,6 +27,9 @@ NAME = 'name = "lab"\n'
 IOMMU = NAME + "[iommu]\n"
 KERNEL = NAME + "[kernel]\n"
 ADDRESS = NAME + '[network]\naddress = "10.0.0.2/24"\n'
+ROUTED = '[network]\nnic = "a"\naddress = "10.0.0.2/24"\ngateway = "10.0.0.1"\n'
+BOND = '[[bond]]\nname = "bond0"\nnics = ["52:54:00:00:00:0a", "52:54:00:00:00:0b"]\n'
+BRIDGE = '[[bridge]]\nname = "lan"\n'
 DEVICE = NAME + '[[device]]\naddress = "01:00.0"\n'
 GUEST = '[[guest]]\nname = "a"\nmemory_mib = 1024\nmac = "52:54:00:00:00:01"\n'
 GUEST_B = '[[guest]]\nname = "b"\nmemory_mib = 1024\nmac = "52:54:00:00:00:02"\n'
@@ -66,6 +70,27 @@ nameservers = ["192.168.1.1", "FD00::1"]
 timeservers = ["time.example.org", "FD00::2"]
 isolated = false
 inbound = ["tcp/443", "udp/51820", "udp/22"]
+[[bond]]
+name = "bond0"
+nics = ["52:54:00:00:00:0A", "eno2"]
+mode = "802.3ad"
+[[bridge]]
+name = "trunk"
+nic = "bond0"
+[[bridge]]
+name = "br20"
+nic = "bond0"
+vlan = 20
+address = "dhcp"
+ipv6 = "FD00:20::1/64"
+ipv6_gateway = "FE80::1"
+[[bridge]]
+name = "own"
+address = "10.9.0.1/24"
+ipv6 = "off"
+dhcp_range = "10.9.0.100-10.9.0.199"
+nat = false
+isolated = false
 [disk]
 root_mib = 2048
 esp_mib = 128
@@ -80,6 +105,7 @@ devices = ["0000:8f:1f.7"]
 name = "b"
 memory_mib = 4096
 mac = "52:54:00:aa:00:02"
+bridge = "own"
 devices = ["8f:1f.7"]
 autostart = false
 storage = "fast"
@@ -244,6 +270,40 @@ ONE_KEY = [
     ("network.address", '"dhcp"', "set network.nic"),
     ("network.gateway", '"router"', "the router's address"),
     ("network.gateway", '"10.0.0.1"', "set network.address"),
+    ("network.vlan", "0", "from 1 to 4094"),
+    ("network.vlan", "4095", "from 1 to 4094"),
+    ("network.vlan", "20", "set network.nic"),
+    ("network.ipv6", '"dhcp"', '"auto", "off" or'),
+    ("network.ipv6", '"10.0.0.1/24"', '"auto", "off" or'),
+    ("network.ipv6", '"fd00::1"', "IPv6/prefix"),
+    ("network.ipv6", '"fd00::/64"', "IPv6/prefix"),
+    ("network.ipv6", '"fe80::1/64"', "IPv6/prefix"),
+    ("network.ipv6", '"ff02::1/64"', "IPv6/prefix"),
+    ("network.ipv6", '"fd00::1%a/64"', "IPv6/prefix"),
+    ("network.ipv6", '"auto"', "set network.nic"),
+    ("network.ipv6", '"off"', "set network.nic or network.address"),
+    ("network.nat", "false", "set network.nic or network.address"),
+    ("network.nat", '"no"', "true or false"),
+    ("network.ipv6_gateway", '"10.0.0.1"', "fe80::1"),
+    ("network.ipv6_gateway", '"fe80::1%br0"', "fe80::1"),
+    ("network.ipv6_gateway", '"fe80::1"', "set network.ipv6"),
+    ("network.dhcp_range", '"10.0.0.2"', "the first and the last"),
+    ("network.dhcp_range", '"10.0.0.9-10.0.0.300"', "the first and the last"),
+    ("network.dhcp_range", '"10.0.0.9-10.0.0.2"', "the first and the last"),
+    ("network.dhcp_range", '"10.0.0.2-10.0.0.9"', "set network.address"),
+    ("bond[0].name", '"bond0123456789ab"', "at most 15"),
+    ("bond[0].mode", '"lacp"', "known here: active-backup, 802.3ad"),
+    ("bond[0].mode", '"802.3AD"', 'did you mean "802.3ad"?'),
+    ("bridge[0].name", '"bridge0123456789"', "at most 15"),
+    ("bridge[0].name", '"all"', "not lo, all or default"),
+    ("bridge[0].nic", '"a"', "name the card"),
+    ("bridge[0].nic", '"bond0"', "describe it in a [[bond]] table"),
+    ("bridge[0].address", '"dhcp"', "set bridge[0].nic"),
+    ("bridge[0].vlan", "4095", "from 1 to 4094"),
+    ("bridge[0].ipv6", '"auto"', "set bridge[0].nic"),
+    ("bridge[0].gateway", '"10.0.0.1"', "set bridge[0].address"),
+    ("bridge[0].dhcp_range", '"10.0.0.2-10.0.0.9"', "set bridge[0].address"),
+    ("guest[0].bridge", '"br1"', "describe it in a [[bridge]] table"),
     ("network.nameservers[0]", '"dns.example"', "not a name"),
     ("network.inbound[0]", '"443"', "the protocol and the port"),
     ("network.inbound[0]", '"https"', "the protocol and the port"),
@@ -363,6 +423,114 @@ MORE_KEYS = {
         NAME + '[network]\nnic = "52:54:00:00:00:01"\n' + GUEST,
         *(7, "guest[0].mac", '"52:54:00:00:00:01"', "a mac of its own"),
     ),
+    "gateway leads nowhere": (
+        NAME + '[network]\nnic = "a"\n' + BRIDGE + 'address = "10.0.0.2/24"\ngateway = "10.0.0.1"',
+        *(7, "bridge[0].gateway", '"10.0.0.1"', "set bridge[0].nic"),
+    ),
+    "two gateways": (
+        NAME + ROUTED + BRIDGE + 'nic = "b"\naddress = "10.1.0.2/24"\ngateway = "10.1.0.1"',
+        *(10, "bridge[0].gateway", '"10.1.0.1"', "one default route of a family"),
+    ),
+    "IPv6 gateway elsewhere": (
+        NAME + '[network]\nnic = "a"\nipv6 = "fd00::2/64"\nipv6_gateway = "fd01::1"',
+        *(5, "network.ipv6_gateway", '"fd01::1"', "link-local"),
+    ),
+    "IPv6 gateway is the host": (
+        NAME + '[network]\nnic = "a"\nipv6 = "fd00::2/64"\nipv6_gateway = "fd00::2"',
+        *(5, "network.ipv6_gateway", '"fd00::2"', "the router's address"),
+    ),
+    "IPv6 gateway leads nowhere": (
+        NAME + BRIDGE + 'ipv6 = "fd00::2/64"\nipv6_gateway = "fe80::1"',
+        *(5, "bridge[0].ipv6_gateway", '"fe80::1"', "set bridge[0].nic"),
+    ),
+    "two bridges of one name": (
+        NAME + BRIDGE + BRIDGE,
+        *(5, "bridge[1].name", '"lan"', "a name of its own"),
+    ),
+    "the bridge of the host twice": (
+        ADDRESS + '[[bridge]]\nname = "br0"',
+        *(5, "bridge[0].name", '"br0"', "a name of its own"),
+    ),
+    "bond and bridge of one name": (
+        NAME + BOND + '[[bridge]]\nname = "bond0"',
+        *(6, "bridge[0].name", '"bond0"', "a name of its own"),
+    ),
+    "a VLAN twice": (
+        NAME + BOND + BRIDGE + 'nic = "bond0"\nvlan = 9\n[[bridge]]\nname = "b"\nnic = "a"\nvlan = 9',
+        *(12, "bridge[1].vlan", "9", "each VLAN one bridge"),
+    ),
+    "a bridge named like a VLAN": (
+        NAME + '[[bridge]]\nname = "vlan9"\nnic = "a"\nvlan = 9',
+        *(5, "bridge[0].vlan", "9", "a name of its own"),
+    ),
+    "a card in two bridges": (
+        NAME + '[network]\nnic = "a"\n' + BRIDGE + 'nic = "a"',
+        *(6, "bridge[0].nic", '"a"', "set vlan in all tables but one"),
+    ),
+    "a card in a bond and a bridge": (
+        NAME + BOND + BRIDGE + 'nic = "52:54:00:00:00:0A"',
+        *(7, "bridge[0].nic", '"52:54:00:00:00:0A"', 'nic = "bond0"'),
+    ),
+    "a card in two bonds": (
+        NAME + BOND + '[[bond]]\nname = "bond1"\nnics = ["eno1", "52:54:00:00:00:0b"]',
+        *(7, "bond[1].nics[1]", '"52:54:00:00:00:0b"', "a card can be in one bond"),
+    ),
+    "a card twice in a bond": (
+        NAME + '[[bond]]\nname = "bond0"\nnics = ["52:54:00:00:00:0a", "52:54:00:00:00:0A"]',
+        *(4, "bond[0].nics[1]", '"52:54:00:00:00:0A"', "name it once"),
+    ),
+    "a bond of one card": (
+        NAME + '[[bond]]\nname = "bond0"\nnics = ["eno1"]',
+        *(4, "bond[0].nics", "", "2 to 8 cards"),
+    ),
+    "a bond of nine cards": (
+        NAME + f'[[bond]]\nname = "bond0"\nnics = {[f"eno{number}" for number in range(9)]}',
+        *(4, "bond[0].nics", "", "2 to 8 cards"),
+    ),
+    "a bond of bonds": (
+        NAME + BOND + '[[bond]]\nname = "bond1"\nnics = ["eno1", "bond0"]',
+        *(7, "bond[1].nics[1]", '"bond0"', "name cards"),
+    ),
+    "a bond that is misspelt": (
+        NAME + BOND + '[network]\nnic = "bond1"',
+        *(6, "network.nic", '"bond1"', 'did you mean "bond0"?'),
+    ),
+    "two bridges in one network": (
+        ADDRESS + BRIDGE + 'address = "10.0.0.129/25"',
+        *(6, "bridge[0].address", '"10.0.0.129/25"', "a network of its own"),
+    ),
+    "two bridges in one IPv6 network": (
+        NAME + BRIDGE + 'ipv6 = "fd00::1/48"\n[[bridge]]\nname = "b"\nipv6 = "fd00::2/64"',
+        *(7, "bridge[1].ipv6", '"fd00::2/64"', "a network of its own"),
+    ),
+    "DHCP on a bridge with a card": (
+        NAME + '[network]\nnic = "a"\naddress = "10.0.0.2/24"\ndhcp_range = "10.0.0.9-10.0.0.20"',
+        *(5, "network.dhcp_range", '"10.0.0.9-10.0.0.20"', "leave it out"),
+    ),
+    "DHCP beyond the network": (
+        ADDRESS + 'dhcp_range = "10.0.0.9-10.0.1.20"',
+        *(4, "network.dhcp_range", '"10.0.0.9-10.0.1.20"', "addresses of guests in it"),
+    ),
+    "DHCP up to the broadcast address": (
+        ADDRESS + 'dhcp_range = "10.0.0.9-10.0.0.255"',
+        *(4, "network.dhcp_range", '"10.0.0.9-10.0.0.255"', "its broadcast address"),
+    ),
+    "DHCP of the host's own address": (
+        ADDRESS + 'dhcp_range = "10.0.0.1-10.0.0.9"',
+        *(4, "network.dhcp_range", '"10.0.0.1-10.0.0.9"', "the host's address out"),
+    ),
+    "no translation on a bridge with a card": (
+        NAME + '[network]\nnic = "a"\nnat = false',
+        *(4, "network.nat", "false", "leave it out"),
+    ),
+    "an unknown bridge": (
+        NAME + BRIDGE + GUEST + 'bridge = "lam"',
+        *(8, "guest[0].bridge", '"lam"', 'did you mean "lan"?'),
+    ),
+    "mac of a bond's card": (
+        NAME + BOND.replace("0a", "01") + GUEST,
+        *(8, "guest[0].mac", '"52:54:00:00:00:01"', "a mac of its own"),
+    ),
     "guest named as another's quick form": (
         NAME + GUEST + GUEST_B.replace('"b"', '"a-fast"'),
         *(7, "guest[1].name", '"a-fast"', "another name"),
@@ -474,6 +642,8 @@ REQUIRED = {
     "": {"name": '"lab"'},
     "device": {"address": '"01:00.0"'},
     "storage": {"name": '"fast"', "uuid": f'"{UUID}"'},
+    "bond": {"name": '"bond0"', "nics": '["a", "b"]'},
+    "bridge": {"name": '"a"'},
     "guest": {"name": '"a"', "memory_mib": "1024", "mac": '"52:54:00:00:00:01"'},
 }
 
@@ -619,6 +789,7 @@ def test_a_name_is_enough(tmp_path: Path) -> None:
     assert (machine.devices, machine.guests) == ((), ())
     assert machine.disk == Disk(root_mib=1024, esp_mib=64)
     assert machine.network == Network("br0", None, None, None, ())
+    assert (machine.bonds, machine.bridges) == ((), ())
     assert kernel_words(machine, passthrough=True) == ("iommu=pt", "intel_iommu=on")
 
 
@@ -651,6 +822,20 @@ def test_everything_set_comes_back(tmp_path: Path) -> None:
         inbound=("tcp/443", "udp/51820", "udp/22"),
         timeservers=("time.example.org", "fd00::2"),
     )
+    assert machine.bonds == (Bond("bond0", ("52:54:00:00:00:0a", "eno2"), "802.3ad"),)
+    assert machine.bridges == (
+        Bridge("br1", "eth0.10", "192.168.1.10/24", "192.168.1.1", isolated=False),
+        Bridge("trunk", "bond0"),
+        Bridge("br20", "bond0", "dhcp", vlan=20, ipv6="fd00:20::1/64", ipv6_gateway="fe80::1"),
+        Bridge(
+            *("own", None, "10.9.0.1/24"),
+            ipv6="off",
+            dhcp_range=("10.9.0.100", "10.9.0.199"),
+            nat=False,
+            isolated=False,
+        ),
+    )
+    assert [machine.bridge_of(guest) for guest in machine.guests] == [machine.bridges[0], machine.bridges[3]]
     assert machine.access.root_password_hash == HASH
     assert machine.access.grub_password == GRUB_HASH
     assert [guest.devices for guest in machine.guests] == [("0000:8f:1f.7",), ("0000:8f:1f.7",)]
@@ -757,7 +942,7 @@ def default_cell(field: Field) -> str:
 
 def test_the_reference_lists_every_key_with_its_default() -> None:
     page = (TREE / "docs" / "host.toml.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `([a-z_.]+)` \| [^|]+ \| ([^|]+) \|", page, re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z0-9_.]+)` \| [^|]+ \| ([^|]+) \|", page, re.MULTILINE)
     assert rows == [(key, default_cell(field)) for key, field in fields(SCHEMA)]
 
 
@@ -854,6 +1039,20 @@ def test_a_machine_without_disks_for_data_has_the_fingerprint_that_it_had(tmp_pa
     text = fingerprint(load(write(tmp_path, NAME + GUEST)))
     assert "storage" not in text and "firmware" not in text
     assert fingerprint(load(write(tmp_path, NAME + GUEST + STORAGE))) != text
+
+
+def test_the_first_bridge_is_that_of_the_network_if_it_has_one(tmp_path: Path) -> None:
+    alone = load(write(tmp_path, NAME + BRIDGE + GUEST))
+    assert alone.bridge_of(alone.guests[0]) == Bridge("lan")
+    beside = load(write(tmp_path, ADDRESS + BRIDGE + GUEST))
+    assert beside.bridge_of(beside.guests[0]) == beside.network.as_bridge
+
+
+def test_a_machine_without_the_new_keys_keeps_its_fingerprint(tmp_path: Path) -> None:
+    """Its text names no key of bonds, VLANs and further bridges: those have their defaults."""
+    text = fingerprint(load(write(tmp_path, ADDRESS + GUEST)))
+    assert not re.search(r"bonds|bridges|vlan|ipv6|dhcp|nat", text)
+    assert json.loads(text)["network"]["bridge"] == "br0" and "bridge" not in json.loads(text)["guests"][0]
 
 
 def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:

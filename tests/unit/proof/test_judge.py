@@ -69,7 +69,7 @@ def red(rows: Sequence[Row]) -> set[tuple[str, str]]:
 def test_good_host_has_green_rows_only(host: Machine) -> None:
     rows = judge.judge(outcomes(host), host, ORIGIN)
     assert red(rows) == set()
-    assert len({(row.boot, row.name) for row in rows}) == len(rows) == 4 * 30 + 4
+    assert len({(row.boot, row.name) for row in rows}) == len(rows) == 4 * 31 + 4
 
 
 def test_disks_for_data_are_not_in_the_lab(host: Machine) -> None:
@@ -150,6 +150,13 @@ def filtered(family: str, result: str | None) -> Spoil:
     return spoil
 
 
+def network(name: str, result: str) -> Spoil:
+    def spoil(document: Document) -> None:
+        next(row for row in document["rows"] if row["id"] == name)["result"] = result
+
+    return spoil
+
+
 def service(name: str, result: str) -> Spoil:
     def spoil(document: Document) -> None:
         next(row for row in document["rows"] if row["id"] == f"service:{name}")["result"] = result
@@ -204,6 +211,7 @@ ALL = "all"
         (put("failing", ["unnamed"]), "verdict"),
         (filtered("ipv4", "fail"), "filter"),
         (filtered("ipv6", None), "filter"),
+        (network("network:br0", "fail"), "network:br0"),
         (service("watchdog", "fail"), "service:watchdog"),
         (service("powerbutton", "note"), "service:powerbutton"),
         (service("time", "pass"), "service:time"),
@@ -244,6 +252,56 @@ def test_fallback_is_judged_by_its_own_expectations(host: Machine, spoil: Spoil,
     assert red(judge.judge(results, host, ORIGIN)) == wanted
 
 
+NETWORKS = """
+[[bond]]
+name = "bond0"
+nics = ["52:54:00:4c:41:01", "52:54:00:4c:41:02"]
+[[bond]]
+name = "bond1"
+nics = ["52:54:00:4c:41:03", "eno1"]
+[network]
+nic = "bond0"
+[[bridge]]
+name = "br1"
+nic = "bond1"
+[[bridge]]
+name = "br2"
+nic = "eno2"
+[[bridge]]
+name = "br3"
+nic = "enp0s5"
+[[bridge]]
+name = "lan"
+address = "10.9.0.1/24"
+dhcp_range = "10.9.0.9-10.9.0.20"
+"""
+
+
+def test_bonds_and_bridges_are_expected_as_far_as_the_lab_has_their_cards(tmp_path: Path) -> None:
+    host = odd(tmp_path, NETWORKS)
+    fail, come = ("fail",), ("pass", "note")
+    assert expect.expected_networks(host) == {
+        "bond:bond0": fail,
+        "bond:bond1": fail,
+        "network:br0": come,
+        "network:br1": fail,
+        "network:br2": fail,
+        "network:br3": come,
+        "network:lan": come,
+    }
+    failures = expect.expected_failures(host, passthrough=False)
+    assert failures == {"bond:bond0", "bond:bond1", "network:br1", "network:br2"}
+    assert expect.expected_services(host)["dnsmasq-lan"] == "pass"
+
+
+def test_a_network_row_that_waits_is_no_fault(host: Machine) -> None:
+    results = outcomes(host)
+    document = copy.deepcopy(recorded(results[0].boot))
+    network("network:br0", "note")(document)
+    results[0] = replace(results[0], document=document)
+    assert red(judge.judge(results, host, ORIGIN)) == set()
+
+
 @pytest.mark.parametrize(
     ("number", "change", "row"),
     [
@@ -271,7 +329,7 @@ def test_boot_without_an_answer_fails_every_row(host: Machine, document: Documen
         results[2].boot, document, error="no 'x' within 1 s; the console's last lines:\n    y"
     )
     rows = [row for row in judge.judge(results, host, ORIGIN) if row.boot == "bios"]
-    assert len(rows) == 30
+    assert len(rows) == 31
     # SeaBIOS has told its name by nothing, and nothing was read from the self-check.
     assert all(not row.ok for row in rows)
     assert red(judge.judge(results, host, ORIGIN)) >= {(ALL, "same-groups"), (ALL, "override-effect:bios")}
@@ -290,7 +348,7 @@ T10 = paths.TREE / "hosts" / "proliant-t10.toml"
 def test_machine_of_another_place_is_expected_absent() -> None:
     host = load.load(T10)
     assert expect.refusal(host.devices[0]).startswith("absent")
-    assert expect.expected_failures(host, passthrough=True) == {"device:0000:82:00.0"}
+    assert expect.expected_failures(host, passthrough=True) == {"device:0000:82:00.0", "network:br0"}
     assert "vfio-pci" not in expect.expected_drivers(host, passthrough=True).values()
 
 
@@ -571,7 +629,7 @@ def test_page_shows_every_row_and_needs_no_network(host: Machine) -> None:
     assert page.loads == [f"{boot.name}.log" for boot in expect.plan_boots(host)]
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
     assert not re.search("https?://|@import", report.render_html(whole(host)))
-    assert "124 of 124 expectations met" in page.shown
+    assert "128 of 128 expectations met" in page.shown
 
 
 def test_page_shows_drivers_and_groups_of_every_boot(host: Machine) -> None:
@@ -603,7 +661,7 @@ def test_pictures_lie_beside_the_page(host: Machine) -> None:
 def test_report_for_programs(host: Machine) -> None:
     content = json.loads(report.render_json(whole(host)))
     assert content["verdict"] == "pass"
-    assert len(content["rows"]) == 124
+    assert len(content["rows"]) == 128
     assert [boot["name"] for boot in content["boots"]] == ["uefi", "uefi-fallback", "bios", "bios-fallback"]
     assert content["boots"][0]["selfcheck"]["verdict"] == "pass"
     assert json.loads(report.render_json(verdict([Row("a", "b", "c", "d", False)])))["verdict"] == "fail"

@@ -15,7 +15,7 @@ import pytest
 
 from hostwright.base import paths
 from hostwright.machine import load
-from hostwright.machine.model import Guest, Machine
+from hostwright.machine.model import Bond, Bridge, Guest, Machine
 from hostwright.proof import inner, lab, login_rows
 from hostwright.proof.guest import Asker, Ports, plan, plan_extra, plan_picture
 from hostwright.proof.inner import Report
@@ -75,6 +75,51 @@ def test_a_host_whose_bridge_is_a_plain_switch_has_no_row_for_its_port(host: Mac
     rows = login_rows.judge([(DOWN, replace(GOOD, ports=None))], plain, guest, SAMPLES)
     assert all(row.ok for row in rows)
     assert "guest-port" not in {row.name for row in rows}
+
+
+def test_dnsmasq_must_listen_on_the_guests_bridge_and_nowhere_else(host: Machine, guest: Guest) -> None:
+    lan = Bridge("lan", address="10.9.0.1/24", dhcp_range=("10.9.0.9", "10.9.0.20"))
+    made = replace(host, more_bridges=(lan,))
+    served = tuple(
+        f"{kind} UNCONN 0 0 {place} 0.0.0.0:*"
+        for kind, place in (("udp", "0.0.0.0:67"), ("udp", "10.9.0.1:53"), ("tcp", "10.9.0.1:53"))
+    )
+
+    def is_green(*lines: str) -> bool:
+        facts = replace(GOOD, listening=(*GOOD.listening, *lines))
+        rows = login_rows.judge([(DOWN, facts)], made, guest, SAMPLES)
+        return next(row for row in rows if row.name == "listening").ok
+
+    assert is_green(*served)
+    assert not any(is_green(*served[:number], *served[number + 1 :]) for number in range(3))
+    assert not is_green(*served, "udp UNCONN 0 0 0.0.0.0:69 0.0.0.0:*")
+    assert not is_green(*served, "udp UNCONN 0 0 [fe80::1]:53 [::]:*")
+    made = replace(host, more_bridges=(replace(lan, ipv6="fd00:9::1/64"),))
+    assert not is_green(*served)
+    sixth = ("udp UNCONN 0 0 [fd00:9::1]:53 *", "tcp LISTEN 0 0 [fd00:9::1]:53 *")
+    assert is_green(*served, *sixth, "udp UNCONN 0 0 [fe80::1]:53 [::]:*")
+    made = replace(host, more_bridges=(lan,))
+    assert not is_green(*served, "udp UNCONN 0 0 10.0.2.15:53 0.0.0.0:*")
+    assert is_green() is False
+
+
+@pytest.mark.parametrize(
+    "bonds, more, reachable",
+    [
+        ((), (), True),
+        ((), (Bridge("b", "eno1"),), False),
+        ((Bond("bond0", ("a", "b")),), (), False),
+        ((), (Bridge("b", lab.MAC, "dhcp"),), True),
+        ((), (Bridge("b", lab.MAC, "dhcp", vlan=2),), False),
+        ((), (Bridge("lan", address="10.9.0.1/24"),), True),
+    ],
+)
+def test_the_lab_reaches_a_host_that_asks_on_its_card_or_on_every_card(
+    host: Machine, bonds: tuple[Bond, ...], more: tuple[Bridge, ...], reachable: bool
+) -> None:
+    bare = replace(host.network, nic=None, address=None)
+    made = replace(host, network=bare, bonds=bonds, more_bridges=more)
+    assert login_rows.is_reachable(made) is reachable
 
 
 HOST_TOML = load.load(paths.TREE / "host.toml")

@@ -21,11 +21,22 @@ from tests.fakes import bad_inputs
 
 SEED = 12
 # At least so many refusals of each kind; 800 in all.
-LEAST = {"host.toml": 400, "recipe": 280, "fragment": 120, "lock": 120, "capture": 40, "variable": 120}
+LEAST = {
+    "host.toml": 500,
+    "network": 60,
+    "recipe": 280,
+    "fragment": 120,
+    "lock": 120,
+    "capture": 40,
+    "variable": 120,
+}
 # Keys whose example needs a file, or another key beside it.
+ON_A_BRIDGE = ("vlan", "gateway", "ipv6_gateway", "dhcp_range")
 DEPENDENT = {
-    *("capture", "kernel.microcode", "network.gateway"),
-    *("guest.devices", "guest.storage", "guest.install.late_commands"),
+    *("capture", "kernel.microcode", "guest.bridge", "guest.storage"),
+    *("guest.devices", "guest.install.late_commands"),
+    *(f"{table}.{key}" for table in ("network", "bridge") for key in (*ON_A_BRIDGE, "ipv6")),
+    "network.nat",
 }
 CAPTURE = paths.GOLDEN / "groups" / "t1-to-t10.tar.xz"
 
@@ -65,6 +76,18 @@ def test_every_bad_machine_file_is_refused(tmp_path: Path) -> None:
         assert refused(lambda: load(file), what, str(file))
         count += 1
     assert count >= LEAST["host.toml"]
+
+
+def test_every_bad_network_is_refused(tmp_path: Path) -> None:
+    """Each key of the good file is good by itself: what is refused is what they say together."""
+    file, count = tmp_path / "host.toml", 0
+    file.write_text(bad_inputs.NETWORK)
+    assert not refused(lambda: load(file), "a good network")
+    for what, text, place in bad_inputs.bad_networks(random.Random(SEED), 6):
+        file.write_text(text)
+        assert refused(lambda: load(file), what, f": {place}"), f"{what} is accepted:\n{text}"
+        count += 1
+    assert count >= LEAST["network"]
 
 
 def test_hostile_texts_in_every_key_are_refused_or_taken(tmp_path: Path) -> None:

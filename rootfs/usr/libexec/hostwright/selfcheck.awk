@@ -7,6 +7,7 @@ BEGIN {
     FS = "\t"
     rows = groups = devices = named = modules = settings = families = services = sets = stores = arrays = logs = 0
     ids_failed = 0
+    bonds = bridges = 0
 }
 
 # The kernel log stands last, each line as it is.
@@ -47,7 +48,33 @@ $1 == "device" {
     reset[$2] = $5
 }
 
-$1 == "isolated" { isolated = $2 }
+$1 == "unfenced" { unfenced = unfenced (unfenced == "" ? "" : ", ") $2 }
+
+$1 == "bond" {
+    bond[++bonds] = $2
+    bond_mode[$2] = $3
+    bond_has[$2] = $4
+    bond_active[$2] = $5
+}
+
+$1 == "bond_card" {
+    bond_cards[$2] = bond_cards[$2] ", " $3 (($4 == "yes") ? "" : $4 == "no" ? " without a link" : " is not in it")
+    bond_links[$2] += $4 == "yes"
+    bond_dark[$2] += $4 == "no"
+    bond_absent[$2] += $4 == "absent"
+}
+
+$1 == "bridge" {
+    bridge[++bridges] = $2
+    bridge_up[$2] = $3
+    bridge_port[$2] = $4
+    bridge_link[$2] = $5
+    bridge_vlan[$2] = $6
+    bridge_vid[$2] = $7
+    bridge_address[$2] = $8
+    bridge_ipv6[$2] = $9
+    bridge_found[$2] = $10
+}
 
 $1 == "sysctl" {
     if (!($2 in setting_value))
@@ -130,6 +157,10 @@ END {
     judge_firmware()
     for (i = 1; i <= settings; i++)
         judge_setting(setting[i])
+    for (i = 1; i <= bonds; i++)
+        judge_bond(bond[i])
+    for (i = 1; i <= bridges; i++)
+        judge_bridge(bridge[i])
     judge_ports()
     for (i = 1; i <= families; i++)
         judge_filter(family[i])
@@ -312,10 +343,53 @@ function judge_setting(key) {
         setting_other[key] == "" ? setting_value[key] : setting_other[key])
 }
 
+# A card that is not there is a fault of the machine or of host.toml; a cable that is not in may come back.
+function judge_bond(name,  expected, found) {
+    expected = "the bond is " bond_mode[name] ", with all its cards"
+    found = (bond_has[name] == "" ? "absent" : bond_has[name]) bond_cards[name]
+    if (bond_active[name] != "")
+        found = found "; " bond_active[name] " is active"
+    if (bond_has[name] != bond_mode[name] || bond_absent[name])
+        row("bond:" name, "fail", expected, found)
+    else
+        row("bond:" name, bond_links[name] && !bond_dark[name] ? "pass" : "note", expected, found)
+}
+
+# A server that gives no address, and a cable that is not in, are no faults of the host.
+function judge_bridge(name,  expected, fault, port, waits) {
+    port = bridge_port[name] (bridge_vid[name] == "" ? "" : " (VLAN " bridge_vid[name] ")")
+    expected = "it is up" (bridge_port[name] == "" ? "" : " over " bridge_port[name]) \
+        (bridge_vlan[name] == "" ? "" : ", VLAN " bridge_vlan[name]) \
+        (bridge_address[name] == "" ? "" : ", address " bridge_address[name]) \
+        (bridge_ipv6[name] == "" ? "" : ", IPv6 " bridge_ipv6[name])
+    if (bridge_up[name] != "yes")
+        fault = "the bridge is not up"
+    else if (bridge_link[name] == "absent")
+        fault = bridge_port[name] " is not in it"
+    else if (bridge_vid[name] != bridge_vlan[name])
+        fault = port " is in it"
+    else if (is_missing(bridge_address[name], bridge_found[name]))
+        fault = bridge_address[name] " is missing"
+    else if (is_missing(bridge_ipv6[name], bridge_found[name]))
+        fault = bridge_ipv6[name] " is missing"
+    if (bridge_link[name] == "no")
+        waits = "; " bridge_port[name] " has no link"
+    else if (bridge_address[name] == "dhcp" && bridge_found[name] !~ /\./ || bridge_ipv6[name] == "auto" && bridge_found[name] !~ /:/)
+        waits = "; no address has come yet"
+    row("network:" name, fault != "" ? "fail" : waits != "" ? "note" : "pass", expected,
+        fault != "" ? fault : "up" (port == "" ? "" : " over " port) \
+            (bridge_found[name] == "" ? "" : ": " substr(bridge_found[name], 1, length(bridge_found[name]) - 1)) waits)
+}
+
+# Whether a fixed address is not among those that were found, each with a blank behind it.
+function is_missing(address, found) {
+    return address ~ /\// && index(" " found, " " address " ") == 0
+}
+
 function judge_ports(  expected) {
     expected = "each guest's port of the bridge is isolated and learns no address"
-    if (isolated == "no")
-        row("guest-ports", "note", expected, "not wanted: network.isolated is false")
+    if (ports == "" && unfenced != "")
+        row("guest-ports", "note", expected, "not wanted: isolated is false for " unfenced)
     else if (ports == "")
         row("guest-ports", "note", expected, "no guest is on the bridge")
     else

@@ -6,7 +6,8 @@
 #   guest NAME autostart yes|no                  network nameservers ADDRESS...|none
 #   guest NAME device ADDRESS add|remove         end
 #
-# `end` is the last line: a file that was torn has none. -v nic=, address= and gateway= are host.toml's.
+# `end` is the last line: a file that was torn has none. -v nic=, address= and gateway= are host.toml's; several= is not empty
+# where its network has more than one bridge, or gives guests their addresses.
 
 BEGIN {
     hex4 = "[0-9a-f][0-9a-f][0-9a-f][0-9a-f]"
@@ -231,6 +232,8 @@ function is_interface(text) {
 function check_network(  part, host, router) {
     if (!has_bridge)
         fail("network: host.toml gives this host no bridge (network.nic or network.address)")
+    if (several != "" && ("network address" in seen || "network gateway" in seen))
+        fail("network: host.toml has further bridges or a dhcp_range: change addresses there")
     if (address == "dhcp" && built_nic == "")
         fail("network address: DHCP needs a card in the bridge (network.nic in host.toml)")
     if (gateway == "")
