@@ -58,7 +58,6 @@ class FakeHost:
         self.natives: dict[str, str] = {}  # vendor:device -> the driver that takes it without an override
         self.broken: set[str] = set()  # drivers whose probe fails
         self.stuck: set[str] = set()  # drivers that do not let go
-        self._end, self._wake = os.pipe()
         self._thread = threading.Thread(target=self._serve)
         self.write("proc/cmdline", "root=/dev/sda1 ro\n")
         self.write("proc/self/mountinfo", "20 1 0:20 / /proc rw shared:5 - proc proc rw\n")
@@ -79,6 +78,7 @@ class FakeHost:
         return self.shell[0] == "busybox"
 
     def __enter__(self) -> Self:
+        self._end, self._wake = os.pipe()
         self._thread.start()
         return self
 
@@ -262,7 +262,11 @@ class FakeHost:
         files = {os.open(pci / "drivers_probe", os.O_RDWR): ""}
         for fifo in pci.glob("drivers/*/unbind"):
             files[os.open(fifo, os.O_RDWR)] = fifo.parent.name
-        while self._end not in (ready := select.select([self._end, *files], [], [])[0]):
+        # Not select(), which takes no number above 1023.
+        watched = select.poll()
+        for file in (self._end, *files):
+            watched.register(file, select.POLLIN)
+        while self._end not in (ready := [file for file, _ in watched.poll()]):
             for file in ready:
                 for address in os.read(file, 4096).decode().split():
                     if files[file]:
