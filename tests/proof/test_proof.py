@@ -25,6 +25,8 @@ ROWS = (
     "module:vfio_iommu_type1",
     "module:vfio_pci",
     "module:tun",
+    *(f"service:{name}" for name in ("watchdog", "powerbutton", "time", "logs", "disks", "storage")),
+    "network:br0",
     "device:0000:01:00.0",
     "device:0000:03:00.0",
     "device:0000:03:00.1",
@@ -35,15 +37,28 @@ ROWS = (
     "by-address",
     "groups",
     "override",
+    "filter",
     "verdict",
     "power-off",
 )
 DEEPER = {
     "host": (
-        *("ssh", "ssh-methods", "listening", "root-size", "grown", "fstab", "smoke", "check", "start"),
+        *(
+            "ssh",
+            "ssh-methods",
+            "listening",
+            "inbound",
+            "power-button",
+            "root-size",
+            "grown",
+            "fstab",
+            "smoke",
+            "check",
+            "start",
+        ),
         *("guest-port", "inner-lspci", "inner-data", "inner-again", "kept", "twin"),
     ),
-    "host-unmapped": ("ssh", "ssh-methods", "listening", "check", "start"),
+    "host-unmapped": ("ssh", "ssh-methods", "listening", "inbound", "power-button", "check", "start"),
 }
 TOGETHER = ("override-effect:uefi", "override-effect:bios", "same-groups", "same-groups-fallback")
 
