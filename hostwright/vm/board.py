@@ -27,6 +27,8 @@ HOST_ADDRESS, GUEST_ADDRESS = "10.0.2.15", "10.0.2.16"
 
 # As many as an ISA bus has.
 SERIAL_PORTS = 4
+# So many have OVMF's console.
+UEFI_PORTS = 2
 
 PROBE_MEMORY_MIB = 256
 
@@ -85,8 +87,9 @@ def plan_board(accelerator: Accelerator) -> tuple[str, ...]:
 def plan_serial(number: int, firmware: Firmware) -> tuple[str, ...]:
     """Serial ports up to `number`, which the kernel speaks on.
 
-    A boot loader started by a PC BIOS uses the same port. UEFI has its console on the first one: what the kernel
-    says elsewhere goes to the same standard output.
+    A boot loader started by a PC BIOS uses the same port. OVMF has its console on the first two (BdsPlatform.c,
+    PrepareLpcBridgeDevicePath()): everything would be there twice if both were heard. What the kernel says on a
+    further one goes to the same standard output.
     """
     if number >= SERIAL_PORTS:
         raise UserError(
@@ -94,6 +97,6 @@ def plan_serial(number: int, firmware: Firmware) -> tuple[str, ...]:
             f"use one of ttyS0 to ttyS{SERIAL_PORTS - 1}",
         )
     unused = ("-serial", "null")
-    if firmware is Firmware.BIOS or number == 0:
+    if firmware is Firmware.BIOS or number < UEFI_PORTS:
         return (*unused * number, "-serial", "stdio")
     return ("-serial", "stdio", *unused * (number - 1), "-serial", "file:/dev/stdout")

@@ -86,7 +86,7 @@ def serial_ports(argv: tuple[str, ...]) -> list[str]:
     [
         ((), ["stdio"], ["stdio"]),
         (("console=ttyS0,9600",), ["stdio"], ["stdio"]),
-        (("console=ttyS1,115200",), ["null", "stdio"], ["stdio", "file:/dev/stdout"]),
+        (("console=ttyS1,115200",), ["null", "stdio"], ["null", "stdio"]),
         (("console=ttyS3",), ["null"] * 3 + ["stdio"], ["stdio", "null", "null", "file:/dev/stdout"]),
     ],
 )
