@@ -31,5 +31,9 @@ def seeds(stanzas: Sequence[Stanza], install: Install) -> list[str]:
 
 
 def choose(stanzas: Sequence[Stanza], install: Install) -> list[Pin]:
-    """Every package to install, sorted by name; raises UserError for one that the archive does not have."""
+    """Every package to install, sorted by name; raises UserError for one that the archive does not have.
+
+    The same for one that a package of host.toml depends on.
+    """
+    preseed.check_packages(install, stanzas)
     return closure.lock(stanzas, seeds(stanzas, install), frozenset(), "guest.install.packages")

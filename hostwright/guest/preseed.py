@@ -102,7 +102,7 @@ def check_packages(install: Install, stanzas: Sequence[Stanza]) -> None:
     hint = f"correct guest.install.packages; components in use: {', '.join(components(install))}"
     if missing := [name for name in packages(install) if name not in known]:
         raise UserError(f"guest.install: the archive's {SUITE} has no package {', '.join(missing)}", hint)
-    if unmet := closure.find_unmet(stanzas, packages(install)):
+    if unmet := closure.find_unmet(stanzas, packages(install), "guest.install"):
         name, needed = unmet[0]
         raise UserError(
             f"guest.install: {name} depends on {needed}, which the archive's {SUITE} does not have", hint

@@ -25,7 +25,25 @@ def lock(
     If several packages satisfy a dependency, a seed is preferred, otherwise the first. Raises UserError with the `file`
     of the seeds if the archive lacks a package.
     """
+    chosen = _close(_Index(stanzas), seeds, excluded, file)
+    return sorted(map(pin_of, chosen.values()), key=lambda pin: pin.rank)
+
+
+def find_unmet(
+    stanzas: Iterable[Stanza], seeds: Sequence[str], file: str = "buildroot/seeds"
+) -> list[tuple[str, str]]:
+    """Each package of the closure with a dependency, as alternatives, that no package of the archive satisfies."""
     index = _Index(stanzas)
+    return [
+        (name, " | ".join(alternatives))
+        for name, stanza in _close(index, seeds, frozenset(), file).items()
+        for field in DEPENDENCIES
+        for alternatives in dependencies(stanza, field)
+        if not any(one in index.real or one in index.virtual for one in alternatives)
+    ]
+
+
+def _close(index: "_Index", seeds: Sequence[str], excluded: frozenset[str], file: str) -> dict[str, Stanza]:
     chosen: dict[str, Stanza] = {}
     queue = list(seeds)
     while queue:
@@ -36,24 +54,7 @@ def lock(
         if stanza["Package"] not in chosen:
             chosen[stanza["Package"]] = stanza
             queue += list(_needs(stanza, index, {*seeds, *chosen, *excluded}))
-    return sorted(map(pin_of, chosen.values()), key=lambda pin: pin.rank)
-
-
-def find_unmet(stanzas: Iterable[Stanza], seeds: Sequence[str]) -> list[tuple[str, str]]:
-    """Each package of the closure of `seeds` with a dependency, as alternatives, that no package satisfies."""
-    index = _Index(stanzas)
-    unmet: list[tuple[str, str]] = []
-    queue, seen = list(seeds), set(seeds)
-    while queue:
-        stanza = index.find(queue.pop(0), "the list of packages")
-        for alternatives in (one for field in DEPENDENCIES for one in dependencies(stanza, field)):
-            offers = [name for name in alternatives if name in index.real or name in index.virtual]
-            if not offers:
-                unmet.append((stanza["Package"], " | ".join(alternatives)))
-            elif offers[0] not in seen:
-                seen.add(offers[0])
-                queue.append(offers[0])
-    return unmet
+    return chosen
 
 
 class _Index:

@@ -82,8 +82,14 @@ def test_presets_packages_and_the_file_system_bring_their_packages() -> None:
     assert "xfsprogs" not in chosen(GUEST)
 
 
+def test_a_package_that_depends_on_another_component_is_named() -> None:
+    short = [one | {"Depends": "firmware"} if one["Package"] == "sudo" else one for one in offered()]
+    with pytest.raises(UserError, match="sudo depends on firmware"):
+        choose(short, GUEST.install)
+
+
 def test_a_package_that_the_archive_lacks_is_named() -> None:
-    with pytest.raises(UserError, match=r"guest\.install\.packages: the archive has no package gmaes"):
+    with pytest.raises(UserError, match=r"guest\.install: the archive's trixie has no package gmaes"):
         chosen(with_install(packages=("gmaes",)))
 
 
