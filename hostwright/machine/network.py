@@ -75,29 +75,23 @@ def dhcp_range(raw: object) -> tuple[str, str]:
 
 
 # What a bridge has, in the table of the host's own and in that of each further one.
-_NIC = Field(values.card, 'nic = "eno1"')
-_ADDRESS = Field(values.host_address, 'address = "192.168.1.10/24"')
-_GATEWAY = Field(values.gateway, 'gateway = "192.168.1.1"')
-_VLAN = Field(integer(1, 4094, "0 and 4095 are reserved (802.1Q)"), "vlan = 20")
-_IPV6 = Field(ipv6, 'ipv6 = "auto"')
-_IPV6_GATEWAY = Field(ipv6_gateway, 'ipv6_gateway = "fe80::1"')
-_DHCP_RANGE = Field(dhcp_range, 'dhcp_range = "10.9.0.100-10.9.0.199"')
-_NAT = Field(boolean, "nat = false", default=True)
-_ISOLATED = Field(boolean, "isolated = false", default=True)
+_OF_A_BRIDGE = {
+    "nic": Field(values.card, 'nic = "eno1"'),
+    "vlan": Field(integer(1, 4094, "0 and 4095 are reserved (802.1Q)"), "vlan = 20"),
+    "address": Field(values.host_address, 'address = "192.168.1.10/24"'),
+    "gateway": Field(values.gateway, 'gateway = "192.168.1.1"'),
+    "ipv6": Field(ipv6, 'ipv6 = "auto"'),
+    "ipv6_gateway": Field(ipv6_gateway, 'ipv6_gateway = "fe80::1"'),
+    "dhcp_range": Field(dhcp_range, 'dhcp_range = "10.9.0.100-10.9.0.199"'),
+    "nat": Field(boolean, "nat = false", default=True),
+    "isolated": Field(boolean, "isolated = false", default=True),
+}
 
 NETWORK = Section(
     Network,
     {
         "bridge": Field(values.interface, 'bridge = "br0"', default="br0"),
-        "nic": _NIC,
-        "vlan": _VLAN,
-        "address": _ADDRESS,
-        "gateway": _GATEWAY,
-        "ipv6": _IPV6,
-        "ipv6_gateway": _IPV6_GATEWAY,
-        "dhcp_range": _DHCP_RANGE,
-        "nat": _NAT,
-        "isolated": _ISOLATED,
+        **_OF_A_BRIDGE,
         "nameservers": Field(sequence(values.nameserver), 'nameservers = ["192.168.1.1"]', default=[]),
         "timeservers": Field(sequence(values.timeserver), 'timeservers = ["192.168.1.1"]', default=[]),
         "inbound": Field(sequence(values.inbound), 'inbound = ["tcp/443"]', default=[]),
@@ -115,14 +109,6 @@ BRIDGE = Section(
     Bridge,
     {
         "name": Field(values.interface, 'name = "br1"', required=True),
-        "nic": _NIC,
-        "vlan": _VLAN,
-        "address": _ADDRESS,
-        "gateway": _GATEWAY,
-        "ipv6": _IPV6,
-        "ipv6_gateway": _IPV6_GATEWAY,
-        "dhcp_range": _DHCP_RANGE,
-        "nat": _NAT,
-        "isolated": _ISOLATED,
+        **_OF_A_BRIDGE,
     },
 )

@@ -42,6 +42,8 @@ BEGIN, END = "HOSTWRIGHT-SELFCHECK-BEGIN", "HOSTWRIGHT-SELFCHECK-END"
 PANIC = "Kernel panic - not syncing.*"
 KEY, COMMANDS = "authorized_keys", "debugfs.cmds"
 MENU = "/boot/grub/grub.cfg"
+# What the lines of the menu's password begin with.
+PASSWORD = ("set superusers=", "password_")
 # The disk of a boot with a login is larger than the image, as a real one is.
 GROWTH_MIB = 256
 # OVMF's last resort, and SeaBIOS's last message.
@@ -194,8 +196,7 @@ def copy_image(folder: Path, inputs: Inputs, key: login.Key) -> None:
 
 def drop_password(menu: str) -> str:
     """grub.cfg without the boot menu's password."""
-    password = ("set superusers=", "password_")
-    kept = [line for line in menu.splitlines(True) if not line.lstrip().startswith(password)]
+    kept = [line for line in menu.splitlines(True) if not line.lstrip().startswith(PASSWORD)]
     return "".join(kept)
 
 

@@ -8,22 +8,21 @@ Whatever the moment, the host must start by itself, whole, from the old slot or 
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostwright.base import paths
 from hostwright.image import update
-from hostwright.machine.model import Machine
 from hostwright.proof import boot as boots
 from hostwright.proof import lab
-from hostwright.proof.login import LOGIN_LIMIT_S
 from hostwright.proof.verdict import Row
 from hostwright.sandbox.workshop import Workshop
-from hostwright.updates.emulated import DRIVE, KEEP, KEPT, VERDICT_LIMIT_S, WRITE_LIMIT_S, pass_menu, running
+from hostwright.updates.emulated import DRIVE, KEEP, KEPT, VERDICT_LIMIT_S, WRITE_LIMIT_S, Visited, running
 from hostwright.vm import login
 from hostwright.vm.board import Firmware
-from hostwright.vm.console import Console, TimedOutError
+from hostwright.vm.console import TimedOutError
 
 PREPARED = "prepared.img"
 # On the host, with the unsigned update on its second disk: sign it there, and make a file that must survive.
@@ -64,31 +63,37 @@ def plan(seed: int, count: int) -> tuple[Cut, ...]:
     return tuple(Cut(number, kinds[number % 2], draw.random()) for number in range(count))
 
 
-def prepare(machine: Machine, inputs: boots.Inputs, folder: Path, root_tar: Path, shop: Workshop) -> Scene:
+@contextmanager
+def _visited(scene: Scene, image: Path, firmware: Firmware, name: str) -> Iterator[Visited]:
+    with running(scene.inputs, scene.folder, image, firmware, name) as (console, port):
+        visited = Visited(console, port, scene.key)
+        visited.next_boot()
+        yield visited
+
+
+def prepare(inputs: boots.Inputs, folder: Path, root_tar: Path, shop: Workshop) -> Scene:
     """A disk that has booted once and has a signed update of itself below /var."""
     scene = Scene(inputs, folder, login.generate_key())
-    update.write_update(machine, root_tar, folder / DRIVE, shop)
+    update.write_update(inputs.machine, root_tar, folder / DRIVE, shop)
     boots.copy_image(folder, inputs, scene.key)
     (folder / lab.IMAGE).rename(folder / PREPARED)
     size = (folder / DRIVE).stat().st_size
-    with running(inputs, folder, folder / PREPARED, Firmware.UEFI, "prepare") as (console, port):
-        pass_menu(console)
-        with login.connect("127.0.0.1", port, "root", scene.key.private, LOGIN_LIMIT_S) as shell:
+    with _visited(scene, folder / PREPARED, Firmware.UEFI, "prepare") as visited:
+        with visited.shell() as shell:
             status, said = shell.run(PREPARE.format(size=size, namespace=update.NAMESPACE), WRITE_LIMIT_S)
             if status != 0:
                 raise RuntimeError(f"the update cannot be signed on the host: {said}")
             shell.run("shutdown -h now")
-        console.wait_for_end(boots.POWER_OFF_LIMIT_S)
+        visited.console.wait_for_end(boots.POWER_OFF_LIMIT_S)
     return scene
 
 
 def measure(scene: Scene) -> float:
     """The seconds of an undisturbed way, from the begin of the update to the verdict."""
-    image = _copy(scene)
-    with running(scene.inputs, scene.folder, image, Firmware.UEFI, "measure") as (console, port):
-        begun = _begin(scene, console, port)
-        pass_menu(console, WRITE_LIMIT_S)
-        console.wait_for("is green, and starts from now on", VERDICT_LIMIT_S)
+    with _visited(scene, _copy(scene), Firmware.UEFI, "measure") as visited:
+        begun = _begin(visited)
+        visited.next_boot(WRITE_LIMIT_S)
+        visited.console.wait_for("is green, and starts from now on", VERDICT_LIMIT_S)
         return time.monotonic() - begun
 
 
@@ -97,15 +102,13 @@ def cut(scene: Scene, one: Cut, length_s: float, note: Note) -> Row:
     image, seconds = _copy(scene), one.moment * length_s
     name = f"cut-{one.number}"
     note(f"{name}: the power goes after {seconds:.1f} s of {length_s:.0f} s")
-    with running(scene.inputs, scene.folder, image, one.firmware, name) as (console, port):
-        begun = _begin(scene, console, port)
-        _wait(console, begun + seconds)
+    with _visited(scene, image, one.firmware, name) as visited:
+        begun = _begin(visited)
+        _wait(visited, begun + seconds)
         # A machine that is led past its menu is cut right behind that.
         seconds = time.monotonic() - begun
-    with running(scene.inputs, scene.folder, image, one.firmware, f"{name}-after") as (console, port):
-        pass_menu(console)
-        with login.connect("127.0.0.1", port, "root", scene.key.private, LOGIN_LIMIT_S) as shell:
-            _, said = shell.run(ASK, VERDICT_LIMIT_S)
+    with _visited(scene, image, one.firmware, f"{name}-after") as visited, visited.shell() as shell:
+        _, said = shell.run(ASK, VERDICT_LIMIT_S)
     return judge(name, one.firmware, seconds, said)
 
 
@@ -134,30 +137,27 @@ def _copy(scene: Scene) -> Path:
     return image
 
 
-def _begin(scene: Scene, console: Console, port: int) -> float:
-    """Boot, start the update in the background, and wait for the first thing that it writes."""
-    pass_menu(console)
-    with login.connect("127.0.0.1", port, "root", scene.key.private, LOGIN_LIMIT_S) as shell:
+def _begin(visited: Visited) -> float:
+    """Start the update in the background, and wait for the first thing that it writes."""
+    with visited.shell() as shell:
         shell.run(START)
         shell.run("until grep -q '^writing slot' /var/log/update.log; do sleep 0.2; done", WRITE_LIMIT_S)
     return time.monotonic()
 
 
-def _wait(console: Console, until: float) -> None:
+def _wait(visited: Visited, until: float) -> None:
     """Until a moment; a machine that starts anew meanwhile is led past its menu."""
     while (left := until - time.monotonic()) > 0:
         try:
-            pass_menu(console, left)
+            visited.next_boot(left)
         except TimedOutError:
             return
 
 
-def make(
-    machine: Machine, inputs: boots.Inputs, folder: Path, shop: Workshop, cuts: Sequence[Cut], note: Note
-) -> list[Row]:
+def make(inputs: boots.Inputs, folder: Path, shop: Workshop, cuts: Sequence[Cut], note: Note) -> list[Row]:
     """Cut the power as planned; a row for each cut."""
     if not cuts:
         return []
-    scene = prepare(machine, inputs, folder, paths.ROOTFS_TAR, shop)
+    scene = prepare(inputs, folder, paths.ROOTFS_TAR, shop)
     length_s = measure(scene)
     return [cut(scene, one, length_s, note) for one in cuts]

@@ -3,17 +3,20 @@
 image, unsigned update on a second disk --running()--> console and port of ssh --Visited--> logins, boot after boot
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hostwright.base import files
 from hostwright.base.times import limit
 from hostwright.machine.model import Machine
 from hostwright.proof import boot as boots
-from hostwright.proof import lab
+from hostwright.proof import lab, report
 from hostwright.proof.login import LOGIN_LIMIT_S
 from hostwright.proof.login_rows import HOST
+from hostwright.proof.prove import qemu_version
+from hostwright.proof.verdict import Outcome, Proof, Row
 from hostwright.vm import board, login, process
 from hostwright.vm.board import Accelerator, Firmware
 from hostwright.vm.console import Console
@@ -86,3 +89,27 @@ class Visited:
     def next_boot(self, limit_s: float = boots.MENU_LIMIT_S) -> None:
         """Past GRUB's menu, whose first entry is the slot that GRUB chose."""
         pass_menu(self.console, limit_s)
+
+
+def conclude(
+    inputs: boots.Inputs,
+    rows: Sequence[Row],
+    outcomes: Sequence[Outcome],
+    proved: Path,
+    out: Path,
+    seconds: float,
+) -> Proof:
+    """Write the report on what was `proved` to `out`. Raises UserError afterwards if a row is not green."""
+    verdict = Proof(
+        machine=inputs.machine.name,
+        rows=tuple(rows),
+        outcomes=tuple(outcomes),
+        qemu=qemu_version(inputs.tools),
+        accelerator=Accelerator.TCG.value,
+        artifacts={file.name: files.digest(file) for file in (proved, inputs.kernel)},
+        seconds=round(seconds, 1),
+    )
+    report.write_reports(verdict, out)
+    if not verdict.ok:
+        raise report.failure(verdict, out)
+    return verdict

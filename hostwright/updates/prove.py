@@ -7,13 +7,12 @@ from pathlib import Path
 from hostwright.base import files, paths
 from hostwright.machine.model import Machine
 from hostwright.proof import boot as boots
-from hostwright.proof import report
-from hostwright.proof.prove import qemu_version
 from hostwright.proof.verdict import Proof, Row
 from hostwright.sandbox.workshop import Workshop
 from hostwright.updates import cuts, scenes
+from hostwright.updates.emulated import conclude
 from hostwright.vm import process
-from hostwright.vm.board import Accelerator, Firmware
+from hostwright.vm.board import Firmware
 
 Note = Callable[[str], None]
 
@@ -28,22 +27,10 @@ def prove(machine: Machine, out: Path, shop: Workshop, planned: Sequence[cuts.Cu
     out.mkdir(parents=True)
     with process.folder(out, "work") as folder:
         rows = [row for firmware in Firmware for row in _play(machine, firmware, folder, shop, note)]
-        rows += cuts.make(machine, inputs, folder, shop, planned, note)
+        rows += cuts.make(inputs, folder, shop, planned, note)
         for log in folder.glob("*.log"):
             log.rename(out / log.name)
-    verdict = Proof(
-        machine=machine.name,
-        rows=tuple(rows),
-        outcomes=(),
-        qemu=qemu_version(inputs.tools),
-        accelerator=Accelerator.TCG.value,
-        artifacts={file.name: files.digest(file) for file in (inputs.image, inputs.kernel)},
-        seconds=round(time.monotonic() - started, 1),
-    )
-    report.write_reports(verdict, out)
-    if not verdict.ok:
-        raise report.failure(verdict, out)
-    return verdict
+        return conclude(inputs, rows, (), inputs.image, out, time.monotonic() - started)
 
 
 def _play(machine: Machine, firmware: Firmware, folder: Path, shop: Workshop, note: Note) -> list[Row]:

@@ -17,9 +17,8 @@ from hostwright.formats import gpt
 from hostwright.image import disk, update
 from hostwright.machine.model import Machine
 from hostwright.proof import boot as boots
-from hostwright.proof import lab, report
+from hostwright.proof import lab
 from hostwright.proof.judge import judge_boot
-from hostwright.proof.prove import qemu_version
 from hostwright.proof.verdict import Boot, Origin, Proof, Row
 from hostwright.sandbox.workshop import Workshop
 from hostwright.updates import emulated, old_slot
@@ -32,10 +31,8 @@ START_LIMIT_S = boots.MENU_LIMIT_S + boots.SELF_CHECK_LIMIT_S
 SCRIPT = "/etc/rc.d/rc3.d/S11way"
 BEGIN, END = "HOSTWRIGHT-WAY-BEGIN", "HOSTWRIGHT-WAY-END"
 # The emulated machine has a menu that can be typed at, as in every proof.
-OPEN_MENU = (
-    "mount /dev/hostwright/other /mnt &&"
-    " sed -i '/set superusers=/d; /password_/d' /mnt/boot/grub/grub.cfg; umount /mnt"
-)
+DROP_PASSWORD = "; ".join(f"/^ *{word}/d" for word in boots.PASSWORD)
+OPEN_MENU = f"mount /dev/hostwright/other /mnt && sed -i '{DROP_PASSWORD}' /mnt{boots.MENU}; umount /mnt"
 TAKE = """#!/bin/sh
 rm -f "$0"
 exec >/dev/console 2>&1
@@ -86,7 +83,7 @@ def prove(way: Way, build: Build, out: Path, shop: Workshop, note: Note) -> Proo
     with process.folder(out, "old") as folder:
         note("putting the host's slot together")
         inputs = _write_old(way, build, folder, shop)
-        rows = [_take(way, build.machine, inputs, folder, note)]
+        rows = [_take(way.running.firmware, inputs, folder, note)]
         outcomes = []
         if rows[0].ok:
             note("starting the new slot")
@@ -97,19 +94,7 @@ def prove(way: Way, build: Build, out: Path, shop: Workshop, note: Note) -> Proo
             rows += judge_boot(outcomes[0], build.machine, origin)
         for log in folder.glob("*.log"):
             log.rename(out / log.name)
-        verdict = Proof(
-            machine=build.machine.name,
-            rows=tuple(rows),
-            outcomes=tuple(outcomes),
-            qemu=qemu_version(inputs.tools),
-            accelerator=Accelerator.TCG.value,
-            artifacts={file.name: files.digest(file) for file in (way.signed, inputs.kernel)},
-            seconds=round(time.monotonic() - started, 1),
-        )
-    report.write_reports(verdict, out)
-    if not verdict.ok:
-        raise report.failure(verdict, out)
-    return verdict
+        return emulated.conclude(inputs, rows, outcomes, way.signed, out, time.monotonic() - started)
 
 
 def _write_old(way: Way, build: Build, folder: Path, shop: Workshop) -> boots.Inputs:
@@ -145,26 +130,17 @@ def _plant(way: Way, machine: Machine, inputs: boots.Inputs, folder: Path) -> No
     boots.alter(folder, inputs, (f"write script {SCRIPT}", f"set_inode_field {SCRIPT} mode 0100755"))
 
 
-def _take(way: Way, machine: Machine, inputs: boots.Inputs, folder: Path, note: Note) -> Row:
+def _take(firmware: Firmware, inputs: boots.Inputs, folder: Path, note: Note) -> Row:
     """Boot the old slot, which writes the update to the other one and powers off."""
     note("the slot that runs takes the update")
-    firmware = way.running.firmware
     try:
         with emulated.running(inputs, folder, inputs.image, firmware, "take") as (console, _):
             console.wait_for(BEGIN, START_LIMIT_S, stop=f"{boots.NO_BOOT}|{boots.PANIC}")
             found = console.wait_for(rf"(?s)(.*?){END} (\d+)", emulated.WRITE_LIMIT_S, stop=boots.PANIC)
             console.wait_for_end(boots.POWER_OFF_LIMIT_S)
     except ConsoleError as error:
-        return _row(machine, firmware, error.message, ok=False)
-    said = " | ".join(found[1].split("\n")).strip(" |\r")
-    return _row(machine, firmware, said, ok=found[2] == "0" and "the next boot tries slot" in said)
-
-
-def _row(machine: Machine, firmware: Firmware, evidence: str, *, ok: bool) -> Row:
-    return Row(
-        f"take ({firmware.value})",
-        "update",
-        f"the slot that runs takes the update of {machine.name}",
-        evidence,
-        ok,
-    )
+        evidence, ok = error.message, False
+    else:
+        evidence = " | ".join(found[1].split("\n")).strip(" |\r")
+        ok = found[2] == "0" and "the next boot tries slot" in evidence
+    return Row(f"take ({firmware.value})", "update", "the slot that runs takes the update", evidence, ok)

@@ -1,6 +1,7 @@
 """Machines to look at: one with nothing in it, stopped at no disk, and hosts whose image was spoilt."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -16,11 +17,12 @@ from hostwright.proof.lab import IMAGE, plan_boot
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.sandbox.sandbox import Bind, Job
 from hostwright.sandbox.workshop import open_at
-from hostwright.vm import board, process
+from hostwright.vm import board, login, process
 from hostwright.vm.board import Accelerator, Firmware
 from hostwright.vm.console import Console
 
 FOLDER = "/output"
+ANSWER_LIMIT_S = 120.0
 
 
 @contextmanager
@@ -46,16 +48,21 @@ def started(folder: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
             run.close_pipe(child)
 
 
-def write_disk(host: Machine, folder: Path) -> Path:
-    """The image as ./doit host makes it, for another machine file; its place is in `folder`."""
+def write_archives(host: Machine, folder: Path) -> Archives:
+    """What ./doit host puts onto the disk, for another machine file; its place is in `folder`."""
     special = ("linux", "edk2")
     names = recipes.closure([name for name in recipes.recipe_names() if name not in special])
     built = [store.read_stamp(name) for name in [*names, *special] if name not in rootfs.NOT_ON_HOST]
     archives = Archives(folder / "rootfs.tar", folder / "data.tar")
     rootfs.assemble(host, built, kernel.release(store.read_stamp("linux")), archives.root, archives.data)
+    return archives
+
+
+def write_disk(host: Machine, folder: Path) -> Path:
+    """The image as ./doit host makes it, for another machine file; its place is in `folder`."""
     image = folder / "host.img"
     shop = open_at(folder / "image.log")
-    write_image(host, archives, store.read_stamp("grub").tree, image, shop)
+    write_image(host, write_archives(host, folder), store.read_stamp("grub").tree, image, shop)
     return image
 
 
@@ -77,3 +84,18 @@ def at_menu(host: Machine, disk: Path, firmware: Firmware, name: str) -> Iterato
 def write_over(place: str, mode: str = "0100644") -> list[str]:
     """Commands of debugfs(8) that put a file of the working folder in the place of another."""
     return [f"rm {place}", f"write {Path(place).name} {place}", f"set_inode_field {place} mode {mode}"]
+
+
+def said(shell: login.Session, command: str) -> str:
+    """The output of a command that must succeed."""
+    status, text = shell.run(command, ANSWER_LIMIT_S)
+    assert status == 0, f"{command}: {text}"
+    return text
+
+
+def wait_for(shell: login.Session, command: str) -> None:
+    """Until the command succeeds on the host."""
+    deadline = time.monotonic() + ANSWER_LIMIT_S
+    while shell.run(command, ANSWER_LIMIT_S)[0] != 0:
+        assert time.monotonic() < deadline, command
+        time.sleep(1.0)

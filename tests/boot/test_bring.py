@@ -1,10 +1,7 @@
 """./doit update against a host that runs: real ssh, one word of the command line changed, and what it costs in time."""
 
-import io
-import re
 import shutil
 import subprocess
-import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +11,6 @@ import pytest
 
 from hostwright.base import paths
 from hostwright.build import store
-from hostwright.image import disk, host_values, listing, rootfs, templates, update
 from hostwright.machine import load
 from hostwright.machine.model import Machine
 from hostwright.proof import boot as boots
@@ -26,8 +22,9 @@ from hostwright.updates.host import Host
 from hostwright.vm import login
 from hostwright.vm.board import Firmware
 from hostwright.vm.console import Console, ConsoleError
+from tests.boot.machines import write_archives
 
-MENU, WORD, BUILD = "boot/grub/grub.cfg", "hostwright.test=1", "fedcba9876543210"
+WORD = "nmi_watchdog=0"
 WISH = deliver.Wish(keep=emulated.KEPT)
 MOST_SENT = 5 << 20
 HOST_LIMIT_S = 3600.0
@@ -46,33 +43,6 @@ def machine() -> Machine:
     """The lab with another word on its command line."""
     host = load.load(paths.TREE / "host.toml")
     return replace(host, kernel=replace(host.kernel, cmdline=(*host.kernel.cmdline, WORD)))
-
-
-def write_next(machine: Machine, target: Path) -> Path:
-    """The root archive as a build of `machine` has it: another menu, another release, another list."""
-    release = boots.kernel_release(paths.KERNEL / "bzImage")
-    values = host_values.host_values(machine, release)
-    template = paths.ROOTFS / f"{MENU}.j2"
-    menu = templates.render_text(template.read_text(), template.name, values).encode()
-    with tarfile.open(paths.ROOTFS_TAR) as old, tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as new:
-        source = old.extractfile(update.RELEASE)
-        assert source
-        named = re.sub(rb"BUILD_ID=\w+", f"BUILD_ID={BUILD}".encode(), source.read())
-        content = {MENU: menu, update.RELEASE: named}
-        known = update.read_listing(paths.ROOTFS_TAR)
-        changed = rootfs.digested(
-            rootfs.Node(path, known.files[path][0], "", text) for path, text in content.items()
-        )
-        listed = {**known.files, **{node.path: (node.mode, digest) for node, digest in changed}}
-        content[rootfs.MANIFEST] = listing.render(listing.Listing(listed, known.links)).encode()
-        for member in old:
-            text = content.get(member.name)
-            if text is None:
-                new.addfile(member, old.extractfile(member) if member.isreg() else None)
-            else:
-                member.size = len(text)
-                new.addfile(member, io.BytesIO(text))
-    return target
 
 
 @pytest.fixture(scope="module")
@@ -124,14 +94,13 @@ def test_one_word_of_the_command_line(
     (folder / "bin/ssh").write_text(f'#!/bin/sh\nexec {program} -F {folder}/config "$@"\n')
     (folder / "bin/ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}/bin", prepend=":")
-    archives = disk.Archives(write_next(machine, folder / "next.tar"), paths.DATA_TAR)
-    build = way.Build(machine, archives, store.read_stamp("grub").tree)
+    build = way.Build(machine, write_archives(machine, folder), store.read_stamp("grub").tree)
     places = bring.Places(folder / "partial", folder / "signed", folder / "proof-way")
     said: list[str] = []
     bring.bring(Host("lab"), key, build, WISH, places, open_at(folder / "update.log"), said.append)
     print("\n".join(said))
     assert any("the way from build" in line and "rows are green" in line for line in said)
-    assert f"build {BUILD}, and its self-check is green" in said[-2]
+    assert f"build {build.id}, and its self-check is green" in said[-2]
     assert places.signed.stat().st_size < MOST_SENT
     host = Host("lab")
     assert WORD in host.require("cat /proc/cmdline").split()

@@ -21,9 +21,9 @@ from hostwright.proof.login_rows import HOST
 from hostwright.vm import login, process
 from hostwright.vm.board import Accelerator, Firmware
 from hostwright.vm.console import Console
+from tests.boot.machines import ANSWER_LIMIT_S, said, wait_for
 
 # Seconds.
-ANSWER_LIMIT_S = 120.0
 END_LIMIT_S = 180.0
 AHEAD_S = 3600
 # From 1900, where NTP begins, to 1970 (RFC 5905, section 6).
@@ -89,20 +89,6 @@ def booted(host: Machine, folder: Path, key: login.Key, name: str) -> Iterator[t
         choose(console, HOST)
         with login.connect("127.0.0.1", port, "root", key.private, LOGIN_LIMIT_S) as shell:
             yield console, shell
-
-
-def said(shell: login.Session, command: str) -> str:
-    status, text = shell.run(command, ANSWER_LIMIT_S)
-    assert status == 0, f"{command}: {text}"
-    return text
-
-
-def wait_for(shell: login.Session, command: str) -> None:
-    """Until the command succeeds on the host."""
-    deadline = time.monotonic() + ANSWER_LIMIT_S
-    while shell.run(command, ANSWER_LIMIT_S)[0] != 0:
-        assert time.monotonic() < deadline, command
-        time.sleep(1.0)
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +11,10 @@ from hostwright.base import paths
 from hostwright.machine import load, local
 from hostwright.proof import lab
 from hostwright.proof.boot import copy_image, fill, find_inputs
-from hostwright.proof.login import LOGIN_LIMIT_S
-from hostwright.updates.emulated import pass_menu
+from hostwright.updates.emulated import Visited
 from hostwright.vm import login, process
 from hostwright.vm.board import HOST_ADDRESS, Accelerator, Firmware
+from tests.boot.machines import said, wait_for
 
 # The drive that stays with the host, the controller of its disk, and its network card.
 TWIN, DISK, CARD = "0000:02:00.0", "0000:00:1f.2", "0000:00:05.0"
@@ -25,34 +23,10 @@ LIMIT_S = 120.0
 TRIAL_S = 30
 
 
-@dataclass
-class Host:
-    port: int
-    key: login.Key
-
-    @contextmanager
-    def shell(self) -> Iterator[login.Session]:
-        with login.connect("127.0.0.1", self.port, "root", self.key.private, LOGIN_LIMIT_S) as shell:
-            yield shell
-
-
-def said(shell: login.Session, command: str) -> str:
-    status, text = shell.run(command, LIMIT_S)
-    assert status == 0, f"{command}: {text}"
-    return text
-
-
 def refused(shell: login.Session, words: str) -> str:
     status, text = shell.run(f"hostwright-set {words}", LIMIT_S)
     assert status == 1, f"{words}: {text}"
     return text
-
-
-def wait_for(shell: login.Session, command: str) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while shell.run(command, LIMIT_S)[0] != 0:
-        assert time.monotonic() < deadline, command
-        time.sleep(1.0)
 
 
 def driver(shell: login.Session, address: str) -> str:
@@ -61,15 +35,16 @@ def driver(shell: login.Session, address: str) -> str:
 
 def test_settings_count_from_the_next_boot_on(tmp_path: Path) -> None:
     host = load.load(paths.TREE / "host.toml")
-    inputs, one = find_inputs(host, paths.HOST_IMAGE), Host(login.free_port(), login.generate_key())
+    inputs, port, key = find_inputs(host, paths.HOST_IMAGE), login.free_port(), login.generate_key()
     fill(tmp_path, inputs)
-    copy_image(tmp_path, inputs, one.key)
-    planned = lab.plan_boot(host, Firmware.UEFI, Accelerator.TCG, one.port)
+    copy_image(tmp_path, inputs, key)
+    planned = lab.plan_boot(host, Firmware.UEFI, Accelerator.TCG, port)
     # A restart is one, and does not end QEMU.
     argv = tuple(word for word in planned if word != "-no-reboot")
     job = replace(process.plan_job(argv, tmp_path, inputs.tools, Accelerator.TCG), network=True)
     with process.running(job, tmp_path / "console.log") as (console, _):
-        pass_menu(console)
+        one = Visited(console, port, key)
+        one.next_boot()
         with one.shell() as shell:
             check_refusals(shell)
             set_all(shell)
@@ -80,7 +55,7 @@ def test_settings_count_from_the_next_boot_on(tmp_path: Path) -> None:
             lines = said(shell, f"cat {local.PATH}")
             shell.run("shutdown -r now")
         local.apply(host, local.parse(lines.encode()))
-        pass_menu(console)
+        one.next_boot()
         console.wait_for(rf"settings: device {TWIN} pass 1b36:0010, set on this host", LIMIT_S)
         with one.shell() as shell:
             check_restarted(shell)
@@ -108,7 +83,7 @@ def lose_a_trial(shell: login.Session) -> None:
     said(shell, f"hostwright-set network address {ELSEWHERE} gateway {GATEWAY} --try {TRIAL_S}")
 
 
-def wait_until_locked_out(one: Host) -> None:
+def wait_until_locked_out(one: Visited) -> None:
     deadline = time.monotonic() + TRIAL_S
     with pytest.raises(login.SshError):
         while time.monotonic() < deadline:

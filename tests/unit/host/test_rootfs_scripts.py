@@ -567,23 +567,20 @@ def test_vfio_stop_leaves_a_device_that_a_guest_uses(host: FakeHost) -> None:
 # ---- the boot as a whole: the order is what matters
 
 
+# Scripts that are not of interest here: before the devices are taken, and after that.
+FIRST, REST = (
+    ("mountvirtfs", "trial"),
+    ("udev", "localnet", "checkfs", "mountfs", "growdata", "random", "sysctl"),
+)
+
+
 def test_the_boot_reserves_loads_and_binds_in_this_order(two_shells: FakeHost) -> None:
     """A listed driver that is loaded before vfio_pci finds the device reserved."""
     two_shells.add_lab()
     device = two_shells.root / f"sys/devices/pci0000:00/0000:00:02.0/{NAMED}"
     two_shells.write("etc/modules", "nvme_competitor\nvfio_pci\n")
     two_shells.command("modprobe", f"cat {device}/driver_override >>{two_shells.root}/calls")
-    for name_ in (
-        "mountvirtfs",
-        "trial",
-        "udev",
-        "localnet",
-        "checkfs",
-        "mountfs",
-        "growdata",
-        "random",
-        "sysctl",
-    ):
+    for name_ in (*FIRST, *REST):
         two_shells.write(f"etc/rc.d/init.d/{name_}", f"#!/bin/sh\necho {name_}\n")
     with two_shells:
         said = two_shells.init("rc", "S", INIT_VERSION="x").stdout
@@ -594,18 +591,11 @@ def test_the_boot_reserves_loads_and_binds_in_this_order(two_shells: FakeHost) -
         "vfio-pci",
     ]
     assert said.splitlines() == [
-        "mountvirtfs",
-        "trial",
+        *FIRST,
         f"[ OK ] vfio: reserved {NAMED}",
         "[ OK ] modules: loaded nvme_competitor vfio_pci",
         TAKEN,
-        "udev",
-        "localnet",
-        "checkfs",
-        "mountfs",
-        "growdata",
-        "random",
-        "sysctl",
+        *REST,
     ]
     assert (two_shells.root / "run/hostwright/boot.log").read_text().count("[ OK ]") == 3
 

@@ -554,6 +554,18 @@ def test_the_network_is_another_from_the_next_boot_on(host: FakeHost) -> None:
     assert "nameserver" not in (host.root / "etc/resolv.conf").read_text()[60:]
 
 
+def test_a_change_of_the_network_keeps_its_fixed_ipv6_address(host: FakeHost) -> None:
+    """It is taken off first: the kernel refuses an address that is there."""
+    boot(host)
+    with (host.root / "etc/sysconfig/network").open("a") as file:
+        file.write("ipv6=fd00:7::2/64\n")
+    host.init("network", "change")
+    calls = [call for call in host.calls() if call.startswith("ip ")]
+    flushed = calls.index("ip -6 address flush dev br0 scope global")
+    assert flushed < calls.index("ip address add fd00:7::2/64 dev br0")
+    assert calls.index("ip -4 address flush dev br0") < calls.index(BACK)
+
+
 def test_an_edited_resolv_conf_is_left_alone(host: FakeHost) -> None:
     boot(host)
     host.init("network", "change")

@@ -812,6 +812,26 @@ def test_everything_set_comes_back(tmp_path: Path) -> None:
     assert [device.id for device in machine.devices] == ["10de:1e37", None]
     assert machine.kernel.microcode == tmp_path / "ucode.img"
     assert machine.kernel.options[3] == 'CONFIG_C="x y"'
+    assert machine.access.root_password_hash == HASH
+    assert machine.access.grub_password == GRUB_HASH
+    assert [guest.devices for guest in machine.guests] == [("0000:8f:1f.7",), ("0000:8f:1f.7",)]
+    assert machine.guests[0].mac == "52:54:00:aa:00:01"
+    assert [guest.autostart for guest in machine.guests] == [True, False]
+    assert [(one.name, one.uuid, one.mount, one.type, one.mount_options) for one in machine.storage] == [
+        ("fast", UUID, "/srv/fast", "ext4", "nodev,nosuid,noatime"),
+        (
+            *("slow", f"{UUID[:-1]}1", "/var/lib/hostwright/storage/a/b-1_C", "xfs"),
+            "nodev,nosuid,noatime,ro,logbufs=8",
+        ),
+    ]
+    assert [machine.find_storage(guest) for guest in machine.guests] == [None, machine.storage[0]]
+    folders = [guest_argv.host_folder(machine, guest) for guest in machine.guests]
+    assert folders == ["/var/lib/hostwright/guests/a", "/srv/fast/b"]
+    assert hash(machine)
+
+
+def test_every_network_that_is_set_comes_back(tmp_path: Path) -> None:
+    machine = full_machine(tmp_path)
     assert machine.network == Network(
         "br1",
         "eth0.10",
@@ -836,22 +856,6 @@ def test_everything_set_comes_back(tmp_path: Path) -> None:
         ),
     )
     assert [machine.bridge_of(guest) for guest in machine.guests] == [machine.bridges[0], machine.bridges[3]]
-    assert machine.access.root_password_hash == HASH
-    assert machine.access.grub_password == GRUB_HASH
-    assert [guest.devices for guest in machine.guests] == [("0000:8f:1f.7",), ("0000:8f:1f.7",)]
-    assert machine.guests[0].mac == "52:54:00:aa:00:01"
-    assert [guest.autostart for guest in machine.guests] == [True, False]
-    assert [(one.name, one.uuid, one.mount, one.type, one.mount_options) for one in machine.storage] == [
-        ("fast", UUID, "/srv/fast", "ext4", "nodev,nosuid,noatime"),
-        (
-            *("slow", f"{UUID[:-1]}1", "/var/lib/hostwright/storage/a/b-1_C", "xfs"),
-            "nodev,nosuid,noatime,ro,logbufs=8",
-        ),
-    ]
-    assert [machine.find_storage(guest) for guest in machine.guests] == [None, machine.storage[0]]
-    folders = [guest_argv.host_folder(machine, guest) for guest in machine.guests]
-    assert folders == ["/var/lib/hostwright/guests/a", "/srv/fast/b"]
-    assert hash(machine)
 
 
 def test_an_amd_machine_gets_no_amd_iommu_on(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hostwright.base import paths
+from hostwright.image.templates import render_text
 from hostwright.machine import local
 from hostwright.machine.grammar import BadValueError
 from hostwright.machine.load import load
@@ -122,8 +123,8 @@ def prepare(place: Path, machine: Machine, awk: str) -> dict[str, str]:
     for folder in ("bin", "usr/libexec/hostwright", "etc/sysconfig"):
         (place / folder).mkdir(parents=True)
     shutil.copy(AWK, place / "usr/libexec/hostwright")
-    net = machine.network
-    text = f"nic={net.nic or ''}\naddress={net.address or ''}\ngateway={net.gateway or ''}\n"
+    template = paths.ROOTFS / "etc/sysconfig/network.j2"
+    text = render_text(template.read_text(), template.name, {"machine": machine})
     (place / "etc/sysconfig/network").write_text(text)
     link = place / "bin/awk"
     if awk == "busybox":
@@ -206,6 +207,8 @@ NETWORKS = {
     "DHCP": 'nic = "eth0"\naddress = "dhcp"',
     "a card without an address": 'nic = "eth0"',
     "a fixed address": 'nic = "eth0"\naddress = "192.168.7.2/24"\ngateway = "192.168.7.1"',
+    "further bridges": 'nic = "eth0"\naddress = "192.168.7.2/24"\n[[bridge]]\nname = "br9"',
+    "addresses for guests": 'address = "192.168.7.2/24"\ndhcp_range = "192.168.7.100-192.168.7.120"',
     "behind the host": 'address = "192.168.7.2/24"',
     "no bridge": "",
 }
