@@ -228,16 +228,18 @@ def test_inputs_can_be_asked_for(tree: Path) -> None:
     assert "kconfig/vfio.config" in result.stdout and "0001-pci-acs-override.patch" in result.stdout
 
 
-def seconds_of_list(tree: Path) -> float:
+def processor_seconds(tree: Path, *words: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    doit(tree, "list")
+    doit(tree, *words)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def test_the_table_of_contents_takes_well_under_half_a_second(tree: Path) -> None:
-    """The best of a few: a processor that others keep busy takes longer for the same work."""
-    assert min(seconds_of_list(tree) for _ in range(4)) < 0.5
+def test_the_table_of_contents_costs_little_more_than_doit_itself(tree: Path) -> None:
+    """0.3 s on an idle machine, where doit alone takes 0.12 s: a ratio holds on a busy one as well."""
+    pairs = [(processor_seconds(tree, "--version"), processor_seconds(tree, "list")) for _ in range(4)]
+    alone, whole = zip(*pairs, strict=True)
+    assert min(whole) < 4 * min(alone)
 
 
 def test_a_second_run_in_the_same_tree_is_refused(tree: Path) -> None:
