@@ -4,7 +4,8 @@ from hostwright.recipe import MesonPart, Recipe, Source
 
 OPTIONS = (
     *("-Dmode=release", "-Dlink-udev-shared=false", "--auto-features=disabled", "-Dkmod=enabled"),
-    *("-Dblkid=enabled", "-Dlogind=false", "-Dvconsole=false", "-Dhwdb=false", "-Dtests=false"),
+    *("-Dblkid=enabled", "-Ddev-kvm-mode=0660", "-Dlogind=false", "-Dvconsole=false", "-Dhwdb=false"),
+    "-Dtests=false",
 )
 # With those that are plain files; the rest is for desktops, or calls systemd.
 RULES = ("rules.d/50-udev-default.rules", "rules.d/60-persistent-storage.rules")

@@ -11,7 +11,7 @@ RECIPE = Recipe(
         "pool/main/u/util-linux/util-linux_2.41.5.orig.tar.xz",
         sha256="f586e35d320ff537aab3ffeca37e9ecd482ccbe013590db4429a414d8aa6a728",
     ),
-    needs=("glibc", "libxcrypt", "ncurses"),
+    needs=("glibc", "libcap-ng", "libxcrypt", "ncurses"),
     build=Configure(options=words("util_linux.options")),
     smoke=("/usr/bin/mount", "--version"),
     files=("usr/bin/mount", "usr/bin/lsblk", "usr/lib/libblkid.so.1", "usr/lib/libuuid.so.1"),
