@@ -11,7 +11,7 @@ RECIPE = Recipe(
         "pool/main/q/qemu/qemu_10.0.13+ds.orig.tar.xz",
         sha256="6a0888e806c2ffc0c5f0733e974f9aea55491950d3c47c98669c8b236dde59ae",
     ),
-    needs=("glibc", "glib", "libaio", "libslirp", "liburing", "pixman", "zlib", "zstd"),
+    needs=("glibc", "glib", "libaio", "libseccomp", "libslirp", "liburing", "pixman", "zlib", "zstd"),
     build=Configure(
         before=(
             f"for one in {' '.join(words('qemu.devices'))}; do echo CONFIG_$one=y; done "
@@ -22,7 +22,7 @@ RECIPE = Recipe(
         ),
         options=words("qemu.options"),
         make=("-C", "build"),
-        targets=("qemu-system-x86_64", "qemu-img", "qemu-bridge-helper"),
+        targets=("qemu-system-x86_64", "qemu-img"),
         install=(),
         after=(
             # Its configure asks for a C library of 32 bits, which nothing in a ROM uses.
@@ -30,11 +30,10 @@ RECIPE = Recipe(
             "printf '%s\\n' TOPSRC_DIR=/build/src CC=gcc OBJCOPY=objcopy PYTHON=python3 > config.mak",
             "make && cd ../..",
             'install -D -t "$OUT/usr/bin" qemu-system-x86_64 qemu-img',
-            'install -D -t "$OUT/usr/libexec" qemu-bridge-helper',
             'install -D -m 644 -t "$OUT/usr/share/qemu" pc-bios/optionrom/*.bin',
             'install -D -m 644 -t "$OUT/usr/share/qemu/keymaps" ../pc-bios/keymaps/en-us',
         ),
     ),
     smoke=("/usr/bin/qemu-system-x86_64", "--version"),
-    files=("usr/bin/qemu-system-x86_64", "usr/bin/qemu-img", "usr/libexec/qemu-bridge-helper"),
+    files=("usr/bin/qemu-system-x86_64", "usr/bin/qemu-img"),
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from hostwright.base import address
 from hostwright.doctor import kinds, window
-from hostwright.machine import rules
+from hostwright.machine import model, rules
 from hostwright.pci import sysfs
 
 _MIB = 1 << 20
@@ -19,6 +19,7 @@ def list_shell_rules() -> Iterator[tuple[str, str]]:
     yield "never_passed", " ".join(everywhere)
     yield "never_passed_on_root_bus", " ".join(on_root_bus)
     yield "host_memory_mib", str(rules.HOST_MEMORY_MIB)
+    yield "guest_accounts", f"{model.ACCOUNTS[0]}-{model.ACCOUNTS[-1]}"
     yield "own_devices_mib", str(window.OWN_DEVICES // _MIB)
     yield "classic_window_mib", str(window.CLASSIC_WINDOW // _MIB)
     yield "largest_window_mib", str(window.LARGEST_ASKED // _MIB)

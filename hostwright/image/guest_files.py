@@ -9,6 +9,7 @@ from hostwright.vm.guest_argv import (
     HOST_PROBE,
     HOST_SETTINGS,
     name_bridge,
+    name_tap,
     plan_host,
     plan_kvm_probe,
 )
@@ -37,9 +38,10 @@ def _render_settings(machine: Machine, guest: Guest) -> str:
         f"vcpus {guest.vcpus}",
         f"disk_gib {guest.disk_gib}",
         f"mac {guest.mac}",
+        f"account {guest.account}",
         f"autostart {'yes' if guest.autostart else 'no'}",
         *([f"storage {storage.name} {storage.mount}"] if storage else []),
-        f"bridge {bridge}" if bridge else f"ssh {FIRST_SSH_PORT + index}",
+        *([f"bridge {bridge}", f"tap {name_tap(machine, guest)}"] if bridge else [f"ssh {FIRST_SSH_PORT + index}"]),
         *(f"device {device.address} {device.id or '-'} {device.label}" for device in devices),
     ))  # fmt: skip
 

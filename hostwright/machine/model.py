@@ -1,11 +1,15 @@
 """The machine to build, as values without logic."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostwright.machine.firmware import early_names
 from hostwright.machine.install import Install
 from hostwright.machine.storage import Storage
+
+# Users and groups of the guests' QEMU on the host.
+ACCOUNTS = range(100_000, 500_000)
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,14 @@ class Guest:
     install: Install
     storage: str | None = None
     bridge: str | None = None
+
+    @property
+    def account(self) -> int:
+        """The number of the user and of the group that its QEMU has on the host.
+
+        It comes from the name: what a guest owns stays its own, whatever host.toml names before it.
+        """
+        return ACCOUNTS.start + zlib.crc32(self.name.encode()) % len(ACCOUNTS)
 
 
 @dataclass(frozen=True)

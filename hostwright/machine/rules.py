@@ -66,6 +66,15 @@ def _check_guest_folders(machine: Machine) -> None:
             raise BadValueError(what, "give one of the two another name", ("guest", index, "name"))
 
 
+def _check_accounts(machine: Machine) -> None:
+    """No two guests share an account, which comes from the name."""
+    owner: dict[int, str] = {}
+    for index, guest in enumerate(machine.guests):
+        if owner.setdefault(guest.account, guest.name) != guest.name:
+            what = f'its account would be that of guest "{owner[guest.account]}" ({guest.account})'
+            raise BadValueError(what, "give one of the two another name", ("guest", index, "name"))
+
+
 def _check_ids(machine: Machine) -> None:
     """Ids take every match, and only a capture tells what else matches (doctor.refusal)."""
     for index, entry in enumerate(machine.kernel.modules):
@@ -117,6 +126,7 @@ RULES: tuple[Callable[[Machine], None], ...] = (
     _check_guest_devices,
     _check_device_count,
     _check_guest_folders,
+    _check_accounts,
     _check_ids,
     _check_microcode,
     _check_storage,

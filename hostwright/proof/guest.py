@@ -183,7 +183,7 @@ def plan_picture(guest: Guest) -> str:
     file is complete once it stops growing.
     """
     run = f"{guest_argv.HOST_RUN_FOLDER}/{guest.name}"
-    place = f"{run}/{SCREEN}"
+    place = f"{run}/{guest_argv.SOCKETS_FOLDER}/{SCREEN}"
     words = {"execute": "qmp_capabilities"}, {"execute": "screendump", "arguments": {"filename": place}}
     asked = " ".join(f"'{json.dumps(word)}'" for word in words)
     return (

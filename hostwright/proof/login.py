@@ -50,6 +50,15 @@ MOUNT_ALL = """mount -a && for place in $(findmnt --fstab --noheadings --output 
     echo "$place" && mount "$place" && umount "$place" || exit 1
 done && findmnt --verify"""
 LIST_PORTS = "bridge -d link"
+# As the account of a guest's QEMU. Root opens each of them, and everybody may by the mode of the last file.
+REACH = """echo x >/run/reach && /usr/libexec/hostwright/confined {name} bash -c '
+for place in /etc/shadow /var/lib/hostwright/ssh/ssh_host_ed25519_key /dev/sda /root /run/reach; do
+    : <"$place" && reached="$reached $place"
+done
+kill -0 1 && reached="$reached init"
+timeout 3 bash -c ": </dev/tcp/127.0.0.1/22" && reached="$reached ssh"
+echo "reached:${{reached:- nothing}}"
+[ -z "$reached" ]' 2>/dev/null"""
 # A second server on a port: it tells whether a packet comes through.
 LISTEN = "/usr/sbin/sshd -p {0} -o PidFile=/run/probe.pid && bash -c 'head -n 1 </dev/tcp/127.0.0.1/{0}'"
 OPEN = "iptables -w -I INPUT -p tcp --dport {0} -j ACCEPT"
@@ -225,7 +234,7 @@ class Asker:
         self.name = inputs.guest.name
         # The guest's console output, start by start.
         self.said = ""
-        self.ports: Answer | None = None
+        self.running: dict[str, Answer] = {}
 
     def ask(self, boot: Boot, port: int) -> Facts:
         """Query all that the judge needs to know about this boot."""
@@ -248,7 +257,7 @@ class Asker:
             facts,
             smokes=smokes,
             start=start,
-            ports=self.ports,
+            running=self.running,
             first=first,
             again=again,
             drivers=self._drivers(),
@@ -277,7 +286,12 @@ class Asker:
         answer = self._run(f"guest start {self.name}")
         if answer.status != 0:
             return answer, None
-        self.ports = self._run(LIST_PORTS)
+        asked = {
+            "ports": LIST_PORTS,
+            "check": f"guest check {self.name}",
+            "reach": REACH.format(name=self.name),
+        }
+        self.running = {what: self._run(command) for what, command in asked.items()}
         has_ended = self._wait_for_end()
         self.record.reach(step)
         said = self._run(f"cat {GUESTS}/{self.name}/console.log").output

@@ -28,6 +28,7 @@ DEBIAN_DRIVERS = {"1b36:0010": "nvme", "1234:1111": "bochs-drm", "1b36:000d": "x
 
 MOST_ROOT_MIB = 250
 SSH_PORT = ":22"
+NO_RED, STARTED = "guest check: no red row", "guest start"
 # Flags of a port in bridge(8).
 CLOSED_PORT = ("learning off", "isolated on", "locked on")
 # The client ports of DHCP (RFC 2131, RFC 8415): they receive answers, and offer no service.
@@ -48,7 +49,7 @@ class Facts:
 
     `inbound` is what a server on a closed port says: on `loopback`, from outside `closed`, and there once `opened`.
     `used_mib` is what the root file system uses, `size_mib` the size of the one of /var, `image_mib` the size of its
-    partition in the image. `fstab` is the answer of MOUNT_ALL, `ports` of LIST_PORTS while the guest runs. `start` is
+    partition in the image. `fstab` is the answer of MOUNT_ALL, `running` what is asked while the guest runs. `start` is
     the output of `guest start`. `first` and `again` are the guest's reports, None if there is none.
     """
 
@@ -62,7 +63,7 @@ class Facts:
     fstab: Answer | None = None
     check: Answer | None = None
     start: Answer | None = None
-    ports: Answer | None = None
+    running: Mapping[str, Answer] = field(default_factory=dict)
     smokes: Mapping[str, Answer] = field(default_factory=dict)
     first: Report | None = None
     again: Report | None = None
@@ -128,13 +129,15 @@ def _findings(
     expected = samples[lab.NVME_DRIVES.index(find_drive(guest))]
     yield "root-size", _check_size(facts)
     yield "grown", _check_grown(facts)
-    yield "fstab", _check_fstab(facts.fstab)
+    yield "fstab", _check_done("every entry of /etc/fstab can be mounted", facts.fstab)
     yield "smoke", _check_smokes(facts)
-    yield "check", _check_green(facts.check)
-    yield "start", _check_started(facts.start)
+    yield "check", _check_done(NO_RED, facts.check)
+    yield "start", _check_done(STARTED, facts.start)
     bridge = machine.bridge_of(guest)
     if bridge and bridge.isolated:
-        yield "guest-port", _check_port(facts.ports)
+        yield "guest-port", _check_port(facts.running.get("ports"))
+    yield "confined", _check_confined(facts.running.get("check"))
+    yield "reached", _check_done("its account reaches nothing of the host", facts.running.get("reach"))
     yield "inner-lspci", _check_lspci(guest, facts.first)
     yield "inner-data", _check_data(expected, facts.first)
     yield "inner-again", _check_data(expected, facts.again)
@@ -214,26 +217,21 @@ def _check_smokes(facts: Facts) -> Checked:
     return Checked("the smoke test of every package passes", evidence, bool(facts.smokes) and not failed)
 
 
-def _check_green(answer: Answer | None) -> Checked:
-    return Checked("guest check: no red row", _said(answer), answer is not None and answer.status == 0)
-
-
-def _check_started(answer: Answer | None) -> Checked:
-    return Checked("guest start", _said(answer), answer is not None and answer.status == 0)
-
-
-def _check_fstab(answer: Answer | None) -> Checked:
-    return Checked(
-        "every entry of /etc/fstab can be mounted", _said(answer), answer is not None and answer.status == 0
-    )
+def _check_done(expectation: str, answer: Answer | None) -> Checked:
+    return Checked(expectation, _said(answer), answer is not None and answer.status == 0)
 
 
 def _check_port(answer: Answer | None) -> Checked:
     """Check the flags of every tap device, as `bridge -d link` prints them."""
     ports = re.split(r"^(?=\d+: )", answer.output, flags=re.M) if answer else []
-    taps = [port for port in ports if re.match(r"\d+: tap\d+:", port)]
+    taps = [port for port in ports if re.match(r"\d+: guest\d+:", port)]
     ok = bool(taps) and all(flag in port for port in taps for flag in CLOSED_PORT)
     return Checked(f"the guest's port of the bridge has {_list(CLOSED_PORT)}", _said(answer), ok)
+
+
+def _check_confined(answer: Answer | None) -> Checked:
+    said = re.search("^green +confined .*", answer.output, re.M) if answer else None
+    return Checked("QEMU has no right to spare, and limits", said[0] if said else _said(answer), bool(said))
 
 
 def _check_refused(command: str, answer: Answer | None) -> Checked:
@@ -314,8 +312,8 @@ def judge_guest(outcome: Outcome, facts: GuestFacts | None, guest: Guest, sample
     """The rows of the installed guest; `sample` is the sha256 of the data written to its drive."""
     found = facts or GuestFacts()
     findings = {
-        "check": _check_green(found.check),
-        "start": _check_started(found.start),
+        "check": _check_done(NO_RED, found.check),
+        "start": _check_done(STARTED, found.start),
         "guest-ssh": (
             "the guest's user can log in with a key",
             f"reached: {found.is_reached}",

@@ -41,7 +41,6 @@ _SPARE_PORTS = 4
 
 # Where the host has what `guest` runs; the folders get the guest's name.
 HOST_QEMU = "/usr/bin/qemu-system-x86_64"
-HOST_BRIDGE_HELPER = "/usr/libexec/qemu-bridge-helper"
 HOST_FIRMWARE = "/usr/share/OVMF"
 HOST_FOLDER = "/var/lib/hostwright/guests"
 HOST_RUN_FOLDER = "/run/hostwright/guests"
@@ -51,6 +50,8 @@ HOST_KERNEL = "/boot/vmlinuz"
 PROBE_MEMORY_MIB = 256
 # Of the guest that host.toml names first; each further one has the next.
 FIRST_SSH_PORT = 2201
+# With all four classes denied, QEMU starts no program, and changes neither account nor scheduling (qemu-seccomp.c).
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 # In QEMU's user network: where a guest under construction finds the archive, and the program that QEMU starts for
 # each connection to it. That program is given the archive's port of loopback.
@@ -178,20 +179,20 @@ def _lay(word: str, folder: str) -> str:
 
 
 def plan_host(machine: Machine, guest: Guest, accelerator: Accelerator) -> tuple[str, ...]:
-    """The guest with its passed devices in its places on the host, in the background.
+    """The guest with its passed devices in its places on the host, for an account without rights.
 
     The monitor is a pair of FIFOs: a shell can write to it. A terminal on the pseudo terminal sees the console, which
-    is also written to a file.
+    is also written to a file. QEMU makes the sockets, and nothing else; the tap device is there before it starts.
     """
     index = machine.guests.index(guest)
     argv = (
         *_plan_board(guest, accelerator),
-        "-daemonize", "-pidfile", f"{SOCKETS}/pid",
+        "-sandbox", _SANDBOX,
         "-chardev", f"pipe,id=monitor,path={SOCKETS}/monitor",
         "-mon", "chardev=monitor,mode=control",
         *_plan_vnc(Vnc()),
         *_plan_disk("cache=none"),
-        *_plan_net(guest, _ssh(FIRST_SSH_PORT + index), name_bridge(machine, guest)),
+        *_plan_net(guest, _ssh(FIRST_SSH_PORT + index), name_tap(machine, guest)),
         # Appended to, so that the log can be cut while QEMU writes it.
         "-chardev", f"pty,id=console,path={SOCKETS}/console,logfile={FOLDER}/{CONSOLE_LOG},logappend=on",
         "-serial", "chardev:console",
@@ -201,7 +202,8 @@ def plan_host(machine: Machine, guest: Guest, accelerator: Accelerator) -> tuple
         argv[0]: HOST_QEMU,
         f"{FOLDER}/{CODE}": f"{HOST_FIRMWARE}/{CODE}",
         f"{FOLDER}/": f"{host_folder(machine, guest)}/",
-        f"{SOCKETS}/": f"{HOST_RUN_FOLDER}/{guest.name}/",
+        f"{SOCKETS}/monitor": f"{HOST_RUN_FOLDER}/{guest.name}/monitor",
+        f"{SOCKETS}/": f"{HOST_RUN_FOLDER}/{guest.name}/{SOCKETS_FOLDER}/",
     })  # fmt: skip
 
 
@@ -236,6 +238,11 @@ def name_bridge(machine: Machine, guest: Guest) -> str | None:
     """The bridge that a guest is on, where the host has one; None for QEMU's own network, which ends at the host."""
     bridge = machine.bridge_of(guest)
     return bridge.name if bridge else None
+
+
+def name_tap(machine: Machine, guest: Guest) -> str | None:
+    """The tap device of a guest on a bridge."""
+    return f"guest{machine.guests.index(guest)}" if machine.bridge_of(guest) else None
 
 
 def _place(argv: Sequence[str], places: Mapping[str, str]) -> tuple[str, ...]:
@@ -313,10 +320,10 @@ def _archive(port: int) -> str:
     return f"guestfwd=tcp:{ARCHIVE}:80-cmd:python3 -IS {FOLDER}/{RELAY} {port}"
 
 
-def _plan_net(guest: Guest, forward: str, bridge: str | None = None) -> tuple[str, ...]:
+def _plan_net(guest: Guest, forward: str, tap: str | None = None) -> tuple[str, ...]:
     # Without restrict=on every address of QEMU's own network leads to the loopback of the machine that runs it.
     user = f"user,id=net,restrict=on,{forward}"
-    way = f"bridge,id=net,br={bridge},helper={HOST_BRIDGE_HELPER}" if bridge else user
+    way = f"tap,id=net,ifname={tap},script=no,downscript=no" if tap else user
     return (
         "-netdev", way,
         # Without a ROM: the firmware has nothing to start from the network.

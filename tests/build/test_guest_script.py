@@ -1,4 +1,7 @@
-"""guest in the host's own root file system, with its own QEMU and firmware: a machine that stops at the UEFI shell."""
+"""guest in the host's own root file system, with its own QEMU and firmware: a machine that stops at the UEFI shell.
+
+The sandbox has one account and no cgroup: tests/boot/test_confined.py has the confinement of a booted host.
+"""
 
 import re
 import subprocess
@@ -14,6 +17,7 @@ from hostwright.machine.load import load
 from hostwright.sandbox import buildroot, sandbox
 from hostwright.sandbox.sandbox import Bind, Job
 from hostwright.vm import guest_argv
+from tests.fakes.confined import CONFINED
 
 # A line before what each step says. Another network than none would have the firmware look for a server.
 STEPS = """
@@ -53,7 +57,9 @@ step ended guest status shell
 step again guest start shell
 step shell2 wait_for grep -aq 'Shell>' $log
 step killed guest stop --limit 2 shell
-step pasted sh -c "$(guest start --dry-run shell)"
+dry=$(guest start --dry-run shell)
+sh -c "$dry" >/dev/null 2>&1 &
+step pasted wait_for test -e /run/hostwright/guests/shell/sockets/vnc
 step running guest list
 step killed2 guest stop --limit 1 shell
 """
@@ -83,11 +89,17 @@ def arrange(folder: Path) -> Iterator[Bind]:
     network = replace(machine.network, nic=None, address=None)
     for path, text in guest_files.render_host(replace(machine, guests=(passed, shell), network=network)):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
+        # The sandbox has one account.
+        (folder / path).write_text(re.sub(r"^account \d+$", "account 0", text, flags=re.M))
     extra = "-fw_cfg\nname=opt/org.tianocore/IPv4PXESupport,string=n\n"
     (folder / guest_argv.HOST_SETTINGS / "shell/extra.args").write_text(extra)
     for guest in (passed, shell):
         make_disk(folder / "data/guests" / guest.name)
+    (folder / "sys").mkdir()
+    (folder / "confined").write_text(CONFINED)
+    (folder / "confined").chmod(0o755)
+    yield Bind(folder / "confined", "/usr/libexec/hostwright/confined")
+    yield Bind(folder / "sys", "/sys", writable=True)
     yield Bind(folder / "etc/hostwright", "/etc/hostwright")
     yield Bind(folder / "data", "/var/lib/hostwright", writable=True)
 
@@ -124,7 +136,9 @@ def test_what_does_not_hear_is_ended_and_starts_again(said: dict[str, str]) -> N
 
 
 def test_the_printed_command_line_is_whole(said: dict[str, str]) -> None:
-    assert said["dry"].startswith("/usr/bin/qemu-system-x86_64 \\\n    -nodefaults \\\n")
+    assert said["dry"].startswith(
+        "/usr/libexec/hostwright/confined shell /usr/bin/qemu-system-x86_64 \\\n    -nodef"
+    )
     assert said["pasted"].endswith("status 0\n")
     assert re.search(r"^shell +running ", said["running"], re.M)
     assert re.search(r"^passed +stopped ", said["running"], re.M)

@@ -56,7 +56,7 @@ DEEPER = {
             "check",
             "start",
         ),
-        *("guest-port", "inner-lspci", "inner-data", "inner-again", "kept", "twin"),
+        *("guest-port", "confined", "reached", "inner-lspci", "inner-data", "inner-again", "kept", "twin"),
     ),
     "host-unmapped": ("ssh", "ssh-methods", "listening", "inbound", "power-button", "check", "start"),
 }

@@ -22,12 +22,14 @@ from hostwright.image.templates import render_text
 from hostwright.machine.load import load
 from hostwright.machine.model import Bridge, Machine
 from hostwright.vm import guest_argv
+from tests.fakes.confined import CONFINED
 from tests.fakes.host import AHCI, BUS, NAMED, NVME, TWIN, FakeHost
 
 SHELLS = [shell for shell in (("dash",), ("bash", "--posix")) if shutil.which(shell[0])]
 GUEST = "usr/sbin/guest"
 DATA = "var/lib/hostwright/guests/debian"
 RUN = "run/hostwright/guests/debian"
+CGROUP = "sys/fs/cgroup/guests/debian/cgroup.procs"
 DEVICE = f"{BUS}/0000:00:02.0/{NAMED}"
 CPU = "processor\t: 0\nflags\t\t: fpu vmx sse pdpe1gb\naddress sizes\t: 46 bits physical, 48 bits virtual\n"
 PANIC = "---[ end Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0) ]---\n"
@@ -75,30 +77,27 @@ QEMU = """#!/bin/sh
 root=$HOSTWRIGHT_ROOT
 printf '%s\\n' "$@" >"$root/argv"
 case " $* " in
-    *" -daemonize "*) ;;
+    *" -sandbox "*) ;;
     *) cat "$root/kernel-said"; exit ;;
 esac
 [ ! -e "$root/refuses" ] || { echo "vfio: device or resource busy" >&2; exit 1; }
-while [ "$1" != -pidfile ]; do shift; done
-name=${2%/pid}
-run=$root${2%/pid}
-deaf=$root/deaf
-rm -f "$run/process"
-(
-    trap 'rm -rf "$root/proc/$process" "$run/pid"; exit' TERM EXIT
-    until read -r process <"$run/process"; do :; done
-    while read -r line; do
-        echo "$line" >>"$root/asked"
-        case $line in *system_powerdown*) [ -e "$deaf" ] || exit ;; esac
-    done
-) <>"$run/monitor.in" >/dev/null 2>&1 &
-mkdir -p "$root/proc/$!/fdinfo"
-case " $* " in *" bridge,id=net,"*) cp "$root/tap" "$root/proc/$!/fdinfo/9" ;; esac
-printf 'pos:\\t0\\nflags:\\t02\\n' >"$root/proc/$!/fdinfo/3"
-printf 'qemu\\0-pidfile\\0%s\\0-x\\0' "$2" >"$root/proc/$!/cmdline"
-echo "$! (qemu) S$(printf ' 1%.0s' 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18) 10000 1" >"$root/proc/$!/stat"
-echo $! >"$run/pid"
-echo $! >"$run/process"
+while [ "$1" != -name ]; do shift; done
+run=$root/run/hostwright/guests/$2
+mkdir -p "$root/proc/$$"
+echo "$$ (qemu) S$(printf ' 1%.0s' 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18) 10000 1" >"$root/proc/$$/stat"
+account=$(sed -n 's/^account //p' "$root/etc/hostwright/guests/$2/settings")
+{
+    printf 'Uid:\\t%s\\t%s\\t%s\\t%s\\n' "$account" "$account" "$account" "$account"
+    printf 'Gid:\\t%s\\t%s\\t%s\\t%s\\n' "$account" "$account" "$account" "$account"
+    printf 'CapEff:\\t0000000000000000\\nNoNewPrivs:\\t1\\nSeccomp:\\t2\\nSeccomp_filters:\\t1\\n'
+} >"$root/proc/$$/status"
+trap 'rm -rf "$root/proc/$$"; exit' TERM EXIT
+echo $$ >"$run/process"
+: >"$run/sockets/vnc"
+while read -r line; do
+    echo "$line" >>"$root/asked"
+    case $line in *system_powerdown*) [ -e "$root/deaf" ] || exit ;; esac
+done <>"$run/monitor.in"
 """
 
 
@@ -115,17 +114,17 @@ def arrange(host: FakeHost, made: Machine) -> None:
     template = ROOTFS / "usr/libexec/hostwright/findings.j2"
     rules = {"findings": tuple(findings.load().values())}
     host.write("usr/libexec/hostwright/findings", render_text(template.read_text(), template.name, rules))
-    for name in ("usr/libexec/hostwright/guest-check", GUEST):
+    for name in ("usr/libexec/hostwright/guest-check", "usr/libexec/hostwright/guest-start", GUEST):
         shutil.copy2(ROOTFS / name, host.write(name, ""))
     host.write("etc/sysconfig/network", network(made))
     host.write("usr/bin/qemu-system-x86_64", QEMU).chmod(0o755)
+    host.write("usr/libexec/hostwright/confined", CONFINED).chmod(0o755)
     for name in ("usr/share/OVMF/OVMF_CODE.fd", "usr/share/OVMF/OVMF_VARS.fd", f"{DATA}/disk.qcow2"):
         host.write(name, name)
     for guest in ("other", "plain"):
         host.write(f"var/lib/hostwright/guests/{guest}/disk.qcow2", "")
-    host.write("tap", "pos:\t0\nflags:\t0104002\niff:\ttap7\n")
-    host.command("bridge")
-    host.command("ip")
+    for name in ("bridge", "ip", "chown"):
+        host.command(name)
     arrange_kernel(host)
     arrange_devices(host)
 
@@ -419,6 +418,34 @@ def test_a_device_of_a_guest_that_runs_is_taken(host: FakeHost) -> None:
     assert "is in use" not in host.run(GUEST, "check", "plain").stdout
 
 
+UNCONFINED = {
+    "root": ("Uid:\t266732\t", "Uid:\t0\t", "Uid: 0"),
+    "a group of its starter": ("Gid:\t266732\t266732", "Gid:\t266732\t0", "Gid: 266732"),
+    "a capability": ("CapEff:\t0000000000000000", "CapEff:\t0000000000001000", "CapEff: 0000000000001000"),
+    "a way to more": ("NoNewPrivs:\t1", "NoNewPrivs:\t0", "NoNewPrivs: 0"),
+    "no filter": ("Seccomp:\t2", "Seccomp:\t0", "Seccomp: 0"),
+}
+
+
+@pytest.mark.parametrize("good, bad, said", UNCONFINED.values(), ids=UNCONFINED)
+def test_a_guest_that_is_not_confined_is_red(host: FakeHost, good: str, bad: str, said: str) -> None:
+    assert host.run(GUEST, "start", "debian").returncode == 0
+    verdict, text = rows(host.run(GUEST, "check", "debian").stdout)["confined"]
+    assert (verdict, text.split(",")[0]) == ("green", "user 266732")
+    assert text.endswith("; 5376 MiB at most")
+    status = host.root / "proc" / (host.root / CGROUP).read_text().strip() / "status"
+    assert good in status.read_text()
+    status.write_text(status.read_text().replace(good, bad))
+    verdict, text = rows(host.run(GUEST, "check", "debian").stdout)["not-confined"]
+    assert verdict == "red" and text.replace("\t", " ").startswith(f"QEMU is not confined: {said}")
+
+
+def test_a_guest_without_a_limit_is_red(host: FakeHost) -> None:
+    host.run(GUEST, "start", "debian")
+    host.write(CGROUP.replace("cgroup.procs", "memory.max"), "max\n")
+    assert "memory.max max" in rows(host.run(GUEST, "check", "debian").stdout)["not-confined"][1]
+
+
 # ---- start
 
 KVM_ARGS = "etc/hostwright/guests/debian/kvm.args"
@@ -429,10 +456,44 @@ def test_start_runs_what_was_rendered_and_prints_it(host: FakeHost) -> None:
     assert done.returncode == 0, done.stderr
     words = (host.root / KVM_ARGS).read_text().splitlines()
     assert argv(host) == words[1:]
-    assert parted(done.stdout) == words
+    assert parted(done.stdout) == ["/usr/libexec/hostwright/confined", "debian", *words]
     assert "    -device vfio-pci,host=0000:01:00.0,bus=port5,addr=00.0" in done.stdout
     assert (host.root / DATA / "OVMF_VARS.fd").read_text() == "usr/share/OVMF/OVMF_VARS.fd"
-    assert (host.root / RUN).stat().st_mode & 0o777 == 0o700
+    assert (host.root / RUN / "sockets").stat().st_mode & 0o777 == 0o700
+
+
+def test_start_hands_over_what_qemu_opens_and_no_more(host: FakeHost) -> None:
+    host.write("dev/vfio/3", "")
+    assert host.run(GUEST, "start", "debian").returncode == 0
+    run, data, account = host.root / RUN, host.root / DATA, machine(host.root.parent).guests[0].account
+    given = [call for call in host.calls() if call.startswith("chown ")]
+    files = (
+        run / "sockets",
+        run / "monitor.in",
+        run / "monitor.out",
+        data / "console.log",
+        data / "OVMF_VARS.fd",
+    )
+    assert given == [
+        f"chown root:{account} {data}",
+        f"chown {account}:{account} {' '.join(map(str, files))}",
+        f"chown {account}:{account} {data}/disk.qcow2",
+        f"chown {account}:{account} {host.root}/dev/vfio/3",
+    ]
+    assert data.stat().st_mode & 0o777 == 0o750
+    host.run(GUEST, "stop", "debian")
+    assert wait(lambda: host.calls()[-1] == f"chown root:root {host.root}/dev/vfio/3")
+
+
+def test_what_an_earlier_qemu_left_is_not_followed(host: FakeHost) -> None:
+    """Its account may write to the folder of sockets: a link there leads nowhere at the next start."""
+    secret = host.write("etc/secret", "kept")
+    (host.root / RUN / "sockets").mkdir(parents=True)
+    for name in ("vnc", "console", "qmp"):
+        (host.root / RUN / "sockets" / name).symlink_to(secret)
+    assert host.run(GUEST, "start", "debian").returncode == 0
+    assert secret.read_text() == "kept"
+    assert sorted(path.name for path in (host.root / RUN / "sockets").iterdir()) == ["vnc"]
 
 
 def test_start_refuses_on_a_red_row_and_names_it(host: FakeHost) -> None:
@@ -451,12 +512,13 @@ def test_a_dry_run_starts_nothing_and_can_be_pasted(host: FakeHost) -> None:
     bind(host, "nvme")
     dry = host.run(GUEST, "start", "--dry-run", "debian")
     assert dry.returncode == 0
-    assert parted(dry.stdout) == (host.root / KVM_ARGS).read_text().splitlines()
+    assert parted(dry.stdout)[2:] == (host.root / KVM_ARGS).read_text().splitlines()
     assert argv(host)[-1] == "stdio", "only the probe ran"
-    pasted = dry.stdout.replace("/usr/bin/qemu", f"{host.root}/usr/bin/qemu")
+    pasted = dry.stdout.replace("/usr/libexec", f"{host.root}/usr/libexec", 1)
     environment = {"HOSTWRIGHT_ROOT": str(host.root), "PATH": os.environ["PATH"]}
-    subprocess.run(["sh", "-c", pasted], env=environment, check=True, timeout=30)
-    assert host.run(GUEST, "status", "debian").returncode == 0
+    with subprocess.Popen(["sh", "-c", pasted], env=environment):
+        assert wait(lambda: host.run(GUEST, "status", "debian").returncode == 0)
+        assert host.run(GUEST, "stop", "debian").returncode == 0
 
 
 def test_words_of_the_person_are_added_and_quoted(host: FakeHost) -> None:
@@ -518,15 +580,36 @@ def test_a_kvm_that_does_not_boot_a_kernel_is_left_alone(host: FakeHost) -> None
 
 
 FENCED = [
-    "bridge link set dev tap7 isolated on learning off flood off locked on",
-    "ip link set dev tap7 type bridge_slave fdb_flush",
-    "bridge fdb replace 52:54:00:4c:41:42 dev tap7 master static",
+    "bridge link set dev guest0 isolated on learning off flood off locked on",
+    "bridge fdb replace 52:54:00:4c:41:42 dev guest0 master static",
 ]
 
 
+def plugged(account: int, bridge: str = "br0", mtu: int = 1500) -> list[str]:
+    return [
+        f"ip tuntap add dev guest0 mode tap user {account}",
+        f"ip link set dev guest0 address fe:54:00:4c:41:42 mtu {mtu} master {bridge}",
+        "ip link set dev guest0 up",
+    ]
+
+
+def port_calls(host: FakeHost) -> list[str]:
+    return [call for call in host.calls() if not call.startswith("chown ")]
+
+
 def test_a_guest_on_the_bridge_has_its_own_address_and_no_neighbour(host: FakeHost) -> None:
+    """From before its QEMU runs: the port is up when it is fenced in."""
+    host.write("sys/class/net/br0/mtu", "9000\n")
     assert host.run(GUEST, "start", "debian").returncode == 0
-    assert host.calls() == FENCED
+    made, joined, up = plugged(machine(host.root.parent).guests[0].account, mtu=9000)
+    assert port_calls(host) == [made, joined, *FENCED, up]
+
+
+def test_the_port_goes_with_the_guest(host: FakeHost) -> None:
+    host.run(GUEST, "start", "debian")
+    host.write("sys/class/net/guest0/x", "")
+    host.run(GUEST, "stop", "debian")
+    assert wait(lambda: port_calls(host)[-1] == "ip link delete dev guest0")
 
 
 def test_whoever_wants_it_has_a_bridge_without_fences(host: FakeHost) -> None:
@@ -534,7 +617,7 @@ def test_whoever_wants_it_has_a_bridge_without_fences(host: FakeHost) -> None:
     assert "\nisolated=yes\n" in text
     host.write("etc/sysconfig/network", text.replace("isolated=yes", "isolated=no"))
     assert host.run(GUEST, "start", "debian").returncode == 0
-    assert host.calls() == []
+    assert port_calls(host) == plugged(machine(host.root.parent).guests[0].account)
 
 
 def test_each_bridge_has_its_own_fences_and_its_own_dhcp(host: FakeHost, tmp_path: Path) -> None:
@@ -550,24 +633,21 @@ def test_each_bridge_has_its_own_fences_and_its_own_dhcp(host: FakeHost, tmp_pat
     host.write("sys/class/net/lan/bridge/x", "")
     assert verdicts(host)["network"] == "green"
     assert host.run(GUEST, "start", "debian").returncode == 0
-    assert f"bridge,id=net,br=lan,helper={guest_argv.HOST_BRIDGE_HELPER}" in argv(host)
+    assert "tap,id=net,ifname=guest0,script=no,downscript=no" in argv(host)
     assert "52:54:00:4c:41:42 on lan" in host.run(GUEST, "status", "debian").stdout
-    assert host.calls() == []
+    assert port_calls(host) == plugged(made.guests[0].account, "lan")
     host.run(GUEST, "start", "plain")
-    assert host.calls()[0] == FENCED[0]
+    assert FENCED[0].replace("guest0", "guest2") in host.calls()
 
 
-@pytest.mark.parametrize("fault", [0, 1, 2, "no tap"])
-def test_a_guest_that_cannot_be_fenced_in_does_not_run(host: FakeHost, fault: object) -> None:
-    if fault == "no tap":
-        host.write("tap", "pos:\t0\n")
-    else:
-        program, rest = FENCED[int(str(fault))].split(" ", 1)
-        host.command(program, f'[ "$*" != "{rest}" ]')
+@pytest.mark.parametrize("fault", ["ip tuntap", "ip link set", *FENCED])
+def test_a_guest_that_cannot_be_fenced_in_does_not_run(host: FakeHost, fault: str) -> None:
+    program, rest = fault.split(" ", 1)
+    host.command(program, f'case "$*" in "{rest}"*) exit 1 ;; esac')
     done = host.run(GUEST, "start", "debian")
     assert done.returncode == 1
-    assert "debian is ended: its port of br0 cannot be kept apart" in done.stderr
-    assert host.run(GUEST, "status", "debian").returncode == 3
+    assert "debian is not started: it has no port on br0, or none that is kept apart" in done.stderr
+    assert argv(host)[-1] == "stdio", "only the probe ran"
 
 
 def test_what_qemu_says_is_shown(host: FakeHost) -> None:
@@ -604,7 +684,7 @@ def test_of_two_starts_at_once_one_starts_and_the_other_waits(host: FakeHost) ->
         kernel.write(PANIC)
     assert said == ("guest: debian is being started by somebody else: waiting for that, for 180 s at most\n")
     assert "debian runs (process" in first.communicate(timeout=30)[1]
-    running = (host.root / RUN / "pid").read_text().strip()
+    running = (host.root / CGROUP).read_text().strip()
     assert second.communicate(timeout=30) == ("", f"guest: debian runs already (process {running})\n")
     assert (first.returncode, second.returncode) == (0, 0)
 
@@ -631,9 +711,8 @@ def test_a_start_does_not_wait_for_ever(host: FakeHost) -> None:
     assert not (host.root / "argv").exists()
 
 
-def test_a_number_that_another_program_has_by_now_is_no_guest(host: FakeHost) -> None:
-    host.write(f"{RUN}/pid", "4711\n")
-    host.write("proc/4711/cmdline", "vi\0/run/hostwright/guests/debian/pid.txt\0")
+def test_an_empty_cgroup_is_no_guest(host: FakeHost) -> None:
+    host.write(CGROUP, "")
     assert host.run(GUEST, "status", "debian").returncode == 3
 
 
@@ -680,8 +759,8 @@ def test_a_limit_may_have_leading_zeros(host: FakeHost, limit: str) -> None:
 
 def test_a_guest_that_prints_without_end_does_not_fill_the_disk(host: FakeHost) -> None:
     """The log is cut while its writer holds it open, and what came last is kept."""
-    script = host.root / GUEST
-    limits = {"log_limit=16777216": "log_limit=65536", "log_kept=1048576": "log_kept=4096"}
+    script = host.root / "usr/libexec/hostwright/guest-start"
+    limits = {"\nlog_limit=16777216": "\nlog_limit=65536", "log_kept=1048576": "log_kept=4096"}
     text = script.read_text().replace("log_every_s=5", "log_every_s=0.1")
     for whole, small in limits.items():
         assert whole in text
@@ -717,7 +796,7 @@ def test_status_says_where_the_guest_is(host: FakeHost) -> None:
     assert done.returncode == 0
     said = done.stdout
     assert re.search(r"process +\d+, for 1 h 2 min 5 s\n", said)
-    assert f"vnc       /{RUN}/vnc\n" in said
+    assert f"vnc       /{RUN}/sockets/vnc\n" in said
     assert "52:54:00:4c:41:42 on br0\n" in said
     assert f"device    {NAMED} {NVME} NVMe drive $(reboot) `reboot`\n" in said
 
@@ -737,9 +816,9 @@ def test_vnc_says_how_to_reach_it(host: FakeHost) -> None:
     assert host.run(GUEST, "vnc", "plain").returncode == 1
     host.run(GUEST, "start", "plain")
     said = host.run(GUEST, "vnc", "plain").stdout
-    assert "ssh -L 5900:/run/hostwright/guests/plain/vnc root@lab\n" in said
-    assert (host.root / RUN).with_name("plain").stat().st_mode & 0o777 == 0o700
-    assert "unix:/run/hostwright/guests/plain/vnc,share=force-shared" in argv(host)
+    assert "ssh -L 5900:/run/hostwright/guests/plain/sockets/vnc root@lab\n" in said
+    assert (host.root / RUN).with_name("plain").joinpath("sockets").stat().st_mode & 0o777 == 0o700
+    assert "unix:/run/hostwright/guests/plain/sockets/vnc,share=force-shared" in argv(host)
 
 
 def test_a_host_without_a_bridge_forwards_ssh(host: FakeHost, tmp_path: Path) -> None:
@@ -791,7 +870,7 @@ class Terminal:
         attributes = termios.tcgetattr(slave)
         attributes[0] = attributes[1] = attributes[3] = 0
         termios.tcsetattr(slave, termios.TCSANOW, attributes)
-        (host.root / RUN / "console").symlink_to(os.ttyname(slave))
+        (host.root / RUN / "sockets/console").symlink_to(os.ttyname(slave))
         self.screen, self.inner = os.openpty()
         self.before = termios.tcgetattr(self.inner)
         environment = {"HOSTWRIGHT_ROOT": str(host.root), "PATH": os.environ["PATH"]}
@@ -813,7 +892,14 @@ class Terminal:
         return said
 
 
+def own_terminal(host: FakeHost) -> None:
+    """The test's user has the account of the guest."""
+    settings = host.root / "etc/hostwright/guests/debian/settings"
+    settings.write_text(re.sub(r"account \d+", f"account {os.getuid()}", settings.read_text()))
+
+
 def test_the_console_hands_all_on_but_the_key_that_leaves_it(host: FakeHost) -> None:
+    own_terminal(host)
     host.run(GUEST, "start", "debian")
     terminal = Terminal(host)
     terminal.read(terminal.screen, b"Ctrl-] leaves it")
@@ -831,6 +917,24 @@ def test_the_console_needs_a_terminal_and_a_guest(host: FakeHost) -> None:
     assert "does not run" in host.run(GUEST, "console", "debian").stderr
     host.run(GUEST, "start", "debian")
     assert f"what debian says is in /{DATA}/console.log" in host.run(GUEST, "console", "debian").stderr
+
+
+@pytest.mark.parametrize(
+    "target", ["/etc/passwd", "/dev/pts/../null", "/dev/pts/x", "/dev/pts/", "of another account"]
+)
+def test_the_console_follows_no_link_to_elsewhere(host: FakeHost, target: str) -> None:
+    """QEMU makes it, and a guest may have taken QEMU over."""
+    host.run(GUEST, "start", "debian")
+    _, slave = os.openpty()
+    place = os.ttyname(slave) if target == "of another account" else target
+    (host.root / RUN / "sockets/console").symlink_to(place)
+    environment = {"HOSTWRIGHT_ROOT": str(host.root), "PATH": os.environ["PATH"]}
+    call = [*host.shell, str(host.root / GUEST), "console", "debian"]
+    done = subprocess.run(
+        call, env=environment, stdin=slave, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "QEMU has no console for debian" in done.stderr
 
 
 # ---- the boot script
@@ -856,7 +960,7 @@ def test_a_red_guest_is_named_and_does_not_stop_the_boot(host: FakeHost) -> None
         f"[FAIL] guests: red     not-on-vfio             {NAMED} is on nvme, not on vfio-pci" in done.stdout
     )
     assert done.stdout.splitlines()[-1] == "[FAIL] guests: debian is not started: not-on-vfio"
-    assert "-daemonize" not in argv(host)
+    assert "-sandbox" not in argv(host)
 
 
 LEFT_OUT = {
@@ -900,7 +1004,7 @@ def test_a_guest_on_a_storage_that_is_not_there_is_refused_with_the_reason(store
     assert "not there: fast at /srv/fast: no disk has the file system 0b3c -> /etc/rc.d" in text
     assert "guest: debian is not started: no-storage\n" in done.stderr
     # The trial of KVM is all that QEMU was started for.
-    assert "-daemonize" not in argv(stored)
+    assert "-sandbox" not in argv(stored)
     said = stored.init("guests", "start")
     assert said.returncode == 1
     assert "[FAIL] guests: debian is not started: no-storage" in said.stdout

@@ -18,7 +18,7 @@ SHELLS = (("dash",), ("bash", "--posix"), ("busybox", "sh"))
 # The host's own /bin/sh is bash; dash knows nothing beyond POSIX.
 STRICT = ("dash",) if shutil.which("dash") else ("sh",)
 INIT = ROOTFS / "etc/rc.d/init.d"
-SOURCED = ("bridges", "functions", "guest-check", "set-check")
+SOURCED = ("bridges", "functions", "guest-check", "guest-start", "set-check")
 SCRIPTS = sorted(
     path
     for folder in (INIT, ROOTFS / "usr/libexec/hostwright", ROOTFS / "usr/sbin")

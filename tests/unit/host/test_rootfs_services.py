@@ -8,6 +8,7 @@ import pytest
 from hostwright.base.paths import ROOTFS
 from hostwright.image.templates import render_text
 from hostwright.machine.load import load
+from hostwright.machine.model import ACCOUNTS
 from tests.fakes.host import FakeHost
 
 SHELL = ("dash",) if shutil.which("dash") else ("sh",)
@@ -129,7 +130,7 @@ def test_without_a_named_card_every_card_asks(host: FakeHost) -> None:
     done = host.init("network", "start")
     said = f"{FILTERED}[ OK ] network: asking for an address on every wired card\n"
     assert (done.returncode, done.stdout) == (0, said)
-    assert host.calls() == [*FILTER, "dhcpcd -q -b --denyinterfaces br0 vnet* tap*"]
+    assert host.calls() == [*FILTER, "dhcpcd -q -b --denyinterfaces br0 vnet* tap* guest*"]
 
 
 def test_guests_behind_the_host_leave_under_its_address(host: FakeHost) -> None:
@@ -199,6 +200,10 @@ DHCP = "-A INPUT -p udp -m udp --sport 67 --dport 68 -j ACCEPT"
 TYPES = [
     f"-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type {type} -j ACCEPT" for type in (128, 130, 134, 135, 136)
 ]
+END = [
+    f"-A OUTPUT -m owner --uid-owner {ACCOUNTS[0]}-{ACCOUNTS[-1]} -m conntrack ! --ctstate RELATED,ESTABLISHED -j DROP",
+    "COMMIT",
+]
 DHCP6 = "-A INPUT -s fe80::/10 -d fe80::/10 -p udp -m udp --sport 547 --dport 546 -j ACCEPT"
 
 
@@ -210,8 +215,8 @@ def test_what_comes_in_is_dropped_but_for_ssh_and_what_a_network_needs(
 ) -> None:
     arrange(host, nic=nic, address=address)
     host.init("network", "start")
-    assert loaded(host) == [*INPUT, ECHO, *([DHCP] if has_dhcp else []), "COMMIT"]
-    assert loaded(host, "ipv6") == [*INPUT, *TYPES, *([DHCP6] if has_dhcp else []), "COMMIT"]
+    assert loaded(host) == [*INPUT, ECHO, *([DHCP] if has_dhcp else []), *END]
+    assert loaded(host, "ipv6") == [*INPUT, *TYPES, *([DHCP6] if has_dhcp else []), *END]
 
 
 def test_ports_of_the_owner_are_open_in_both_families(host: FakeHost) -> None:
@@ -248,7 +253,7 @@ def test_a_port_that_is_refused_leaves_the_rest_of_the_filter(host: FakeHost) ->
         "[FAIL] firewall: ipv4 has no port but ssh: a rule for inbound=tcp/https was refused"
         " (/etc/sysconfig/network)\n",
     )
-    assert loaded(host) == [*INPUT, ECHO, "COMMIT"]
+    assert loaded(host) == [*INPUT, ECHO, *END]
     assert "-A INPUT -p tcp -m tcp --dport https -j ACCEPT" in loaded(host, "ipv6")
 
 

@@ -122,7 +122,7 @@ def arrange(host: FakeHost, found: Capture) -> None:
     template = ROOTFS / "usr/libexec/hostwright/findings.j2"
     rules = {"findings": tuple(findings.load().values())}
     host.write("usr/libexec/hostwright/findings", render_text(template.read_text(), template.name, rules))
-    for name in ("usr/libexec/hostwright/guest-check", GUEST):
+    for name in ("usr/libexec/hostwright/guest-check", "usr/libexec/hostwright/guest-start", GUEST):
         shutil.copy2(ROOTFS / name, host.write(name, ""))
     host.write("usr/bin/qemu-system-x86_64", QEMU).chmod(0o755)
     host.write("dev/kvm", "")

@@ -78,7 +78,7 @@ def host(tmp_path: Path, machine: Machine, request: pytest.FixtureRequest) -> It
         render("usr/libexec/hostwright/findings", {"findings": tuple(findings.load().values())}),
     )
     made.write("etc/sysconfig/network", render("etc/sysconfig/network", {"machine": machine}))
-    for name in ("guest-check", "set-check", "settings.awk"):
+    for name in ("guest-check", "guest-start", "set-check", "settings.awk"):
         shutil.copy2(
             ROOTFS / f"usr/libexec/hostwright/{name}", made.write(f"usr/libexec/hostwright/{name}", "")
         )
@@ -407,14 +407,18 @@ def test_a_guest_gets_and_loses_devices(host: FakeHost) -> None:
 
 def words(host: FakeHost, guest: str) -> list[str]:
     """QEMU's words, as the host would start the guest."""
-    for name in ("usr/sbin/guest",):
-        shutil.copy2(ROOTFS / name, host.write(name, ""))
+    shutil.copy2(ROOTFS / "usr/sbin/guest", host.write("usr/sbin/guest", ""))
+    host.write("usr/share/OVMF/OVMF_VARS.fd", "")
+    for name in ("bridge", "chown"):
+        host.command(name)
     said = host.run("usr/sbin/guest", "start", "--dry-run", guest)
     assert said.returncode == 0, said.stderr
     done = subprocess.run(
         ["sh", "-c", f"printf '%s\\n' {said.stdout}"], capture_output=True, text=True, check=True
     )
-    return done.stdout.splitlines()
+    confined, name, *said_words = done.stdout.splitlines()
+    assert (confined, name) == ("/usr/libexec/hostwright/confined", guest)
+    return said_words
 
 
 def test_an_added_device_has_the_place_that_a_build_would_give_it(host: FakeHost, machine: Machine) -> None:

@@ -219,7 +219,7 @@ def test_root_is_locked_unless_a_hash_is_given(host: Path, given: str, field: st
     lines = render("etc/shadow.j2", host).splitlines()
     assert lines[0] == f"root:{field}:::::::"
     assert all(line.split(":")[1] == "*" for line in lines[1:])
-    users = [line.split(":")[0] for line in (ROOTFS / "etc/passwd").read_text().splitlines()]
+    users = [line.split(":")[0] for line in render("etc/passwd.j2", host).splitlines()]
     assert [line.split(":")[0] for line in lines] == users
 
 

@@ -39,9 +39,10 @@ REFUSED = Answer(1, "FAIL interrupts are not remapped")
 PORTS = """\
 2: eth0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 master br0 state forwarding priority 32 cost 100
     hairpin off guard off root_block off learning on flood on isolated off locked off
-4: tap0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 master br0 state forwarding priority 32 cost 2
+4: guest0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 master br0 state forwarding priority 32 cost 2
     hairpin off guard off root_block off learning off flood off isolated on locked on
 """
+CONFINED = Answer(0, "green   confined                user 266732, no capabilities\n")
 GOOD = Facts(
     uptime_s=20.0,
     methods=frozenset({"publickey"}),
@@ -53,7 +54,7 @@ GOOD = Facts(
     fstab=FINE,
     check=FINE,
     start=FINE,
-    ports=Answer(0, PORTS),
+    running={"ports": Answer(0, PORTS), "check": CONFINED, "reach": Answer(0, "reached: nothing\n")},
     smokes={"bash": FINE},
     first=REPORT,
     again=REPORT,
@@ -66,13 +67,15 @@ GOOD = Facts(
 DOWN = Outcome(HOST, console="[   99.1] reboot: Power down\n", status=0)
 
 
-def with_port(text: str) -> Callable[[Facts], Facts]:
-    return lambda facts: replace(facts, ports=Answer(0, text))
+def with_running(what: str, text: str, status: int = 0) -> Callable[[Facts], Facts]:
+    return lambda facts: replace(facts, running={**facts.running, what: Answer(status, text)})
 
 
 def test_a_host_whose_bridge_is_a_plain_switch_has_no_row_for_its_port(host: Machine, guest: Guest) -> None:
     plain = replace(host, network=replace(host.network, isolated=False))
-    rows = login_rows.judge([(DOWN, replace(GOOD, ports=None))], plain, guest, SAMPLES)
+    rows = login_rows.judge(
+        [(DOWN, replace(GOOD, running={**GOOD.running, "ports": Answer(1, "")}))], plain, guest, SAMPLES
+    )
     assert all(row.ok for row in rows)
     assert "guest-port" not in {row.name for row in rows}
 
@@ -152,7 +155,7 @@ def test_without_a_login_every_row_is_red_and_says_why(guest: Guest) -> None:
     rows = login_rows.judge(
         [(Outcome(HOST, error="no login; the console's last lines:"), None)], HOST_TOML, guest, SAMPLES
     )
-    assert len(rows) == 17
+    assert len(rows) == 19
     assert not any(row.ok for row in rows)
     assert {row.evidence for row in rows} == {"unknown: no login"}
 
@@ -179,9 +182,14 @@ SPOILT: dict[str, tuple[Callable[[Facts], Facts], set[str]]] = {
     "start": (lambda f: replace(f, start=Answer(1, "no")), {"start"}),
     "fstab": (lambda f: replace(f, fstab=Answer(1, "/boot/efi")), {"fstab"}),
     "no fstab": (lambda f: replace(f, fstab=None), {"fstab"}),
-    "no port": (lambda f: replace(f, ports=Answer(0, PORTS.replace("tap", "veth"))), {"guest-port"}),
+    "no port": (with_running("ports", PORTS.replace("guest0", "veth0")), {"guest-port"}),
+    "not confined": (
+        with_running("check", "red     not-confined  QEMU is not confined: CapEff 1\n"),
+        {"confined"},
+    ),
+    "a way out": (with_running("reach", "reached: /etc/shadow\n", 1), {"reached"}),
     **{
-        f"not {flag}": (with_port(PORTS.replace(flag, f"{flag.split()[0]} x")), {"guest-port"})
+        f"not {flag}": (with_running("ports", PORTS.replace(flag, f"{flag.split()[0]} x")), {"guest-port"})
         for flag in ("isolated on", "locked on", "learning off")
     },
     "no device": (lambda f: replace(f, first=replace(REPORT, lspci="")), {"inner-lspci"}),
@@ -305,7 +313,7 @@ def test_the_guests_disk_stands_beside_the_image(host: Machine) -> None:
 
 def test_the_guests_screen_is_pictured_by_its_qemu(guest: Guest, tmp_path: Path) -> None:
     run = tmp_path / guest.name
-    run.mkdir()
+    (run / "sockets").mkdir(parents=True)
     os.mkfifo(run / "monitor.in")
     frame = pictures.Frame(2, 1, b"\x01\x02\x03\x04\x05\x06")
     asked: list[dict[str, Any]] = []

@@ -43,7 +43,18 @@ def test_the_host_starts_the_machine_of_the_install() -> None:
     assert [word for word in host if "addr=" in word] == [word for word in launch if "addr=" in word]
     assert not [word for word in (*host, *launch) if guest_argv.FOLDER in word]
     assert launch[launch.index("-vnc") + 1].startswith("unix:/g/sockets/vnc,")
-    assert host[host.index("-pidfile") + 1] == "/run/hostwright/guests/debian/pid"
+    assert host[host.index("-chardev") + 1] == "pipe,id=monitor,path=/run/hostwright/guests/debian/monitor"
+
+
+def test_on_the_host_qemu_starts_no_program_and_keeps_its_rights() -> None:
+    machine = load(HOSTS["lab"])
+    for accelerator in Accelerator:
+        argv = guest_argv.plan_host(machine, GUEST, accelerator)
+        sandbox = argv[argv.index("-sandbox") + 1].split(",")
+        assert sandbox == [
+            "on",
+            *(f"{one}=deny" for one in ("obsolete", "elevateprivileges", "spawn", "resourcecontrol")),
+        ]
 
 
 def test_each_guest_of_a_host_has_its_own_places() -> None:
@@ -56,9 +67,9 @@ def test_each_guest_of_a_host_has_its_own_places() -> None:
     own = [
         {word for word in plan if "=" in word and not any(part in word for part in shared)} for plan in plans
     ]
-    assert {word.partition(",")[0] for word in own[0] & own[1]} == {"host", "base=utc"}
+    assert {word.partition(",")[0] for word in own[0] & own[1]} == {"host", "base=utc", "on"}
     screen = plans[1][plans[1].index("-vnc") + 1]
-    assert screen == "unix:/run/hostwright/guests/twin/vnc,share=force-shared"
+    assert screen == "unix:/run/hostwright/guests/twin/sockets/vnc,share=force-shared"
     assert "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:2202-:22" in plans[1]
 
 
@@ -70,7 +81,7 @@ def test_a_guest_is_on_the_bridge_that_the_host_has() -> None:
         made = replace(machine, network=replace(machine.network, nic=nic, address=address))
         argv = guest_argv.plan_host(made, guest, Accelerator.KVM)
         nets[nic, address] = argv[argv.index("-netdev") + 1].partition(",")[0]
-    assert list(nets.values()) == ["bridge", "bridge", "user"]
+    assert list(nets.values()) == ["tap", "tap", "user"]
 
 
 @pytest.mark.parametrize("accelerator", list(Accelerator))
