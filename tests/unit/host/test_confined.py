@@ -130,6 +130,14 @@ def test_a_guest_on_a_storage_reaches_its_folder_there(host: FakeHost) -> None:
     assert "/srv/fast/debian" in rights(host) and "/var/lib/hostwright/guests/debian" not in rights(host)
 
 
+def test_a_disk_may_be_a_link(host: FakeHost) -> None:
+    disk = host.root / "var/lib/hostwright/guests/debian/disk.qcow2"
+    disk.unlink()
+    disk.symlink_to(host.write("dev/volumes/debian", ""))
+    host.run(CONFINED, "debian", "/usr/bin/x")
+    assert rights(host)["/var/lib/hostwright/guests/debian/disk.qcow2"] == "read-file,write-file,truncate"
+
+
 def test_the_owner_names_further_files(host: FakeHost) -> None:
     host.write(EXTRA, "# for a second disk\n\nread /srv/a b.iso\nwrite /dev/sda\nread /not/there\n")
     host.write("srv/a b.iso", "")
