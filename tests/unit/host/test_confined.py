@@ -17,8 +17,8 @@ SHELLS = [shell for shell in (("dash",), ("bash", "--posix")) if shutil.which(sh
 CONFINED = "usr/libexec/hostwright/confined"
 GROUP = "sys/fs/cgroup/guests/debian"
 EXTRA = "etc/hostwright/guests/debian/extra.files"
-# The memory of the lab's guest and QEMU's own, in bytes.
-MOST = (1024 + 1280) << 20
+# The memory of the lab's guest, the page tables for it and QEMU's own, in bytes.
+MOST = (1024 + 8 + 1280) << 20
 
 
 @pytest.fixture(scope="module")
