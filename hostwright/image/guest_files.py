@@ -36,6 +36,8 @@ def _render_settings(machine: Machine, guest: Guest) -> str:
         "# Written from host.toml ([[guest]]): a key and its value a line.",
         f"memory_mib {guest.memory_mib}",
         f"vcpus {guest.vcpus}",
+        *([f"cpus {guest.cpus}"] if guest.cpus else []),
+        f"cpu_weight {guest.cpu_weight}",
         f"disk_gib {guest.disk_gib}",
         f"mac {guest.mac}",
         f"account {guest.account}",

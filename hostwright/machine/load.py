@@ -27,7 +27,16 @@ from hostwright.machine.grammar import (
     sequence,
 )
 from hostwright.machine.install import INSTALL, Install
-from hostwright.machine.model import Access, Device, Disk, Guest, Iommu, KernelChoice, Machine
+from hostwright.machine.model import (
+    DEFAULT_CPU_WEIGHT,
+    Access,
+    Device,
+    Disk,
+    Guest,
+    Iommu,
+    KernelChoice,
+    Machine,
+)
 from hostwright.machine.network import BOND, BRIDGE, NETWORK
 from hostwright.machine.rules import RULES
 from hostwright.machine.storage import STORAGE
@@ -174,6 +183,8 @@ _GUEST = Section(
         "name": Field(values.label, 'name = "debian"', required=True),
         "memory_mib": Field(integer(256, 1 << 26), "memory_mib = 4096", required=True),
         "vcpus": Field(integer(1, 255), "vcpus = 2", default=1),
+        "cpus": Field(values.cpu_list, 'cpus = "2-5,8"'),
+        "cpu_weight": Field(integer(1, 10_000), "cpu_weight = 200", default=DEFAULT_CPU_WEIGHT),
         "disk_gib": Field(integer(4, 1 << 16, "Debian needs 4 GiB"), "disk_gib = 20", default=8),
         "mac": Field(values.mac, 'mac = "52:54:00:12:34:56"', required=True),
         "bridge": Field(values.interface, 'bridge = "br0"'),

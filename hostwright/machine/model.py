@@ -8,6 +8,8 @@ from hostwright.machine.firmware import early_names
 from hostwright.machine.install import Install
 from hostwright.machine.storage import Storage
 
+# Of every cgroup (Documentation/admin-guide/cgroup-v2.rst).
+DEFAULT_CPU_WEIGHT = 100
 # Users and groups of the guests' QEMU on the host.
 ACCOUNTS = range(100_000, 500_000)
 
@@ -156,7 +158,8 @@ class Guest:
     """A virtual machine; `devices` are addresses of `Machine.devices`. All guests with `autostart` run at once.
 
     `storage` names the one that its disk lies on (None: the host's data partition).
-    `bridge` is the name of its bridge (None: the first).
+    `bridge` is the name of its bridge (None: the first). `cpus` lists processors of the host (None: those of the
+    NUMA node of its devices), `cpu_weight` is its share of them beside other guests.
     """
 
     name: str
@@ -170,6 +173,8 @@ class Guest:
     install: Install
     storage: str | None = None
     bridge: str | None = None
+    cpus: str | None = None
+    cpu_weight: int = DEFAULT_CPU_WEIGHT
 
     @property
     def account(self) -> int:

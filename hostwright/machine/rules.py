@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from hostwright.machine import storage
+from hostwright.machine import storage, values
 from hostwright.machine.cmdline import kernel_words
 from hostwright.machine.firmware import early_names
 from hostwright.machine.grammar import BadValueError, nearest
@@ -66,6 +66,14 @@ def _check_guest_folders(machine: Machine) -> None:
             raise BadValueError(what, "give one of the two another name", ("guest", index, "name"))
 
 
+def _check_processors(machine: Machine) -> None:
+    """A guest with more virtual processors than it may use of the host's would wait for itself."""
+    for index, guest in enumerate(machine.guests):
+        if guest.cpus and guest.vcpus > (count := values.count_cpus(guest.cpus)):
+            what = f"{count} of the host's processors for {guest.vcpus} virtual ones"
+            raise BadValueError(what, "name as many as guest.vcpus says, or more", ("guest", index, "cpus"))
+
+
 def _check_accounts(machine: Machine) -> None:
     """No two guests share an account, which comes from the name."""
     owner: dict[int, str] = {}
@@ -127,6 +135,7 @@ RULES: tuple[Callable[[Machine], None], ...] = (
     _check_device_count,
     _check_guest_folders,
     _check_accounts,
+    _check_processors,
     _check_ids,
     _check_microcode,
     _check_storage,

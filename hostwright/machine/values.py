@@ -301,3 +301,27 @@ def mac(raw: object) -> str:
     if not int(given[:2], 16) & 2:
         raise BadValueError("is not locally administered: it may belong to a real card", hint)
     return given
+
+
+def cpu_list(raw: object) -> str:
+    """Processors of the host, as cpuset(7) lists them: numbers and ranges, ascending."""
+    words = text(raw).split(",")
+    last = -1
+    for word in words:
+        found = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", word)
+        if not found:
+            raise BadValueError(f"{word!r} is no processor", 'write numbers and ranges, as in "2-5,8"')
+        first, end = int(found[1]), int(found[2] or found[1])
+        if not last < first <= end:
+            raise BadValueError(
+                f"{word} does not come after {last}" if last >= first else f"{word} ends before it begins",
+                "write each processor once, in ascending order",
+            )
+        last = end
+    return ",".join(words)
+
+
+def count_cpus(listed: str) -> int:
+    """How many processors a list of cpu_list() has."""
+    bounds = (list(map(int, word.split("-"))) for word in listed.split(","))
+    return sum(one[-1] - one[0] + 1 for one in bounds)

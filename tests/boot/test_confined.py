@@ -52,7 +52,7 @@ def machine() -> Machine:
     """The lab with two small guests without a card of their own."""
     host = load.load(paths.TREE / "host.toml")
     first = replace(host.guests[0], devices=(), memory_mib=MEMORY_MIB, autostart=False)
-    other = replace(first, name="other", mac="52:54:00:4c:41:43")
+    other = replace(first, name="other", mac="52:54:00:4c:41:43", cpus="0", cpu_weight=50)
     return replace(host, guests=(first, other))
 
 
@@ -118,6 +118,14 @@ def test_a_guest_says_how_it_is_confined(shell: login.Session, machine: Machine)
         assert re.search(r"^CapEff:\s0{16}$", status, re.M) and re.search(r"^NoNewPrivs:\s1$", status, re.M)
         assert re.search(r"^Seccomp:\s2$", status, re.M)
         assert said(shell, f"ps -o user= -p {pid}").strip().startswith("guest-")
+
+
+def test_each_thread_of_a_guest_is_where_it_belongs(shell: login.Session) -> None:
+    group = "/sys/fs/cgroup/guests/other"
+    assert said(shell, f"cat {group}/cpuset.cpus.effective {group}/cpu.weight").split() == ["0", "50"]
+    allowed = said(shell, f"cat /proc/$(cat {group}/cgroup.procs)/task/*/status | grep Cpus_allowed_list")
+    assert {line.split()[1] for line in allowed.splitlines()} == {"0"}
+    assert re.search("^green +processors +0, as host.toml says", said(shell, "guest check other"), re.M)
 
 
 def test_root_finds_the_ways_open(shell: login.Session) -> None:

@@ -108,9 +108,44 @@ def test_its_cgroup_has_limits_before_it_runs(host: FakeHost) -> None:
     host.run(CONFINED, "debian", "/usr/bin/x")
     said = {path.name: path.read_text().strip() for path in (host.root / GROUP).iterdir()}
     assert int(said.pop("cgroup.procs")) > 1
-    assert said == {"memory.max": str(MOST), "memory.oom.group": "1", "pids.max": "512"}
+    assert said == {
+        "memory.max": str(MOST), "memory.oom.group": "1", "pids.max": "512", "cpu.weight": "100", "cpuset.cpus": ""
+    }  # fmt: skip
     for folder in ("sys/fs/cgroup", "sys/fs/cgroup/guests"):
         assert (host.root / folder / "cgroup.subtree_control").read_text() == "+cpu +cpuset +memory +pids\n"
+
+
+def set_settings(host: FakeHost, text: str) -> None:
+    settings = host.root / "etc/hostwright/guests/debian/settings"
+    settings.write_text(settings.read_text() + text)
+
+
+def add_nodes(host: FakeHost, *nodes: int) -> None:
+    """Two nodes of two processors; the guest's devices are on `nodes`."""
+    for node in (0, 1):
+        host.write(f"sys/devices/system/node/node{node}/cpulist", f"{2 * node}-{2 * node + 1}\n")
+    for address, node in zip((NAMED, "0000:03:00.0", "0000:03:00.1"), nodes, strict=True):
+        host.write(f"sys/bus/pci/devices/{address}/numa_node", f"{node}\n")
+
+
+@pytest.mark.parametrize(
+    "nodes, expected",
+    [((1, 1, 1), "2-3"), ((0, 0, 0), "0-1"), ((0, 1, 0), ""), ((-1, -1, -1), ""), ((1, -1, 1), "")],
+)
+def test_a_guest_has_the_processors_of_the_node_of_its_devices(
+    host: FakeHost, nodes: tuple[int, ...], expected: str
+) -> None:
+    add_nodes(host, *nodes)
+    host.run(CONFINED, "debian", "/usr/bin/x")
+    assert (host.root / GROUP / "cpuset.cpus").read_text().strip() == expected
+
+
+def test_what_host_toml_says_of_processors_counts(host: FakeHost) -> None:
+    add_nodes(host, 1, 1, 1)
+    set_settings(host, "cpus 0,3\ncpu_weight 250\n")
+    host.run(CONFINED, "debian", "/usr/bin/x")
+    assert (host.root / GROUP / "cpuset.cpus").read_text() == "0,3\n"
+    assert (host.root / GROUP / "cpu.weight").read_text() == "250\n"
 
 
 @pytest.mark.parametrize("name", ["memory.max", "pids.max", "cgroup.procs"])
@@ -123,8 +158,7 @@ def test_without_a_limit_nothing_runs(host: FakeHost, name: str) -> None:
 
 
 def test_a_guest_on_a_storage_reaches_its_folder_there(host: FakeHost) -> None:
-    settings = host.root / "etc/hostwright/guests/debian/settings"
-    settings.write_text(settings.read_text() + "storage fast /srv/fast\n")
+    set_settings(host, "storage fast /srv/fast\n")
     host.write("srv/fast/debian/disk.qcow2", "")
     host.run(CONFINED, "debian", "/usr/bin/x")
     assert "/srv/fast/debian" in rights(host) and "/var/lib/hostwright/guests/debian" not in rights(host)

@@ -205,6 +205,7 @@ GREEN = (
     "disk",
     "kvm",
     "network",
+    "processors",
     "hugepages",
     "interrupts",
     "memory",
@@ -228,7 +229,7 @@ def test_a_host_that_is_as_it_should_be_has_green_rows_alone(host: FakeHost) -> 
 
 
 def test_a_guest_without_devices_asks_for_less(host: FakeHost) -> None:
-    assert list(verdicts(host, "plain")) == ["disk", "kvm", "network", "hugepages"]
+    assert list(verdicts(host, "plain")) == ["disk", "kvm", "network", "processors", "hugepages"]
 
 
 def change(name: str, text: str) -> Callable[[FakeHost], object]:
@@ -272,6 +273,16 @@ def add_nodes(host: FakeHost) -> None:
     host.write("sys/devices/system/node/node0/x", "")
     host.write("sys/devices/system/node/node1/x", "")
     host.write(f"{DEVICE}/numa_node", "1\n")
+
+
+def name_processors(host: FakeHost) -> None:
+    """0 to 3 are there, the last one off."""
+    for number in range(4):
+        host.write(f"sys/devices/system/cpu/cpu{number}/x", "")
+    for number in range(1, 4):
+        host.write(f"sys/devices/system/cpu/cpu{number}/online", "1\n")
+    settings = host.root / "etc/hostwright/guests/debian/settings"
+    settings.write_text(settings.read_text() + "cpus 0-1,3,5-6\n")
 
 
 def leave_wire(host: FakeHost) -> None:
@@ -363,6 +374,7 @@ FAULTS: dict[str, tuple[Callable[[FakeHost], object], str, dict[str, str]]] = {
         {"device": NAMED, "id": NVME, "others": TWIN},
     ),
     "a twin, and ids=": (take_ids, "ids-take-others", {"device": NAMED, "id": NVME, "others": TWIN}),
+    "processors that are not there": (name_processors, "no-processors", {"what": "5 6"}),
     "two NUMA nodes": (add_nodes, "numa-node", {"device": NAMED, "what": "1"}),
 }  # fmt: skip
 

@@ -98,6 +98,8 @@ esp_mib = 128
 name = "a"
 memory_mib = 4096
 vcpus = 4
+cpus = "2-5,8"
+cpu_weight = 200
 disk_gib = 20
 mac = "52:54:00:AA:00:01"
 devices = ["0000:8f:1f.7"]
@@ -553,6 +555,30 @@ MORE_KEYS = {
     "a line separator is no line": (
         NAME + 'device = [{address = "01:00.0", label = "a\u2028b"}, {address = "x"}]',
         *(2, "device[0].label", '"a\\U00002028b"', "one line"),
+    ),
+    "processors that are no numbers": (
+        NAME + GUEST + 'vcpus = 2\ncpus = "a-b"',
+        *(7, "guest[0].cpus", '"a-b"', 'as in "2-5,8"'),
+    ),
+    "processors with a blank": (
+        NAME + GUEST + 'vcpus = 2\ncpus = "1, 2"',
+        *(7, "guest[0].cpus", '"1, 2"', 'as in "2-5,8"'),
+    ),
+    "processors twice": (
+        NAME + GUEST + 'vcpus = 2\ncpus = "1-3,3"',
+        *(7, "guest[0].cpus", '"1-3,3"', "in ascending order"),
+    ),
+    "processors backwards": (
+        NAME + GUEST + 'vcpus = 2\ncpus = "5-2"',
+        *(7, "guest[0].cpus", '"5-2"', "in ascending order"),
+    ),
+    "processors of an empty word": (
+        NAME + GUEST + 'vcpus = 2\ncpus = "1,,2"',
+        *(7, "guest[0].cpus", '"1,,2"', 'as in "2-5,8"'),
+    ),
+    "processors too few": (
+        NAME + GUEST + 'vcpus = 2\ncpus = "3"',
+        *(7, "guest[0].cpus", '"3"', "as many as guest.vcpus"),
     ),
     "guest without a name": (NAME + "[[guest]]\nvcpus = 1", 2, "guest[0].name", "", 'name = "debian"'),
     "guest without memory": (
