@@ -24,7 +24,7 @@ from hostwright.proof.boot import copy_image
 from hostwright.proof.expect import LAB_WORDS
 from hostwright.proof.groups_rows import INITRD
 from hostwright.proof.login import COMMAND_LIMIT_S, GUESTS, LOGIN_LIMIT_S
-from hostwright.vm import board, login, process
+from hostwright.vm import board, guest_argv, login, process
 from hostwright.vm.board import Accelerator, Firmware
 from hostwright.vm.login import free_port
 from tests.boot.test_rmrr import END, START, TABLE
@@ -33,8 +33,13 @@ from tests.fakes.machines import append_rmrr
 DRIVE, WAY = "0000:01:00.0", "00:02.0/00.0"
 GUEST = "debian"
 DISK = f"{GUESTS}/{GUEST}/disk.qcow2"
-# The very command line of `guest start`, without its check.
-WITHOUT_CHECK = f'eval "$(guest start --dry-run {GUEST})"'
+# The very command line of `guest start`, without its check: until QEMU has all devices, or ends.
+WITHOUT_CHECK = f"""guest start --dry-run {GUEST} >/run/line || exit 9
+sh /run/line </dev/null >/run/said 2>&1 &
+until [ -e {guest_argv.HOST_RUN_FOLDER}/{GUEST}/{guest_argv.SOCKETS_FOLDER}/{guest_argv.VNC_SOCKET} ]; do
+    kill -0 $! || {{ cat /run/said; wait $!; exit; }}
+    sleep 1
+done"""
 # QEMU's hw/vfio/container.c: what the kernel answered to VFIO_GROUP_SET_CONTAINER.
 QEMU_SAYS = "Failed to set group container: Invalid argument"
 # drivers/iommu/iommu.c, __iommu_device_set_domain().
