@@ -66,6 +66,16 @@ def write_disk(host: Machine, folder: Path) -> Path:
     return image
 
 
+def write_machine(host: Machine, folder: Path, key: login.Key) -> tuple[boot.Inputs, Path]:
+    """A machine with that disk, which lets `key` in, in a folder of its own below `folder`."""
+    inputs = boot.find_inputs(host, write_disk(host, folder))
+    place = folder / "machine"
+    place.mkdir()
+    boot.fill(place, inputs)
+    boot.copy_image(place, inputs, key)
+    return inputs, place
+
+
 @contextmanager
 def at_menu(host: Machine, disk: Path, firmware: Firmware, name: str) -> Iterator[Console]:
     """The serial line of a booted image, at GRUB's menu."""

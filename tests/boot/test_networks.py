@@ -17,13 +17,13 @@ from hostwright.base import paths
 from hostwright.machine import load
 from hostwright.machine.model import Machine
 from hostwright.proof import lab
-from hostwright.proof.boot import MENU_LIMIT_S, NO_BOOT, choose, copy_image, fill, find_inputs
+from hostwright.proof.boot import MENU_LIMIT_S, NO_BOOT, choose
 from hostwright.proof.login import LOGIN_LIMIT_S, MONITOR, MONITOR_OPTIONS
 from hostwright.proof.login_rows import HOST
 from hostwright.vm import login, process
 from hostwright.vm.board import Accelerator, Firmware
 from hostwright.vm.monitor import Monitor
-from tests.boot.machines import write_disk
+from tests.boot.machines import write_machine
 
 # Seconds.
 ANSWER_LIMIT_S = 120.0
@@ -48,11 +48,7 @@ def plan_card(slot: int) -> tuple[str, ...]:
 def booted(machine: Machine, folder: Path) -> Iterator[tuple[Monitor, login.Session]]:
     """The host with its cards, QEMU's monitor, and a login as root."""
     key, port = login.generate_key(), login.free_port()
-    inputs = find_inputs(machine, write_disk(machine, folder))
-    place = folder / "machine"
-    place.mkdir()
-    fill(place, inputs)
-    copy_image(place, inputs, key)
+    inputs, place = write_machine(machine, folder, key)
     cards = tuple(word for slot in (*BONDED, FAR) for word in plan_card(slot))
     argv = (*lab.plan_boot(machine, Firmware.UEFI, Accelerator.TCG, port), *cards, *MONITOR_OPTIONS)
     job = replace(process.plan_job(argv, place, inputs.tools, Accelerator.TCG), network=True)

@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -1093,3 +1094,16 @@ def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
         (tmp_path / folder / "host.toml").write_text('name = "x"\n[kernel]\nmicrocode = "ucode.img"\n')
         prints.append(fingerprint(load(tmp_path / folder / "host.toml")))
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_two_guests_whose_names_give_one_account_are_refused(tmp_path: Path) -> None:
+    """Some two of a thousand names do."""
+    [plain] = load(write(tmp_path, NAME + GUEST)).guests
+    names: dict[int, str] = {}
+    for name in (f"g{number}" for number in range(10_000)):
+        if (first := names.setdefault(replace(plain, name=name).account, name)) != name:
+            break
+    text = NAME + GUEST.replace('"a"', f'"{first}"') + GUEST_B.replace('"b"', f'"{name}"')
+    caught = refusal(write(tmp_path, text))
+    assert f'its account would be that of guest "{first}"' in caught.message
+    assert "guest[1].name" in caught.message and "another name" in str(caught.hint)
